@@ -1,0 +1,376 @@
+//! The bytes of an event: protobuf, encoded once and then shared by ledger, socket and store.
+//!
+//! Field numbers and meanings are the contract written in `docs/event-format.md`; golden vectors
+//! in `event/tests/golden.rs` hold them. Numbers are never reused. Unknown fields are skipped, so
+//! a newer minor version stays readable; an incompatible one raises [`SCHEMA_VERSION`].
+//!
+//! Encoding is deterministic: fields in order of their numbers, defaults left out.
+
+mod message;
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use crate::{
+    Ancestor, Argv, BootId, BootTime, Credentials, DropReason, Error, Event, EventClass, EventKind,
+    Exec, Exit, ExitStatus, FileIdentity, Finding, Fork, Header, Leaf, Level, Lost, Process,
+    ProcessKey, Snapshot, WallTime,
+};
+use message as pb;
+
+/// Version that this build writes, and the newest that it reads.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Encodes an event as a ledger leaf.
+#[must_use]
+pub fn encode_event(event: &Event) -> Bytes {
+    encode(&event.header, event_body(&event.kind))
+}
+
+/// Encodes a finding as a ledger leaf.
+#[must_use]
+pub fn encode_finding(finding: &Finding) -> Bytes {
+    encode(&finding.header, pb::Body::Finding(finding_message(finding)))
+}
+
+/// Decodes a ledger leaf. Fields of the result share `bytes`.
+///
+/// # Errors
+/// The bytes are no leaf of a version known here.
+pub fn decode(bytes: Bytes) -> Result<Leaf, Error> {
+    let leaf = pb::Leaf::decode(bytes)?;
+    if leaf.schema_version > SCHEMA_VERSION {
+        return Err(Error::SchemaVersion {
+            found: leaf.schema_version,
+            known: SCHEMA_VERSION,
+        });
+    }
+    let header = header(&leaf)?;
+    let boot = header.boot;
+    let kind = match leaf.body.ok_or(Error::Missing("body"))? {
+        pb::Body::Exec(exec) => EventKind::Exec(Box::new(Exec {
+            process: process(exec.process, boot)?,
+            old_tid: exec.old_tid,
+        })),
+        pb::Body::Fork(fork) => EventKind::Fork(Fork {
+            child: required_key(fork.child, boot, "fork.child")?,
+            parent: required_key(fork.parent, boot, "fork.parent")?,
+        }),
+        pb::Body::Exit(exit) => EventKind::Exit(self::exit(exit, boot)?),
+        pb::Body::Lost(lost) => EventKind::Lost(self::lost(&lost)?),
+        pb::Body::Snapshot(row) => EventKind::Snapshot(Box::new(Snapshot {
+            process: process(row.process, boot)?,
+        })),
+        pb::Body::Finding(message) => {
+            return Ok(Leaf::Finding(Box::new(finding(message, header)?)));
+        }
+    };
+    Ok(Leaf::Event(Event { header, kind }))
+}
+
+/// Decodes a leaf that must be an event.
+///
+/// # Errors
+/// As [`decode`], and where the leaf is a finding.
+pub fn decode_event(bytes: Bytes) -> Result<Event, Error> {
+    match decode(bytes)? {
+        Leaf::Event(event) => Ok(event),
+        Leaf::Finding(_) => Err(Error::Missing("event (this leaf is a finding)")),
+    }
+}
+
+fn encode(header: &Header, body: pb::Body) -> Bytes {
+    pb::Leaf {
+        schema_version: SCHEMA_VERSION,
+        boot_id: Bytes::copy_from_slice(&header.boot.0),
+        sequence: header.sequence,
+        cpu: header.cpu,
+        time: header.time.0,
+        wall: header.wall.0,
+        body: Some(body),
+    }
+    .encode_to_vec()
+    .into()
+}
+
+fn event_body(kind: &EventKind) -> pb::Body {
+    match kind {
+        EventKind::Exec(exec) => pb::Body::Exec(pb::Exec {
+            process: Some(process_message(&exec.process)),
+            old_tid: exec.old_tid,
+        }),
+        EventKind::Fork(fork) => pb::Body::Fork(pb::Fork {
+            child: Some(key_message(fork.child)),
+            parent: Some(key_message(fork.parent)),
+        }),
+        EventKind::Exit(exit) => pb::Body::Exit(pb::Exit {
+            key: Some(key_message(exit.key)),
+            parent: exit.parent.map(key_message),
+            raw_status: exit.status.raw,
+            code: exit.status.code,
+            signal: exit.status.signal,
+            core_dumped: exit.status.core_dumped,
+            comm: exit.comm.clone(),
+            exe: exit.exe.clone(),
+        }),
+        EventKind::Lost(lost) => pb::Body::Lost(pb::Lost {
+            class: code_of(&EventClass::ALL, lost.class),
+            reason: code_of(&DropReason::ALL, lost.reason),
+            count: lost.count,
+            from: lost.from.0,
+            to: lost.to.0,
+        }),
+        EventKind::Snapshot(row) => pb::Body::Snapshot(pb::Snapshot {
+            process: Some(process_message(&row.process)),
+        }),
+    }
+}
+
+fn process_message(process: &Process) -> pb::Process {
+    pb::Process {
+        key: Some(key_message(process.key)),
+        parent: process.parent.map(key_message),
+        comm: process.comm.clone(),
+        exe: process.exe.clone(),
+        filename: process.filename.clone(),
+        args: args_message(&process.argv),
+        argv_truncated_bytes: process.argv_truncated_bytes,
+        cwd: process.cwd.clone(),
+        credentials: process.credentials.map(|ids| pb::Credentials {
+            uid: ids.uid,
+            gid: ids.gid,
+            euid: ids.euid,
+            egid: ids.egid,
+        }),
+        user: process.user.clone(),
+        login_uid: process.login_uid,
+        session: process.session,
+        tty: process.tty,
+        effective_caps: process.effective_caps,
+        cgroup_id: process.cgroup_id,
+        container_id: process.container_id.clone(),
+        exe_file: process.exe_file.map(|file| pb::FileIdentity {
+            inode: file.inode,
+            device: file.device,
+            nlink: file.nlink,
+            mtime: file.mtime,
+            mode: file.mode,
+            uid: file.uid,
+            memfd: file.memfd,
+        }),
+        sha256: process.sha256.map(|hash| Bytes::copy_from_slice(&hash)),
+        parent_process: process.parent_process.as_deref().map(ancestor_message),
+        redactions: process.redactions,
+        args_cut: args_cut(&process.argv),
+    }
+}
+
+fn ancestor_message(ancestor: &Ancestor) -> pb::Ancestor {
+    pb::Ancestor {
+        key: Some(key_message(ancestor.key)),
+        comm: ancestor.comm.clone(),
+        exe: ancestor.exe.clone(),
+        args: args_message(&ancestor.argv),
+        parent: ancestor.parent.map(key_message),
+        euid: ancestor.euid,
+        args_cut: args_cut(&ancestor.argv),
+    }
+}
+
+fn finding_message(finding: &Finding) -> pb::Finding {
+    pb::Finding {
+        rule_id: finding.rule_id.clone(),
+        title: finding.title.clone(),
+        level: code_of(&Level::ALL, finding.level),
+        tags: finding.tags.clone(),
+        leaf_index: finding.leaf_index,
+        key: finding.key.map(key_message),
+        exe: finding.exe.clone(),
+        selected: finding
+            .selected
+            .iter()
+            .map(|(name, value)| pb::Selected {
+                name: name.clone(),
+                value: value.clone(),
+            })
+            .collect(),
+        absent: finding.absent.clone(),
+    }
+}
+
+fn key_message(key: ProcessKey) -> pb::Key {
+    pb::Key {
+        pid: key.pid,
+        start: key.start.0,
+    }
+}
+
+fn args_message(argv: &Argv) -> Vec<Bytes> {
+    argv.iter()
+        .map(|argument| argv.as_block().slice_ref(argument))
+        .collect()
+}
+
+/// Whether the last argument lost its end, which the array alone cannot show.
+fn args_cut(argv: &Argv) -> bool {
+    argv.as_block().last().is_some_and(|byte| *byte != 0)
+}
+
+/// Codes start at 1: 0 is protobuf's default and means absent.
+fn code_of<T: PartialEq>(all: &[T], value: T) -> u32 {
+    let position = all.iter().position(|v| *v == value).unwrap_or(all.len());
+    u32::try_from(position).unwrap_or(u32::MAX - 1) + 1
+}
+
+fn value_of<T: Copy>(all: &[T], code: u32, field: &'static str) -> Result<T, Error> {
+    code.checked_sub(1)
+        .and_then(|position| all.get(usize::try_from(position).ok()?))
+        .copied()
+        .ok_or(Error::Invalid {
+            field,
+            value: code.into(),
+        })
+}
+
+fn header(leaf: &pb::Leaf) -> Result<Header, Error> {
+    let boot = <[u8; 16]>::try_from(leaf.boot_id.as_ref()).map_err(|_| Error::Invalid {
+        field: "boot_id",
+        value: leaf.boot_id.len() as u64,
+    })?;
+    Ok(Header {
+        boot: BootId(boot),
+        sequence: leaf.sequence,
+        cpu: leaf.cpu,
+        time: BootTime(leaf.time),
+        wall: WallTime(leaf.wall),
+    })
+}
+
+fn key(message: pb::Key, boot: BootId) -> ProcessKey {
+    ProcessKey {
+        boot,
+        pid: message.pid,
+        start: BootTime(message.start),
+    }
+}
+
+fn required_key(
+    message: Option<pb::Key>,
+    boot: BootId,
+    field: &'static str,
+) -> Result<ProcessKey, Error> {
+    message.map(|m| key(m, boot)).ok_or(Error::Missing(field))
+}
+
+fn exit(message: pb::Exit, boot: BootId) -> Result<Exit, Error> {
+    Ok(Exit {
+        key: required_key(message.key, boot, "exit.key")?,
+        parent: message.parent.map(|m| key(m, boot)),
+        status: ExitStatus {
+            raw: message.raw_status,
+            code: message.code,
+            signal: message.signal,
+            core_dumped: message.core_dumped,
+        },
+        comm: message.comm,
+        exe: message.exe,
+    })
+}
+
+fn lost(message: &pb::Lost) -> Result<Lost, Error> {
+    Ok(Lost {
+        class: value_of(&EventClass::ALL, message.class, "lost.class")?,
+        reason: value_of(&DropReason::ALL, message.reason, "lost.reason")?,
+        count: message.count,
+        from: BootTime(message.from),
+        to: BootTime(message.to),
+    })
+}
+
+fn process(message: Option<pb::Process>, boot: BootId) -> Result<Process, Error> {
+    let message = message.ok_or(Error::Missing("process"))?;
+    Ok(Process {
+        key: required_key(message.key, boot, "process.key")?,
+        parent: message.parent.map(|m| key(m, boot)),
+        comm: message.comm,
+        exe: message.exe,
+        filename: message.filename,
+        argv: argv(&message.args, message.args_cut),
+        argv_truncated_bytes: message.argv_truncated_bytes,
+        cwd: message.cwd,
+        credentials: message.credentials.map(|ids| Credentials {
+            uid: ids.uid,
+            gid: ids.gid,
+            euid: ids.euid,
+            egid: ids.egid,
+        }),
+        user: message.user,
+        login_uid: message.login_uid,
+        session: message.session,
+        tty: message.tty,
+        effective_caps: message.effective_caps,
+        cgroup_id: message.cgroup_id,
+        container_id: message.container_id,
+        exe_file: message.exe_file.map(|file| FileIdentity {
+            inode: file.inode,
+            device: file.device,
+            nlink: file.nlink,
+            mtime: file.mtime,
+            mode: file.mode,
+            uid: file.uid,
+            memfd: file.memfd,
+        }),
+        sha256: message.sha256.map(|hash| sha256(&hash)).transpose()?,
+        parent_process: message
+            .parent_process
+            .map(|m| ancestor(m, boot).map(Box::new))
+            .transpose()?,
+        redactions: message.redactions,
+    })
+}
+
+fn ancestor(message: pb::Ancestor, boot: BootId) -> Result<Ancestor, Error> {
+    Ok(Ancestor {
+        key: required_key(message.key, boot, "ancestor.key")?,
+        comm: message.comm,
+        exe: message.exe,
+        argv: argv(&message.args, message.args_cut),
+        parent: message.parent.map(|m| key(m, boot)),
+        euid: message.euid,
+    })
+}
+
+fn argv(args: &[Bytes], cut: bool) -> Argv {
+    let whole: Argv = args.iter().collect();
+    if !cut {
+        return whole;
+    }
+    let block = whole.as_block();
+    Argv::from_block(block.slice(..block.len().saturating_sub(1)))
+}
+
+fn sha256(bytes: &Bytes) -> Result<[u8; 32], Error> {
+    <[u8; 32]>::try_from(bytes.as_ref()).map_err(|_| Error::Invalid {
+        field: "sha256",
+        value: bytes.len() as u64,
+    })
+}
+
+fn finding(message: pb::Finding, header: Header) -> Result<Finding, Error> {
+    Ok(Finding {
+        header,
+        rule_id: message.rule_id,
+        title: message.title,
+        level: value_of(&Level::ALL, message.level, "finding.level")?,
+        tags: message.tags,
+        leaf_index: message.leaf_index,
+        key: message.key.map(|m| key(m, header.boot)),
+        exe: message.exe,
+        selected: message
+            .selected
+            .into_iter()
+            .map(|s| (s.name, s.value))
+            .collect(),
+        absent: message.absent,
+    })
+}

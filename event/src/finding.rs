@@ -1,0 +1,83 @@
+use bytes::Bytes;
+
+use crate::{Event, Header, ProcessKey};
+
+/// How much a finding matters; the names and order of Sigma's levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Level {
+    /// Context, not an alert.
+    #[default]
+    Informational,
+    /// Rarely worth a look alone.
+    Low,
+    /// Worth a look.
+    Medium,
+    /// Look now.
+    High,
+    /// Act now.
+    Critical,
+}
+
+impl Level {
+    /// All levels, least first.
+    pub const ALL: [Self; 5] = [
+        Self::Informational,
+        Self::Low,
+        Self::Medium,
+        Self::High,
+        Self::Critical,
+    ];
+
+    /// Lower-case name as rules write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Informational => "informational",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+
+    /// The level of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| level.name() == name)
+    }
+}
+
+/// A rule fired on an event.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Finding {
+    /// Time and place of the event that completed the match.
+    pub header: Header,
+    /// Rule id, unique in its rule set.
+    pub rule_id: String,
+    /// Rule title.
+    pub title: String,
+    /// Rule level.
+    pub level: Level,
+    /// Rule tags such as `attack.t1059.004`.
+    pub tags: Vec<String>,
+    /// Leaf index of the event that completed the match.
+    pub leaf_index: u64,
+    /// The process.
+    pub key: Option<ProcessKey>,
+    /// Its executable path.
+    pub exe: Bytes,
+    /// The columns that the rule selected, by name, as text (not UTF-8 bytes are escaped).
+    pub selected: Vec<(String, String)>,
+    /// Columns of the rule that this event could not fill: the match may be incomplete.
+    pub absent: Vec<String>,
+}
+
+/// What one ledger entry holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Leaf {
+    /// An event.
+    Event(Event),
+    /// A rule fired.
+    Finding(Box<Finding>),
+}

@@ -1,0 +1,332 @@
+//! The JSON shape that operators read: Elastic Common Schema (ECS 8) names, one object per event.
+//!
+//! Bytes that are not UTF-8 are written as `\xHH` (and a backslash as `\\`), and the field's name
+//! is listed in `daemoneye.escaped`; strings not listed there are verbatim.
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    Ancestor, Argv, Event, EventKind, Exit, Finding, Fork, Header, Leaf, Level, Lost, Process,
+    ProcessKey,
+};
+
+/// One event as an ECS document.
+#[must_use]
+pub fn event(event: &Event) -> Value {
+    let mut document = Document::new(&event.header);
+    match &event.kind {
+        EventKind::Exec(exec) => {
+            document.action("exec", "start");
+            document.process(&exec.process);
+            if let Some(tid) = exec.old_tid {
+                document.set("daemoneye", "old_tid", tid.into());
+            }
+        }
+        EventKind::Snapshot(row) => {
+            document.action("snapshot", "info");
+            document.process(&row.process);
+        }
+        EventKind::Fork(fork) => document.fork(fork),
+        EventKind::Exit(exit) => document.exit(exit),
+        EventKind::Lost(lost) => document.lost(lost),
+    }
+    document.finish()
+}
+
+/// One finding as an ECS document, with the event that completed it where it is at hand.
+#[must_use]
+pub fn finding(finding: &Finding, evidence: Option<&Event>) -> Value {
+    let mut document = Document::new(&finding.header);
+    match evidence.map(|event| &event.kind) {
+        Some(EventKind::Exec(exec)) => document.process(&exec.process),
+        Some(EventKind::Snapshot(row)) => document.process(&row.process),
+        Some(EventKind::Exit(exit)) => document.exit(exit),
+        Some(EventKind::Fork(fork)) => document.fork(fork),
+        _ => document.finding_process(finding),
+    }
+    document.root.insert(
+        "event".into(),
+        json!({
+            "kind": "alert", "category": ["process"], "type": ["info"], "action": "rule_match",
+            "severity": severity(finding.level),
+        }),
+    );
+    document.root.insert(
+        "rule".into(),
+        json!({ "id": finding.rule_id, "name": finding.title, "level": finding.level.name() }),
+    );
+    document.root.insert("tags".into(), json!(finding.tags));
+    document.set("daemoneye", "leaf_index", finding.leaf_index.into());
+    document.set("daemoneye", "selected", selected(finding));
+    if !finding.absent.is_empty() {
+        document.set("daemoneye", "absent", json!(finding.absent));
+    }
+    document.finish()
+}
+
+/// One ledger leaf, whichever kind it is.
+#[must_use]
+pub fn leaf(leaf: &Leaf) -> Value {
+    match leaf {
+        Leaf::Event(inner) => event(inner),
+        Leaf::Finding(inner) => finding(inner, None),
+    }
+}
+
+/// Bytes for people: verbatim if they are UTF-8, else with `\xHH` for each byte that is not.
+#[must_use]
+pub fn text(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => escape(bytes),
+    }
+}
+
+fn escape(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() + 8);
+    for chunk in bytes.utf8_chunks() {
+        out.push_str(&chunk.valid().replace('\\', r"\\"));
+        for byte in chunk.invalid() {
+            out.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    out
+}
+
+/// ECS `event.severity`, on the 0–100 scale of Elastic's detection rules.
+fn severity(level: Level) -> u64 {
+    match level {
+        Level::Informational => 0,
+        Level::Low => 21,
+        Level::Medium => 47,
+        Level::High => 73,
+        Level::Critical => 99,
+    }
+}
+
+fn selected(finding: &Finding) -> Value {
+    let columns = finding
+        .selected
+        .iter()
+        .map(|(name, value)| (name.clone(), json!(value)));
+    Value::Object(columns.collect())
+}
+
+/// A document that is being filled, and the fields whose bytes had to be escaped.
+struct Document {
+    root: Map<String, Value>,
+    escaped: Vec<String>,
+}
+
+impl Document {
+    fn new(header: &Header) -> Self {
+        let mut root = Map::new();
+        root.insert("@timestamp".into(), header.wall.to_string().into());
+        root.insert(
+            "host".into(),
+            json!({ "boot": { "id": header.boot.to_string() } }),
+        );
+        root.insert(
+            "daemoneye".into(),
+            json!({
+                "boot_time_ns": header.time.0, "cpu": header.cpu, "sequence": header.sequence,
+            }),
+        );
+        Self {
+            root,
+            escaped: Vec::new(),
+        }
+    }
+
+    fn finish(mut self) -> Value {
+        if !self.escaped.is_empty() {
+            let escaped = json!(self.escaped);
+            self.set("daemoneye", "escaped", escaped);
+        }
+        Value::Object(self.root)
+    }
+
+    fn action(&mut self, action: &str, kind: &str) {
+        self.root.insert(
+            "event".into(),
+            json!({
+                "kind": "event", "category": ["process"], "type": [kind], "action": action,
+            }),
+        );
+    }
+
+    fn set(&mut self, object: &str, name: &str, value: Value) {
+        let entry = self.root.entry(object).or_insert_with(|| json!({}));
+        if let Value::Object(fields) = entry {
+            fields.insert(name.into(), value);
+        }
+    }
+
+    fn bytes(&mut self, path: &str, bytes: &[u8]) -> Value {
+        if std::str::from_utf8(bytes).is_err() {
+            self.escaped.push(path.to_owned());
+        }
+        text(bytes).into()
+    }
+
+    fn args(&mut self, path: &str, argv: &Argv) -> Value {
+        argv.iter()
+            .enumerate()
+            .map(|(i, argument)| self.bytes(&format!("{path}[{i}]"), argument))
+            .collect()
+    }
+
+    fn fork(&mut self, fork: &Fork) {
+        self.action("fork", "start");
+        let mut process = key(fork.child);
+        process.insert("parent".into(), Value::Object(key(fork.parent)));
+        self.root.insert("process".into(), Value::Object(process));
+    }
+
+    fn exit(&mut self, exit: &Exit) {
+        self.action("exit", "end");
+        let mut process = key(exit.key);
+        self.image(&mut process, "process", &exit.comm, &exit.exe);
+        process.insert("exit_code".into(), exit.status.code.into());
+        if let Some(parent) = exit.parent {
+            process.insert("parent".into(), Value::Object(key(parent)));
+        }
+        self.root.insert("process".into(), Value::Object(process));
+        if exit.status.signal != 0 {
+            self.set("daemoneye", "exit_signal", exit.status.signal.into());
+            self.set("daemoneye", "core_dumped", exit.status.core_dumped.into());
+        }
+    }
+
+    fn lost(&mut self, lost: &Lost) {
+        self.action("lost", "info");
+        let value = json!({
+            "class": lost.class.name(), "reason": lost.reason.name(), "count": lost.count,
+            "from_ns": lost.from.0, "to_ns": lost.to.0,
+        });
+        self.set("daemoneye", "lost", value);
+    }
+
+    fn finding_process(&mut self, finding: &Finding) {
+        let mut process = finding.key.map(key).unwrap_or_default();
+        self.image(&mut process, "process", b"", &finding.exe);
+        self.root.insert("process".into(), Value::Object(process));
+    }
+
+    fn process(&mut self, process: &Process) {
+        let mut out = key(process.key);
+        self.image(&mut out, "process", &process.comm, &process.exe);
+        out.insert("args".into(), self.args("process.args", &process.argv));
+        out.insert("args_count".into(), process.argv.len().into());
+        if let Some(cwd) = &process.cwd {
+            out.insert(
+                "working_directory".into(),
+                self.bytes("process.working_directory", cwd),
+            );
+        }
+        if let Some(hash) = process.sha256 {
+            let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+            out.insert("hash".into(), json!({ "sha256": hex }));
+        }
+        if let Some(ids) = process.credentials {
+            out.insert("real_user".into(), json!({ "id": ids.uid.to_string() }));
+            out.insert("real_group".into(), json!({ "id": ids.gid.to_string() }));
+            out.insert("user".into(), json!({ "id": ids.euid.to_string() }));
+            out.insert("group".into(), json!({ "id": ids.egid.to_string() }));
+        }
+        if let Some(parent) = self.parent(process) {
+            out.insert("parent".into(), Value::Object(parent));
+        }
+        self.root.insert("process".into(), Value::Object(out));
+        self.account(process);
+        self.details(process);
+    }
+
+    fn parent(&mut self, process: &Process) -> Option<Map<String, Value>> {
+        if let Some(ancestor) = process.parent_process.as_deref() {
+            return Some(self.ancestor(ancestor));
+        }
+        process.parent.map(key)
+    }
+
+    fn ancestor(&mut self, ancestor: &Ancestor) -> Map<String, Value> {
+        let mut out = key(ancestor.key);
+        self.image(&mut out, "process.parent", &ancestor.comm, &ancestor.exe);
+        out.insert(
+            "args".into(),
+            self.args("process.parent.args", &ancestor.argv),
+        );
+        if let Some(parent) = ancestor.parent {
+            out.insert("parent".into(), Value::Object(key(parent)));
+        }
+        out
+    }
+
+    fn account(&mut self, process: &Process) {
+        if let Some(user) = &process.user {
+            let name = self.bytes("user.name", user);
+            self.root.insert("user".into(), json!({ "name": name }));
+        }
+        if let Some(id) = &process.container_id {
+            let id = self.bytes("container.id", id);
+            self.root.insert("container".into(), json!({ "id": id }));
+        }
+    }
+
+    /// What ECS has no field for.
+    fn details(&mut self, process: &Process) {
+        if !process.filename.is_empty() && process.filename != process.exe {
+            let filename = self.bytes("daemoneye.filename", &process.filename);
+            self.set("daemoneye", "filename", filename);
+        }
+        if process.argv_truncated_bytes > 0 {
+            self.set(
+                "daemoneye",
+                "argv_truncated_bytes",
+                process.argv_truncated_bytes.into(),
+            );
+        }
+        if process.redactions > 0 {
+            self.set("daemoneye", "redactions", process.redactions.into());
+        }
+        let numbers = [
+            ("login_uid", process.login_uid.map(u64::from)),
+            ("session", process.session.map(u64::from)),
+            ("tty", process.tty.map(u64::from)),
+            ("effective_caps", process.effective_caps),
+            ("cgroup_id", process.cgroup_id),
+        ];
+        for (name, value) in numbers {
+            if let Some(value) = value {
+                self.set("daemoneye", name, value.into());
+            }
+        }
+        if let Some(file) = process.exe_file {
+            let value = json!({
+                "inode": file.inode, "device": file.device, "nlink": file.nlink,
+                "mtime_ns": file.mtime, "mode": format!("{:o}", file.mode), "uid": file.uid,
+                "memfd": file.memfd,
+            });
+            self.set("daemoneye", "exe_file", value);
+        }
+    }
+
+    fn image(&mut self, out: &mut Map<String, Value>, path: &str, comm: &[u8], exe: &[u8]) {
+        if !comm.is_empty() {
+            out.insert("name".into(), self.bytes(&format!("{path}.name"), comm));
+        }
+        if !exe.is_empty() {
+            out.insert(
+                "executable".into(),
+                self.bytes(&format!("{path}.executable"), exe),
+            );
+        }
+    }
+}
+
+fn key(key: ProcessKey) -> Map<String, Value> {
+    let mut out = Map::new();
+    out.insert("pid".into(), key.pid.into());
+    out.insert("entity_id".into(), key.entity_id().into());
+    out
+}
