@@ -1,0 +1,62 @@
+//! Every map of the programs, its size and why; and the writes to them.
+#![expect(unsafe_code, reason = "map values are shared memory")]
+
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, RingBuf};
+use sensor_ebpf::drops::{SLOTS_PER_CPU, Slot};
+use sensor_ebpf::record::Identity;
+
+/// Records on their way to user space. The loader sets the size.
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(8 * 1024 * 1024, 0);
+
+/// Live processes by tgid: filled at fork (and by the loader for those that already ran), deleted
+/// at exit. The loader sets the size. Preallocated: allocating inside a scheduler tracepoint can
+/// fail when it matters most.
+#[map]
+pub(crate) static PROCESSES: HashMap<u32, Identity> = HashMap::with_max_entries(65_536, 0);
+
+/// Counters, see [`sensor_ebpf::drops`]. The loader sets the size from the possible cpus. A plain
+/// array and not a per-cpu one since user space maps it: reading counters then needs neither a
+/// syscall nor, before 5.19, the capability that the loader gives up.
+#[map]
+pub(crate) static COUNTERS: Array<u64> = Array::with_max_entries(SLOTS_PER_CPU, BPF_F_MMAPABLE);
+
+/// Adds one to a counter of this cpu.
+#[inline(always)]
+pub(crate) fn count(slot: Slot) {
+    let _ = bump(cpu(), slot);
+}
+
+/// Takes the next sequence number of `cpu`.
+///
+/// Not an atomic fetch-add, which needs 5.12: on a kernel whose tracepoints can be preempted two
+/// records may get one number, so the reader counts records and compares with the total.
+#[inline(always)]
+pub(crate) fn next_sequence(cpu: u32) -> u64 {
+    bump(cpu, Slot::Sequence)
+}
+
+#[inline(always)]
+pub(crate) fn cpu() -> u32 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_get_smp_processor_id() }
+}
+
+#[inline(always)]
+fn bump(cpu: u32, slot: Slot) -> u64 {
+    let Some(counter) = COUNTERS.get_ptr_mut(cpu * SLOTS_PER_CPU + slot as u32) else {
+        return 0;
+    };
+    // SAFETY: the pointer is an aligned u64 of the array, valid while the program runs. The result
+    // of the add stays unused, so that it compiles to the form that every kernel has.
+    unsafe {
+        let before = counter.read_volatile();
+        atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, 1);
+        before
+    }
+}

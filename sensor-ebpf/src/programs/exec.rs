@@ -1,0 +1,238 @@
+//! `sched_process_exec(task, old_pid, bprm)`: runs in the new program, before its first
+//! instruction. The arguments lie on its stack, the paths in `bprm` are still there.
+#![expect(unsafe_code, reason = "writes into the ring")]
+
+use aya_ebpf::helpers::generated::bpf_get_current_cgroup_id;
+use aya_ebpf::macros::raw_tracepoint;
+use aya_ebpf::programs::RawTracePointContext;
+use sensor_ebpf::config::Field;
+use sensor_ebpf::drops::Slot;
+use sensor_ebpf::record::{ExecRecord, RecordHeader, class, flag, kind};
+
+use super::path::{self, NAME_CAP};
+use super::{header, identify};
+use crate::maps::{EVENTS, count};
+use crate::read::{field, member, offset, string, user_bytes};
+
+/// Unset audit ids.
+const UNSET: u32 = u32::MAX;
+
+/// `PATH_MAX`.
+const PATH_CAP: u32 = 4096;
+
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub(crate) fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
+    let source = Source {
+        task: ctx.arg(0),
+        old_tid: ctx.arg(1),
+        bprm: ctx.arg(2),
+    };
+    let tgid: u32 = field(source.task, Field::TaskTgid);
+    let identity = identify(source.task, tgid, 1, Slot::ExecTableFull);
+    let header = header(kind::EXEC, tgid, &identity);
+    let (arg_start, arg_end) = argument_block(source.task);
+    let arguments = Arguments {
+        start: arg_start,
+        total: arg_end.saturating_sub(arg_start),
+    };
+    #[cfg(feature = "debug-log")]
+    aya_log_ebpf::debug!(&ctx, "exec of {}, {} argument bytes", tgid, arguments.total);
+    deliver(&header, &source, &arguments);
+    0
+}
+
+/// Where the facts about one exec are.
+struct Source {
+    task: u64,
+    old_tid: u32,
+    bprm: u64,
+}
+
+/// The argument block in the process.
+struct Arguments {
+    start: u64,
+    total: u64,
+}
+
+enum Outcome {
+    Submitted,
+    /// A path did not fit: worth a larger record.
+    TooSmall,
+    RingFull,
+}
+
+/// Chooses the smallest record that can hold the exec.
+#[inline(always)]
+fn deliver(header: &RecordHeader, source: &Source, arguments: &Arguments) {
+    let mut outcome = Outcome::TooSmall;
+    if arguments.total <= class::SMALL_ARGV as u64 {
+        outcome = emit::<{ class::SMALL }, { class::SMALL_ARGV }, NAME_CAP>(
+            header, source, arguments, false,
+        );
+    }
+    if matches!(outcome, Outcome::TooSmall) && arguments.total <= class::MEDIUM_ARGV as u64 {
+        outcome = emit::<{ class::MEDIUM }, { class::MEDIUM_ARGV }, NAME_CAP>(
+            header, source, arguments, false,
+        );
+    }
+    if matches!(outcome, Outcome::TooSmall) {
+        outcome = emit::<{ class::LARGE }, { class::LARGE_ARGV }, PATH_CAP>(
+            header, source, arguments, true,
+        );
+    }
+    if matches!(outcome, Outcome::RingFull) {
+        count(Slot::ExecRingFull);
+    }
+}
+
+/// A record of `N` bytes; the ring aligns to 8.
+#[repr(C, align(8))]
+struct Buffer<const N: usize>([u8; N]);
+
+/// Fills and submits a record of `N` bytes. The last `A` are for arguments, and at most `F` are for
+/// the path given to exec. Gives up where a path does not fit, unless this is the last resort.
+#[inline(always)]
+fn emit<const N: usize, const A: usize, const F: u32>(
+    header: &RecordHeader,
+    source: &Source,
+    arguments: &Arguments,
+    last_resort: bool,
+) -> Outcome {
+    let Some(mut entry) = EVENTS.reserve::<Buffer<N>>(0) else {
+        return Outcome::RingFull;
+    };
+    let base: *mut u8 = entry.as_mut_ptr().cast();
+    // SAFETY: the entry has N bytes, aligned to 8, and N is larger than the record.
+    let record = unsafe { &mut *base.cast::<ExecRecord>() };
+    record.header = *header;
+    // SAFETY: as above; the paths have the bytes between the record and the arguments.
+    let complete = unsafe { write_paths::<F>(record, base, (N - A) as u32, source) };
+    if !complete && !last_resort {
+        entry.discard(0);
+        return Outcome::TooSmall;
+    }
+    // SAFETY: the last A bytes of the entry.
+    unsafe { write_argv::<A>(record, base.add(N - A), (N - A) as u32, arguments) };
+    write_task(record, source);
+    write_file(record, source);
+    entry.submit(0);
+    Outcome::Submitted
+}
+
+/// Writes the three paths back to back. False if one of them is cut.
+///
+/// # Safety
+/// `base` points to `limit` bytes that begin with `record`.
+#[inline(always)]
+unsafe fn write_paths<const F: u32>(
+    record: &mut ExecRecord,
+    base: *mut u8,
+    limit: u32,
+    source: &Source,
+) -> bool {
+    let start = size_of::<ExecRecord>() as u32;
+    let filename: u64 = field(source.bprm, Field::BprmFilename);
+    // SAFETY: F bytes fit between `start` and `limit` in every class (asserted there).
+    let written = unsafe { string(base.add(start as usize), F, filename) };
+    let written = if written > 0 { written as u32 } else { 0 };
+    let mut cut = if written >= F { flag::FILENAME_CUT } else { 0 };
+    record.filename_end = start + written;
+
+    let exe = member(field(source.bprm, Field::BprmFile), Field::FilePath);
+    record.exe_end = record.filename_end;
+    // SAFETY: by contract.
+    if unsafe { path::append(base, limit, &raw mut record.exe_end, exe) } {
+        cut |= flag::EXE_CUT;
+    }
+    let pwd = member(field(source.task, Field::TaskFs), Field::FsPwd);
+    // SAFETY: the field lies in the record.
+    record.cwd_end = unsafe { (&raw const record.exe_end).read_volatile() };
+    // SAFETY: by contract.
+    if unsafe { path::append(base, limit, &raw mut record.cwd_end, pwd) } {
+        cut |= flag::CWD_CUT;
+    }
+    record.flags = if is_unnamed(exe) {
+        cut | flag::EXE_UNNAMED
+    } else {
+        cut
+    };
+    cut == 0
+}
+
+/// The filesystem makes the path up: it must not be walked as one.
+#[inline(always)]
+fn is_unnamed(path: u64) -> bool {
+    let dentry: u64 = field(path, Field::PathDentry);
+    let operations: u64 = field(dentry, Field::DentryOperations);
+    operations != 0 && field::<u64>(operations, Field::OperationsDname) != 0
+}
+
+/// # Safety
+/// `to` points to `A` bytes.
+#[inline(always)]
+unsafe fn write_argv<const A: usize>(
+    record: &mut ExecRecord,
+    to: *mut u8,
+    offset: u32,
+    arguments: &Arguments,
+) {
+    let mut len = if arguments.total > A as u64 {
+        A as u32
+    } else {
+        arguments.total as u32
+    };
+    // SAFETY: len <= A.
+    if unsafe { user_bytes(to, len, arguments.start) } < 0 {
+        len = 0;
+        record.flags |= flag::ARGV_UNREADABLE;
+        count(Slot::ArgvUnreadable);
+    }
+    record.argv_offset = offset;
+    record.argv_len = len;
+    record.argv_total = arguments.total;
+}
+
+#[inline(always)]
+fn write_task(record: &mut ExecRecord, source: &Source) {
+    let cred: u64 = field(source.task, Field::TaskCred);
+    record.comm = field(source.task, Field::TaskComm);
+    record.old_tid = source.old_tid;
+    record.uid = field(cred, Field::CredUid);
+    record.gid = field(cred, Field::CredGid);
+    record.euid = field(cred, Field::CredEuid);
+    record.egid = field(cred, Field::CredEgid);
+    record.cap_effective = field(cred, Field::CredCapEffective);
+    record.login_uid = audit_id(source.task, Field::TaskLoginUid);
+    record.session = audit_id(source.task, Field::TaskSessionId);
+    // SAFETY: a helper without arguments.
+    record.cgroup_id = unsafe { bpf_get_current_cgroup_id() };
+}
+
+#[inline(always)]
+fn audit_id(task: u64, id: Field) -> u32 {
+    if offset(id).is_some() {
+        field(task, id)
+    } else {
+        UNSET
+    }
+}
+
+#[inline(always)]
+fn write_file(record: &mut ExecRecord, source: &Source) {
+    let file: u64 = field(source.bprm, Field::BprmFile);
+    let inode: u64 = field(file, Field::FileInode);
+    let super_block: u64 = field(inode, Field::InodeSuper);
+    record.inode = field(inode, Field::InodeNumber);
+    record.nlink = field(inode, Field::InodeNlink);
+    record.mode = field::<u16>(inode, Field::InodeMode) as u32;
+    record.file_uid = field(inode, Field::InodeUid);
+    record.mtime_seconds = field(inode, Field::InodeMtimeSeconds);
+    record.mtime_nanos = field(inode, Field::InodeMtimeNanos);
+    record.device = field(super_block, Field::SuperDevice);
+}
+
+#[inline(always)]
+fn argument_block(task: u64) -> (u64, u64) {
+    let mm: u64 = field(task, Field::TaskMm);
+    (field(mm, Field::MmArgStart), field(mm, Field::MmArgEnd))
+}

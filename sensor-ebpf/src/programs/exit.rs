@@ -1,0 +1,81 @@
+//! `sched_process_exit(task)`: runs for each thread; the process ends with its last one.
+#![expect(unsafe_code, reason = "writes into the ring")]
+
+use aya_ebpf::macros::raw_tracepoint;
+use aya_ebpf::programs::RawTracePointContext;
+use sensor_ebpf::config::Field;
+use sensor_ebpf::drops::Slot;
+use sensor_ebpf::record::{ExitRecord, Identity, kind};
+
+use super::header;
+use crate::maps::{EVENTS, PROCESSES, count};
+use crate::read::field;
+
+/// The status of the group is that of `exit_group`, not of the thread.
+/// <https://github.com/torvalds/linux/blob/v6.12/include/linux/sched/signal.h#L257>
+const SIGNAL_GROUP_EXIT: u32 = 4;
+
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub(crate) fn sched_process_exit(ctx: RawTracePointContext) -> i32 {
+    let task: u64 = ctx.arg(0);
+    let signal: u64 = field(task, Field::TaskSignal);
+    let live: u32 = field(signal, Field::SignalLive);
+    if live != 0 {
+        return 0;
+    }
+    let tgid: u32 = field(task, Field::TaskTgid);
+    if let Some(identity) = take(tgid) {
+        emit(tgid, &identity, task, signal);
+    } else {
+        count(Slot::ExitUntracked);
+    }
+    0
+}
+
+/// Removes the process from the map. Two last threads on two cpus can both see `live == 0`; the
+/// one whose delete succeeds reports the exit.
+#[inline(always)]
+fn take(tgid: u32) -> Option<Identity> {
+    // SAFETY: the value is copied before anything can replace it with another process's; only the
+    // exit of this process, or a later fork that got its pid, changes it.
+    let identity = unsafe { PROCESSES.get(&tgid).copied() }?;
+    PROCESSES.remove(&tgid).ok()?;
+    Some(identity)
+}
+
+#[inline(always)]
+fn emit(tgid: u32, identity: &Identity, task: u64, signal: u64) {
+    let record = ExitRecord {
+        header: header(kind::EXIT, tgid, identity),
+        comm: comm_of(task),
+        status: status(task, signal),
+        reserved: 0,
+    };
+    match EVENTS.reserve::<ExitRecord>(0) {
+        Some(mut entry) => {
+            // SAFETY: the entry has the size of the record.
+            unsafe { entry.as_mut_ptr().write(record) };
+            entry.submit(0);
+        }
+        None => count(Slot::ExitRingFull),
+    }
+}
+
+/// The name of the leader, which is the process's.
+#[inline(always)]
+fn comm_of(task: u64) -> [u8; 16] {
+    let leader: u64 = field(task, Field::TaskGroupLeader);
+    field(leader, Field::TaskComm)
+}
+
+/// The status as `wait` reports it.
+/// <https://github.com/torvalds/linux/blob/v6.12/kernel/exit.c#L1141>
+#[inline(always)]
+fn status(task: u64, signal: u64) -> u32 {
+    let flags: u32 = field(signal, Field::SignalFlags);
+    if flags & SIGNAL_GROUP_EXIT != 0 {
+        return field(signal, Field::SignalGroupExitCode);
+    }
+    let leader: u64 = field(task, Field::TaskGroupLeader);
+    field(leader, Field::TaskExitCode)
+}

@@ -1,0 +1,66 @@
+//! One hook family per file; what they share is here.
+
+mod exec;
+mod exit;
+mod fork;
+mod path;
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
+use sensor_ebpf::config::Field;
+use sensor_ebpf::drops::Slot;
+use sensor_ebpf::record::{ABI, Identity, RecordHeader};
+
+use crate::maps::{self, PROCESSES, count};
+use crate::read::field;
+
+/// A task's process: its tgid and start.
+#[inline(always)]
+fn process_of(task: u64) -> (u32, u64) {
+    let leader: u64 = field(task, Field::TaskGroupLeader);
+    (
+        field(task, Field::TaskTgid),
+        field(leader, Field::TaskStart),
+    )
+}
+
+/// What the map knows of a task's process. One that ran before the programs were attached gets its
+/// entry here, with its present parent.
+#[inline(always)]
+#[expect(unsafe_code, reason = "map value")]
+fn identify(task: u64, tgid: u32, announced: u32, full: Slot) -> Identity {
+    // SAFETY: copied at once; only fork, exec and exit of this very process write the entry.
+    if let Some(known) = unsafe { PROCESSES.get(&tgid).copied() } {
+        return known;
+    }
+    let (parent_tgid, parent_start) = process_of(field(task, Field::TaskRealParent));
+    let (_, start) = process_of(task);
+    let identity = Identity {
+        start,
+        parent_start,
+        parent_tgid,
+        announced,
+    };
+    if PROCESSES.insert(&tgid, &identity, 0).is_err() {
+        count(full);
+    }
+    identity
+}
+
+/// Begins a record; takes its sequence number, so call it exactly once for each.
+#[inline(always)]
+#[expect(unsafe_code, reason = "helper call")]
+fn header(kind: u16, tgid: u32, identity: &Identity) -> RecordHeader {
+    let cpu = maps::cpu();
+    RecordHeader {
+        abi: ABI,
+        kind,
+        cpu,
+        sequence: maps::next_sequence(cpu),
+        // SAFETY: a helper without arguments (5.8).
+        time: unsafe { bpf_ktime_get_boot_ns() },
+        start: identity.start,
+        parent_start: identity.parent_start,
+        tgid,
+        parent_tgid: identity.parent_tgid,
+    }
+}

@@ -1,0 +1,84 @@
+//! The only raw kernel reads.
+//!
+//! Kernel pointers are plain numbers here: they are never dereferenced, only given to
+//! `bpf_probe_read_*`, which fails on a bad address instead of faulting.
+#![expect(unsafe_code, reason = "helpers take raw pointers")]
+
+use core::ffi::c_void;
+use core::mem::MaybeUninit;
+
+use aya_ebpf::helpers::generated::{
+    bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user,
+};
+use sensor_ebpf::config::{ABSENT, FIELD_COUNT, Field};
+
+/// Byte offsets by [`Field`], set by the loader.
+#[unsafe(no_mangle)]
+static OFFSETS: [u32; FIELD_COUNT] = [ABSENT; FIELD_COUNT];
+
+/// A value whose all-zero form is valid and means "unknown".
+pub(crate) trait Plain: Copy {}
+impl Plain for u16 {}
+impl Plain for u32 {}
+impl Plain for u64 {}
+impl Plain for i64 {}
+impl Plain for [u8; 16] {}
+
+/// Offset of a field, or `None` where this kernel lacks it.
+#[inline(always)]
+pub(crate) fn offset(field: Field) -> Option<u64> {
+    // SAFETY: in bounds; volatile so that the value set by the loader is used and not ABSENT.
+    let offset = unsafe { core::ptr::read_volatile(OFFSETS.as_ptr().add(field as usize)) };
+    if offset == ABSENT {
+        None
+    } else {
+        Some(offset as u64)
+    }
+}
+
+/// Address of an embedded member; 0 if the base is null or the field absent.
+#[inline(always)]
+pub(crate) fn member(base: u64, field: Field) -> u64 {
+    match offset(field) {
+        Some(offset) if base != 0 => base + offset,
+        _ => 0,
+    }
+}
+
+/// Reads a member; all zero where it cannot be read.
+#[inline(always)]
+pub(crate) fn field<T: Plain>(base: u64, field: Field) -> T {
+    let mut value = MaybeUninit::<T>::zeroed();
+    if let Some(offset) = offset(field) {
+        // SAFETY: `value` has room for a T. On failure the helper fills it with zeros.
+        unsafe {
+            bpf_probe_read_kernel(
+                value.as_mut_ptr().cast(),
+                size_of::<T>() as u32,
+                (base + offset) as *const c_void,
+            );
+        }
+    }
+    // SAFETY: zeroed or filled above, and any bytes are a valid T.
+    unsafe { value.assume_init() }
+}
+
+/// Copies a kernel string with its NUL. Bytes written, or a negative errno.
+///
+/// # Safety
+/// `to` must have room for `cap` bytes; the verifier checks it as well.
+#[inline(always)]
+pub(crate) unsafe fn string(to: *mut u8, cap: u32, from: u64) -> i64 {
+    // SAFETY: by contract.
+    unsafe { bpf_probe_read_kernel_str(to.cast(), cap, from as *const c_void) }
+}
+
+/// Copies bytes of the current process. Negative errno if any page is absent.
+///
+/// # Safety
+/// `to` must have room for `len` bytes; the verifier checks it as well.
+#[inline(always)]
+pub(crate) unsafe fn user_bytes(to: *mut u8, len: u32, from: u64) -> i64 {
+    // SAFETY: by contract.
+    unsafe { bpf_probe_read_user(to.cast(), len, from as *const c_void) }
+}

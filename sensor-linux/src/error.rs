@@ -1,0 +1,72 @@
+use std::path::PathBuf;
+
+/// Why the sensor cannot start or go on, and what would help.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The kernel does not describe its structures.
+    #[error("kernel BTF {} cannot be read: {source}", path.display())]
+    BtfUnreadable {
+        /// The file that was tried.
+        path: PathBuf,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// The description does not parse.
+    #[error("kernel BTF: {0}")]
+    Btf(#[from] crate::btf::BtfError),
+    /// Kernel fields without which nothing can be told are not in its BTF.
+    #[error("kernel BTF lacks the fields {}", .0.join(", "))]
+    MissingFields(Vec<&'static str>),
+    /// bpf(2) is refused to this process.
+    #[error("bpf(2) is refused: {source}")]
+    NotPermitted {
+        /// Cause.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// This kernel cannot run the programs.
+    #[error("the kernel does not take the eBPF {what}: {source}")]
+    Load {
+        /// Program or map.
+        what: String,
+        /// Cause, with the verifier's words.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A system call on the running sensor does not work.
+    #[error("{call}: {source}")]
+    System {
+        /// The call and its object.
+        call: &'static str,
+        /// Cause.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// What the operator can do about it.
+    #[must_use]
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::BtfUnreadable { .. } => {
+                Some("the kernel needs CONFIG_DEBUG_INFO_BTF; Debian's kernels have it since 5.10")
+            }
+            Self::NotPermitted { .. } => {
+                Some("run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_RESOURCE")
+            }
+            Self::Load { .. } | Self::MissingFields(_) => {
+                Some("Linux 5.8 or newer is needed; `daemoneye doctor` shows what is there")
+            }
+            Self::Btf(_) | Self::System { .. } => None,
+        }
+    }
+}
+
+impl From<Error> for event::SensorError {
+    fn from(error: Error) -> Self {
+        Self {
+            message: error.to_string(),
+            advice: error.advice().map(str::to_owned),
+            source: Some(Box::new(error)),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What this host offers to the sensor, probed and not guessed from a version. Shown by `doctor`.
+
+use std::fs;
+
+use aya::maps::MapType;
+use aya::sys::is_map_supported;
+
+use crate::load::kernel_offsets;
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// What.
+    pub name: &'static str,
+    /// It is as the sensor needs it.
+    pub ok: bool,
+    /// What was found.
+    pub found: String,
+    /// What to do about it; empty if nothing is wrong.
+    pub fix: &'static str,
+}
+
+/// Capability numbers: <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/capability.h>
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
+
+/// Looks at everything. Loads nothing and changes nothing.
+#[must_use]
+pub fn probe() -> Vec<Probe> {
+    vec![kernel(), privileges(), lockdown(), btf(), ring_buffer()]
+}
+
+fn kernel() -> Probe {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    Probe {
+        name: "kernel",
+        ok: true,
+        found: release.trim().into(),
+        fix: "",
+    }
+}
+
+fn privileges() -> Probe {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let caps = effective_capabilities(&status);
+    let has = |cap: u32| caps >> cap & 1 == 1;
+    let ok = has(CAP_SYS_ADMIN) || has(CAP_BPF) && has(CAP_PERFMON);
+    Probe {
+        name: "privileges",
+        ok,
+        found: format!("effective capabilities {caps:#x}"),
+        fix: if ok {
+            ""
+        } else {
+            "run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE"
+        },
+    }
+}
+
+fn effective_capabilities(status: &str) -> u64 {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .unwrap_or(0)
+}
+
+/// Confidentiality mode refuses the reads of kernel memory that the programs live on.
+fn lockdown() -> Probe {
+    let state = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    let ok = !state.contains("[confidentiality]");
+    let found = if state.is_empty() {
+        "none"
+    } else {
+        state.trim()
+    };
+    Probe {
+        name: "lockdown",
+        ok,
+        found: found.into(),
+        fix: if ok {
+            ""
+        } else {
+            "boot without lockdown=confidentiality"
+        },
+    }
+}
+
+fn btf() -> Probe {
+    match kernel_offsets() {
+        Ok(offsets) => {
+            let absent: Vec<&str> = offsets.absent().map(|field| field.paths()[0]).collect();
+            let found = if absent.is_empty() {
+                "every field resolves".into()
+            } else {
+                format!("fields that this kernel lacks: {}", absent.join(", "))
+            };
+            Probe {
+                name: "kernel types (BTF)",
+                ok: true,
+                found,
+                fix: "",
+            }
+        }
+        Err(error) => Probe {
+            name: "kernel types (BTF)",
+            ok: false,
+            found: error.to_string(),
+            fix: error.advice().unwrap_or_default(),
+        },
+    }
+}
+
+fn ring_buffer() -> Probe {
+    let (ok, found) = match is_map_supported(MapType::RingBuf) {
+        Ok(true) => (true, "available".to_owned()),
+        Ok(false) => (false, "not in this kernel".to_owned()),
+        Err(error) => (false, format!("cannot be probed: {error}")),
+    };
+    Probe {
+        name: "BPF ring buffer",
+        ok,
+        found,
+        fix: if ok {
+            ""
+        } else {
+            "Linux 5.8 or newer, and the privileges above"
+        },
+    }
+}

@@ -1,0 +1,35 @@
+//! The Linux sensor: loads the eBPF programs of `sensor-ebpf`, drains their ring buffer and turns
+//! records into events. Linux 5.8 or newer with BTF; `CAP_BPF`, `CAP_PERFMON` and, for reading
+//! other users' processes at the start, `CAP_SYS_PTRACE` (or root).
+//!
+//! Read in the order of the work: [`features`](crate::EbpfSensor) probes, `btf` and `offsets` find
+//! where this kernel keeps each field, `load` loads and attaches, `procfs` lists what already runs,
+//! `ring` drains, [`decode`] and [`normalize`] are pure and build on every target. Rules, order and
+//! enrichment are not known here.
+
+pub mod btf;
+pub mod decode;
+mod error;
+pub mod normalize;
+pub mod offsets;
+
+#[cfg(target_os = "linux")]
+mod features;
+#[cfg(target_os = "linux")]
+mod load;
+#[cfg(target_os = "linux")]
+mod procfs;
+#[cfg(target_os = "linux")]
+mod ring;
+#[cfg(target_os = "linux")]
+mod sensor;
+#[cfg(target_os = "linux")]
+mod stats;
+#[cfg(target_os = "linux")]
+mod sys;
+
+pub use error::Error;
+#[cfg(target_os = "linux")]
+pub use features::{Probe, probe};
+#[cfg(target_os = "linux")]
+pub use sensor::{EbpfSensor, Options};

@@ -1,0 +1,159 @@
+//! The committed object: set its globals, load, attach.
+
+use std::path::Path;
+
+use aya::maps::{HashMap, Map, MapData, RingBuf};
+use aya::programs::RawTracePoint;
+use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use sensor_ebpf::drops::SLOTS_PER_CPU;
+
+use crate::btf::Btf;
+use crate::offsets::Offsets;
+use crate::sys::Counters;
+use crate::{Error, Options};
+
+const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../ebpf/daemoneye.bpf.o");
+static DEBUG_OBJECT: &[u8] = aya::include_bytes_aligned!("../ebpf/daemoneye-debug.bpf.o");
+
+/// Attached in this order: an exit of a process that no fork announced is only counted, while a
+/// fork whose exit is missed would leave its entry in the process map for ever.
+const PROGRAMS: [&str; 3] = [
+    "sched_process_exit",
+    "sched_process_exec",
+    "sched_process_fork",
+];
+
+/// A process in the kernel's map, as three words; see `sensor_ebpf::record::Identity`.
+pub(crate) type IdentityWords = [u64; 3];
+
+/// The running programs and their maps. Dropping it detaches them.
+pub(crate) struct Programs {
+    pub(crate) ring: RingBuf<MapData>,
+    pub(crate) processes: HashMap<MapData, u32, IdentityWords>,
+    pub(crate) counters: Counters,
+    pub(crate) offsets: Offsets,
+    pub(crate) logger: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
+    _ebpf: Ebpf,
+}
+
+/// Loads and attaches the programs.
+pub(crate) fn load(options: &Options) -> Result<Programs, Error> {
+    let offsets = kernel_offsets()?;
+    let cpus = possible_cpus()?;
+    let object = if options.debug { DEBUG_OBJECT } else { OBJECT };
+    let mut ebpf = EbpfLoader::new()
+        // The object has no CO-RE relocations; parsing the kernel's BTF again would cost 30 MB.
+        .btf(None)
+        .override_global("OFFSETS", &offsets.values[..], true)
+        .map_max_entries("EVENTS", options.ring_bytes)
+        .map_max_entries("PROCESSES", options.max_processes)
+        .map_max_entries("COUNTERS", cpus * SLOTS_PER_CPU)
+        .verifier_log_level(VerifierLogLevel::STATS)
+        .load(object)
+        .map_err(|source| load_error("object", source))?;
+    let counters =
+        Counters::map(array(&ebpf, "COUNTERS")?.fd(), cpus).map_err(|source| Error::System {
+            call: "mmap of the counter map",
+            source,
+        })?;
+    let ring = take(&mut ebpf, "EVENTS", RingBuf::try_from)?;
+    let processes = take(&mut ebpf, "PROCESSES", HashMap::try_from)?;
+    let logger = options.debug.then(|| init_log(&mut ebpf)).transpose()?;
+    for name in PROGRAMS {
+        attach(&mut ebpf, name)?;
+    }
+    Ok(Programs {
+        ring,
+        processes,
+        counters,
+        offsets,
+        logger,
+        _ebpf: ebpf,
+    })
+}
+
+/// Where the running kernel keeps the fields that the programs read.
+pub(crate) fn kernel_offsets() -> Result<Offsets, Error> {
+    let bytes = std::fs::read(KERNEL_BTF).map_err(|source| Error::BtfUnreadable {
+        path: Path::new(KERNEL_BTF).to_owned(),
+        source,
+    })?;
+    Offsets::resolve(&Btf::parse(&bytes)?)
+}
+
+/// Cpu ids that can ever appear, not only those online now.
+fn possible_cpus() -> Result<u32, Error> {
+    let cpus = aya::util::nr_cpus().map_err(|(_, source)| Error::System {
+        call: "reading the possible cpus",
+        source,
+    })?;
+    u32::try_from(cpus).map_err(|_| Error::System {
+        call: "counting the possible cpus",
+        source: std::io::ErrorKind::InvalidData.into(),
+    })
+}
+
+fn attach(ebpf: &mut Ebpf, name: &str) -> Result<(), Error> {
+    let program: &mut RawTracePoint = ebpf
+        .program_mut(name)
+        .ok_or_else(|| missing(name))?
+        .try_into()
+        .map_err(|source| load_error(name, source))?;
+    program.load().map_err(|source| load_error(name, source))?;
+    program
+        .attach(name)
+        .map_err(|source| load_error(name, source))?;
+    Ok(())
+}
+
+fn init_log(ebpf: &mut Ebpf) -> Result<aya_log::EbpfLogger<&'static dyn log::Log>, Error> {
+    aya_log::EbpfLogger::init(ebpf).map_err(|source| load_error("log map", source))
+}
+
+fn take<T, E>(
+    ebpf: &mut Ebpf,
+    name: &str,
+    convert: impl FnOnce(Map) -> Result<T, E>,
+) -> Result<T, Error>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let map = ebpf.take_map(name).ok_or_else(|| missing(name))?;
+    convert(map).map_err(|source| load_error(name, source))
+}
+
+/// The map stays with `ebpf`: programs that are loaded later refer to it by its descriptor.
+fn array<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a MapData, Error> {
+    match ebpf.map(name) {
+        Some(Map::Array(data)) => Ok(data),
+        _ => Err(missing(name)),
+    }
+}
+
+fn missing(what: &str) -> Error {
+    Error::Load {
+        what: what.to_owned(),
+        source: "it is not in the object".into(),
+    }
+}
+
+fn load_error(what: &str, source: impl std::error::Error + Send + Sync + 'static) -> Error {
+    if is_permission(&source) {
+        Error::NotPermitted {
+            source: Box::new(source),
+        }
+    } else {
+        Error::Load {
+            what: what.to_owned(),
+            source: Box::new(source),
+        }
+    }
+}
+
+fn is_permission(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |e| e.source())
+        .filter_map(|e| e.downcast_ref::<std::io::Error>())
+        .any(|e| e.kind() == std::io::ErrorKind::PermissionDenied)
+}

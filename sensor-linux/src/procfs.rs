@@ -1,0 +1,227 @@
+//! Processes that already ran when the programs were attached.
+
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use event::{Argv, BootId, BootTime, Credentials, FileIdentity, Process, ProcessKey};
+
+/// Longest argument block that is taken, as for exec records.
+const ARGV_CAP: usize = sensor_ebpf::record::ARGV_CAP;
+
+/// What `/proc/<pid>/stat` tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stat {
+    pub(crate) comm: Vec<u8>,
+    pub(crate) ppid: u32,
+    pub(crate) session: u32,
+    pub(crate) tty: u32,
+    /// Clock ticks since boot.
+    pub(crate) start_ticks: u64,
+}
+
+/// Ids of the processes that live now.
+pub(crate) fn pids() -> std::io::Result<Vec<u32>> {
+    let mut pids = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        if let Some(pid) = entry?
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        {
+            pids.push(pid);
+        }
+    }
+    Ok(pids)
+}
+
+/// This boot's id.
+pub(crate) fn boot_id() -> Option<BootId> {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .ok()?
+        .parse()
+        .ok()
+}
+
+/// The stat line of a process; `None` if it is gone.
+pub(crate) fn stat(pid: u32) -> Option<Stat> {
+    parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The start of a process, rounded down to a clock tick.
+pub(crate) fn start(stat: &Stat) -> BootTime {
+    let tick_ns = 1_000_000_000 / rustix::param::clock_ticks_per_second();
+    BootTime(stat.start_ticks.saturating_mul(tick_ns))
+}
+
+/// Everything that procfs still knows of a process. What cannot be read is left out.
+pub(crate) fn process(key: ProcessKey, parent: Option<ProcessKey>, stat: &Stat) -> Process {
+    let dir = PathBuf::from(format!("/proc/{}", key.pid));
+    let mut argv = fs::read(dir.join("cmdline")).unwrap_or_default();
+    let missing = argv.len().saturating_sub(ARGV_CAP);
+    argv.truncate(ARGV_CAP);
+    let link = link(&dir, "exe").unwrap_or_default();
+    let exe_file = fs::metadata(dir.join("exe"))
+        .ok()
+        .map(|m| file_identity(&m, &link));
+    Process {
+        key,
+        parent,
+        comm: stat.comm.clone().into(),
+        exe: without_deleted_mark(link, exe_file.as_ref()),
+        argv: Argv::from_block(argv.into()),
+        argv_truncated_bytes: missing as u64,
+        cwd: self::link(&dir, "cwd").map(Bytes::from),
+        credentials: fs::read(dir.join("status"))
+            .ok()
+            .as_deref()
+            .and_then(parse_ids),
+        login_uid: number(&dir, "loginuid").filter(|uid| *uid != u32::MAX),
+        session: number(&dir, "sessionid").filter(|id| *id != u32::MAX),
+        tty: (stat.tty != 0).then_some(stat.tty),
+        exe_file,
+        ..Process::default()
+    }
+}
+
+/// `pid (comm) state ppid pgrp session tty … starttime`; comm may hold spaces and brackets.
+pub(crate) fn parse_stat(line: &[u8]) -> Option<Stat> {
+    let open = line.iter().position(|byte| *byte == b'(')?;
+    let close = line.iter().rposition(|byte| *byte == b')')?;
+    let comm = line.get(open + 1..close)?.to_vec();
+    let rest = std::str::from_utf8(line.get(close + 1..)?).ok()?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    // Field numbers of proc(5), of which `state` is the third and the first here.
+    let field = |number: usize| fields.get(number - 3).copied();
+    Some(Stat {
+        comm,
+        ppid: field(4)?.parse().ok()?,
+        session: field(6)?.parse().ok()?,
+        tty: field(7)?.parse::<i64>().ok()?.try_into().unwrap_or(0),
+        start_ticks: field(22)?.parse().ok()?,
+    })
+}
+
+/// Real and effective ids from `/proc/<pid>/status`.
+pub(crate) fn parse_ids(status: &[u8]) -> Option<Credentials> {
+    let ids = |label: &[u8]| -> Option<(u32, u32)> {
+        let line = status
+            .split(|byte| *byte == b'\n')
+            .find_map(|l| l.strip_prefix(label))?;
+        let mut numbers = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+        Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+    };
+    let (uid, euid) = ids(b"Uid:")?;
+    let (gid, egid) = ids(b"Gid:")?;
+    Some(Credentials {
+        uid,
+        gid,
+        euid,
+        egid,
+    })
+}
+
+fn link(dir: &Path, name: &str) -> Option<Vec<u8>> {
+    Some(
+        fs::read_link(dir.join(name))
+            .ok()?
+            .into_os_string()
+            .into_vec(),
+    )
+}
+
+fn number(dir: &Path, name: &str) -> Option<u32> {
+    fs::read_to_string(dir.join(name)).ok()?.trim().parse().ok()
+}
+
+fn file_identity(metadata: &fs::Metadata, link: &[u8]) -> FileIdentity {
+    let dev = metadata.dev();
+    FileIdentity {
+        inode: metadata.ino(),
+        device: rustix::fs::major(dev) << 20 | rustix::fs::minor(dev),
+        nlink: u32::try_from(metadata.nlink()).unwrap_or(u32::MAX),
+        mtime: u64::try_from(metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec()).unwrap_or(0),
+        mode: metadata.mode(),
+        uid: metadata.uid(),
+        memfd: metadata.nlink() == 0 && link.starts_with(b"/memfd:"),
+    }
+}
+
+/// The kernel marks unlinked files in the link's text; exec records give the bare path.
+fn without_deleted_mark(link: Vec<u8>, file: Option<&FileIdentity>) -> Bytes {
+    let Some(file) = file.filter(|file| file.nlink == 0) else {
+        return link.into();
+    };
+    let path = link.strip_suffix(b" (deleted)").unwrap_or(&link);
+    let path = if file.memfd {
+        path.strip_prefix(b"/").unwrap_or(path)
+    } else {
+        path
+    };
+    Bytes::copy_from_slice(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stat_with_brackets_and_spaces_in_the_name() {
+        let line = b"42 (a) b (c) S 1 42 7 34816 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 123456 0 0\n";
+        let stat = parse_stat(line).unwrap();
+        assert_eq!(stat.comm, b"a) b (c");
+        assert_eq!(
+            (stat.ppid, stat.session, stat.tty, stat.start_ticks),
+            (1, 7, 34816, 123_456)
+        );
+        assert_eq!(parse_stat(b"42 (cut) S 1 42"), None);
+        assert_eq!(parse_stat(b""), None);
+    }
+
+    #[test]
+    fn ids_come_from_the_status_lines() {
+        let status = b"Name:\tx\nUid:\t1000\t0\t0\t0\nGid:\t100\t5\t5\t5\n";
+        let ids = parse_ids(status).unwrap();
+        assert_eq!((ids.uid, ids.euid, ids.gid, ids.egid), (1000, 0, 100, 5));
+        assert_eq!(parse_ids(b"Uid:\tx\n"), None);
+    }
+
+    #[test]
+    fn the_deleted_mark_is_removed_only_where_the_file_is_gone() {
+        let check = |nlink, memfd, link: &[u8], expected: &[u8]| {
+            let file = FileIdentity {
+                nlink,
+                memfd,
+                ..FileIdentity::default()
+            };
+            assert_eq!(without_deleted_mark(link.to_vec(), Some(&file)), expected);
+        };
+        check(0, false, b"/tmp/x (deleted)", b"/tmp/x");
+        check(1, false, b"/tmp/x (deleted)", b"/tmp/x (deleted)");
+        check(0, true, b"/memfd:x (deleted)", b"memfd:x");
+    }
+
+    #[test]
+    fn this_very_process_is_listed() {
+        let pid = std::process::id();
+        assert!(pids().unwrap().contains(&pid));
+        let stat = stat(pid).unwrap();
+        let key = ProcessKey {
+            pid,
+            start: start(&stat),
+            ..ProcessKey::default()
+        };
+        let process = process(key, None, &stat);
+        assert_eq!(
+            process.exe.as_ref(),
+            std::env::current_exe()
+                .unwrap()
+                .as_os_str()
+                .as_encoded_bytes()
+        );
+        assert_eq!(process.argv.len(), std::env::args().count());
+        assert!(process.exe_file.unwrap().nlink >= 1);
+    }
+}

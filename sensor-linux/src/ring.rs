@@ -1,0 +1,88 @@
+//! Drains the ring buffer and decides when to look again.
+//!
+//! The kernel wakes a reader that has caught up with the first record that follows. Under load the
+//! reader therefore naps between drains instead of waiting: the records of a whole nap then cost
+//! one wake-up, and a quiet host still gets each record at once.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aya::maps::{MapData, RingBuf};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+
+/// Records in one drain from which on the host counts as busy.
+const BUSY: usize = 8;
+
+/// How long a busy reader naps. Bounds the latency that batching adds.
+const NAP: Duration = Duration::from_millis(2);
+
+/// Records in one batch, so that the stages after this one get going.
+const MAX_BATCH: usize = 4096;
+
+/// Decides how to wait.
+pub(crate) struct Waiter {
+    wake: Arc<OwnedFd>,
+    last_drain: usize,
+}
+
+impl Waiter {
+    pub(crate) fn new() -> io::Result<Self> {
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self {
+            wake: Arc::new(wake),
+            last_drain: 0,
+        })
+    }
+
+    /// Ends the present or the next wait.
+    pub(crate) fn waker(&self) -> event::sensor::Waker {
+        let wake = Arc::clone(&self.wake);
+        Arc::new(move || {
+            // Fails only if the counter is full, and then the reader wakes anyway.
+            let _ = rustix::io::write(&wake, &1u64.to_ne_bytes());
+        })
+    }
+
+    /// Returns when there is something to drain, when woken, or after `timeout`.
+    pub(crate) fn wait(&mut self, ring: &RingBuf<MapData>, timeout: Duration) -> io::Result<()> {
+        if self.last_drain >= MAX_BATCH {
+            return Ok(());
+        }
+        if self.last_drain >= BUSY {
+            return self.poll(None, NAP.min(timeout));
+        }
+        self.poll(Some(ring), timeout)
+    }
+
+    /// Hands the records in the ring to `each`, at most [`MAX_BATCH`] of them.
+    pub(crate) fn drain(&mut self, ring: &mut RingBuf<MapData>, mut each: impl FnMut(&[u8])) {
+        let mut count = 0;
+        while count < MAX_BATCH {
+            let Some(record) = ring.next() else { break };
+            each(&record);
+            count += 1;
+        }
+        self.last_drain = count;
+    }
+
+    fn poll(&self, ring: Option<&RingBuf<MapData>>, timeout: Duration) -> io::Result<()> {
+        let timeout = Timespec::try_from(timeout).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let wake = PollFd::from_borrowed_fd(self.wake.as_fd(), PollFlags::IN);
+        let result = match ring {
+            Some(ring) => {
+                let ring = PollFd::from_borrowed_fd(ring.as_fd(), PollFlags::IN);
+                poll(&mut [wake, ring], Some(&timeout))
+            }
+            None => poll(&mut [wake], Some(&timeout)),
+        };
+        match result {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // Nothing to read means that nobody called the waker.
+        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
+        Ok(())
+    }
+}

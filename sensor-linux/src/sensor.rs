@@ -1,0 +1,355 @@
+//! The [`Sensor`] over the eBPF programs.
+
+use std::time::{Duration, Instant};
+
+use event::sensor::{BatchEnd, Waker};
+use event::{
+    BootTime, Capabilities, Event, EventKind, Header, Lost, ProcessKey, Sensor, SensorError,
+    Snapshot, Stats, WallTime,
+};
+use rustix::time::{ClockId, clock_gettime};
+use sensor_ebpf::config::Field;
+
+use crate::Error;
+use crate::decode::{Record, decode};
+use crate::load::{IdentityWords, Programs, load};
+use crate::normalize::{Clock, normalize};
+use crate::offsets::Offsets;
+use crate::procfs;
+use crate::ring::Waiter;
+use crate::stats::Tally;
+
+/// How often losses are looked up while records flow.
+const LOSS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// `bpf_map_update_elem`: fail if the key exists.
+const BPF_NOEXIST: u64 = 1;
+
+/// What an operator can set.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Ring buffer size in bytes; rounded up to a power of two of pages.
+    pub ring_bytes: u32,
+    /// Live processes that the kernel keeps apart.
+    pub max_processes: u32,
+    /// Load the variant that logs from the kernel.
+    pub debug: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            ring_bytes: 8 * 1024 * 1024,
+            max_processes: 65_536,
+            debug: false,
+        }
+    }
+}
+
+/// Process events from the kernel through eBPF.
+pub struct EbpfSensor {
+    programs: Programs,
+    waiter: Waiter,
+    clock: Clock,
+    capabilities: Capabilities,
+    tally: Tally,
+    losses_checked: Instant,
+}
+
+impl EbpfSensor {
+    /// Loads and attaches the programs. Events are kept from here on.
+    ///
+    /// # Errors
+    /// This process or this kernel cannot run them; [`Error::advice`] says what would help.
+    pub fn open(options: &Options) -> Result<Self, Error> {
+        let programs = load(options)?;
+        let waiter = Waiter::new().map_err(|source| Error::System {
+            call: "eventfd",
+            source,
+        })?;
+        let boot = procfs::boot_id().ok_or(Error::System {
+            call: "reading the boot id",
+            source: std::io::ErrorKind::InvalidData.into(),
+        })?;
+        Ok(Self {
+            capabilities: capabilities(&programs.offsets),
+            tally: Tally::new(programs.counters.cpus(), boot_time()),
+            clock: Clock {
+                boot,
+                boot_wall: boot_wall(),
+            },
+            losses_checked: Instant::now(),
+            programs,
+            waiter,
+        })
+    }
+
+    /// Reads the records that are there and counts them by kind without making events of them:
+    /// what the programs themselves cost, for measurements.
+    ///
+    /// # Errors
+    /// Waiting does not work.
+    pub fn count_batch(&mut self, timeout: Duration) -> Result<u64, SensorError> {
+        self.wait(timeout)?;
+        let before = self.tally.delivered;
+        let tally = &mut self.tally;
+        self.waiter
+            .drain(&mut self.programs.ring, |bytes| match decode(bytes) {
+                Ok(record) => count(tally, &record),
+                Err(_) => tally.malformed += 1,
+            });
+        Ok(self.tally.delivered - before)
+    }
+
+    fn wait(&mut self, timeout: Duration) -> Result<(), Error> {
+        self.waiter
+            .wait(&self.programs.ring, timeout)
+            .map_err(|source| Error::System {
+                call: "waiting for the ring buffer",
+                source,
+            })
+    }
+
+    fn drain(&mut self, out: &mut Vec<Event>) {
+        let Self {
+            waiter,
+            programs,
+            tally,
+            clock,
+            ..
+        } = self;
+        waiter.drain(&mut programs.ring, |bytes| match decode(bytes) {
+            Ok(record) => {
+                count(tally, &record);
+                let event = normalize(&record, clock);
+                tally.truncated += u64::from(is_truncated(&event));
+                out.push(event);
+            }
+            Err(error) => {
+                tally.malformed += 1;
+                tracing::warn!("record of {} bytes does not decode: {error}", bytes.len());
+            }
+        });
+        if let Some(logger) = &mut programs.logger {
+            logger.flush();
+        }
+    }
+
+    /// Tells of losses, at most every [`LOSS_INTERVAL`].
+    fn announce_losses(&mut self, out: &mut Vec<Event>) {
+        if self.losses_checked.elapsed() < LOSS_INTERVAL {
+            return;
+        }
+        self.losses_checked = Instant::now();
+        self.clock.boot_wall = boot_wall();
+        let now = boot_time();
+        for lost in self.tally.announce(&self.programs.counters, now) {
+            tracing::warn!("{} {} events lost: {}", lost.count, lost.class, lost.reason);
+            out.push(self.lost_event(lost));
+        }
+    }
+
+    fn lost_event(&self, lost: Lost) -> Event {
+        Event {
+            header: self.header(lost.to),
+            kind: EventKind::Lost(lost),
+        }
+    }
+
+    fn header(&self, time: BootTime) -> Header {
+        Header {
+            boot: self.clock.boot,
+            time,
+            wall: WallTime::at(self.clock.boot_wall, time),
+            ..Header::default()
+        }
+    }
+
+    /// Enters a process into the kernel's map and returns its row, unless the programs have told
+    /// of it already or it is gone.
+    fn adopt(&mut self, pid: u32) -> Result<Option<Snapshot>, Error> {
+        let Some(stat) = procfs::stat(pid) else {
+            return Ok(None);
+        };
+        let Some(start) = self.enter(pid, procfs::start(&stat), stat.ppid)? else {
+            return Ok(None);
+        };
+        let key = ProcessKey {
+            boot: self.clock.boot,
+            pid,
+            start,
+        };
+        let row = procfs::process(key, self.known(stat.ppid), &stat);
+        let lives = procfs::stat(pid).is_some_and(|now| now.start_ticks == stat.start_ticks);
+        if !lives && self.withdraw(key) {
+            return Ok(None);
+        }
+        Ok(Some(Snapshot { process: row }))
+    }
+
+    /// The start under which the kernel now knows the process; `None` if its fork or exec record
+    /// tells of it.
+    fn enter(&mut self, pid: u32, start: BootTime, ppid: u32) -> Result<Option<BootTime>, Error> {
+        let parent_start = self.known(ppid).map_or(0, |parent| parent.start.0);
+        let words = identity_words(start, parent_start, ppid);
+        match self.programs.processes.insert(pid, words, BPF_NOEXIST) {
+            Ok(()) => Ok(Some(start)),
+            Err(error) if is_exists(&error) => Ok(self.entered_by_kernel(pid)),
+            Err(error) => Err(Error::Load {
+                what: "process map".into(),
+                source: Box::new(error),
+            }),
+        }
+    }
+
+    /// A process that the programs met as the parent of a fork has an entry but no record.
+    fn entered_by_kernel(&self, pid: u32) -> Option<BootTime> {
+        let [start, _, parent_and_announced] = self.programs.processes.get(&pid, 0).ok()?;
+        (parent_and_announced >> 32 == 0).then_some(BootTime(start))
+    }
+
+    /// Takes back an entry of a process that ended before it was entered. False if its exit was
+    /// reported after all.
+    fn withdraw(&mut self, key: ProcessKey) -> bool {
+        let same = self
+            .programs
+            .processes
+            .get(&key.pid, 0)
+            .is_ok_and(|w| w[0] == key.start.0);
+        same && self.programs.processes.remove(&key.pid).is_ok()
+    }
+
+    fn known(&self, pid: u32) -> Option<ProcessKey> {
+        let [start, ..] = self.programs.processes.get(&pid, 0).ok()?;
+        Some(ProcessKey {
+            boot: self.clock.boot,
+            pid,
+            start: BootTime(start),
+        })
+    }
+}
+
+impl Sensor for EbpfSensor {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn snapshot(&mut self, out: &mut Vec<Event>) -> Result<(), SensorError> {
+        let mut pids = procfs::pids().map_err(|source| Error::System {
+            call: "listing /proc",
+            source,
+        })?;
+        // Parents mostly have lower ids, and are then known when their children come.
+        pids.sort_unstable();
+        for pid in pids {
+            if let Some(row) = self.adopt(pid)? {
+                self.tally.snapshot += 1;
+                let header = self.header(boot_time());
+                out.push(Event {
+                    header,
+                    kind: EventKind::Snapshot(Box::new(row)),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn next_batch(
+        &mut self,
+        out: &mut Vec<Event>,
+        timeout: Duration,
+    ) -> Result<BatchEnd, SensorError> {
+        self.wait(timeout)?;
+        self.drain(out);
+        self.announce_losses(out);
+        Ok(BatchEnd::Open)
+    }
+
+    fn stats(&self) -> Stats {
+        self.tally.stats(&self.programs.counters)
+    }
+
+    fn waker(&self) -> Waker {
+        self.waiter.waker()
+    }
+}
+
+fn count(tally: &mut Tally, record: &Record<'_>) {
+    let header = match record {
+        Record::Fork(header) => header,
+        Record::Exec(exec) => &exec.fixed.header,
+        Record::Exit(exit) => &exit.header,
+    };
+    tally.arrived(header.cpu, header.sequence);
+}
+
+fn is_truncated(event: &Event) -> bool {
+    matches!(&event.kind, EventKind::Exec(exec) if exec.process.argv_truncated_bytes > 0)
+}
+
+/// See `sensor_ebpf::record::Identity`; eBPF objects are little-endian here.
+fn identity_words(start: BootTime, parent_start: u64, parent_tgid: u32) -> IdentityWords {
+    [start.0, parent_start, parent_tgid.into()]
+}
+
+fn is_exists(error: &aya::maps::MapError) -> bool {
+    matches!(error, aya::maps::MapError::SyscallError(call)
+        if call.io_error.kind() == std::io::ErrorKind::AlreadyExists)
+}
+
+fn boot_time() -> BootTime {
+    BootTime(nanoseconds(ClockId::Boottime))
+}
+
+/// Wall time at boot, by the present setting of the wall clock.
+fn boot_wall() -> WallTime {
+    WallTime(nanoseconds(ClockId::Realtime).saturating_sub(nanoseconds(ClockId::Boottime)))
+}
+
+fn nanoseconds(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add(u64::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// Fields of an event that hang on a kernel field that may be absent.
+fn capabilities(offsets: &Offsets) -> Capabilities {
+    let hangs_on: [(&'static str, &[Field]); 6] = [
+        (
+            "executable",
+            &[
+                Field::BprmFile,
+                Field::FilePath,
+                Field::DentryName,
+                Field::MountVfsmount,
+            ],
+        ),
+        ("args", &[Field::TaskMm, Field::MmArgStart, Field::MmArgEnd]),
+        ("working_directory", &[Field::TaskFs, Field::FsPwd]),
+        ("login_uid", &[Field::TaskLoginUid]),
+        ("session", &[Field::TaskSessionId]),
+        (
+            "exe_file",
+            &[Field::FileInode, Field::InodeNumber, Field::InodeNlink],
+        ),
+    ];
+    let mut absent: Vec<(&'static str, String)> = hangs_on
+        .into_iter()
+        .filter_map(|(name, fields)| {
+            let missing = fields.iter().find(|field| offsets.of(**field).is_none())?;
+            Some((name, format!("this kernel has no {}", missing.paths()[0])))
+        })
+        .collect();
+    for name in ["tty", "container_id", "sha256"] {
+        absent.push((name, "not taken from the kernel by this version".into()));
+    }
+    Capabilities {
+        sensor: "ebpf",
+        event_driven: true,
+        forks: true,
+        exit_status: true,
+        absent,
+    }
+}

@@ -1,0 +1,67 @@
+//! The only unsafe code of this crate: a read-only view of the programs' counters.
+#![expect(unsafe_code, reason = "maps the counter array of the eBPF programs")]
+
+use std::io;
+use std::os::fd::AsFd;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use sensor_ebpf::drops::{SLOTS_PER_CPU, Slot};
+
+/// The counter array of the programs, mapped so that reading it needs no system call.
+#[derive(Debug)]
+pub(crate) struct Counters {
+    start: NonNull<u64>,
+    bytes: usize,
+    cpus: u32,
+}
+
+// SAFETY: the mapping is read-only and its words are read atomically; it belongs to no thread.
+unsafe impl Send for Counters {}
+
+impl Counters {
+    /// Maps the array of `cpus * SLOTS_PER_CPU` counters behind `map`.
+    pub(crate) fn map(map: impl AsFd, cpus: u32) -> io::Result<Self> {
+        let bytes = size_of::<u64>() * (cpus * SLOTS_PER_CPU) as usize;
+        // SAFETY: a fresh mapping at an address of the kernel's choice.
+        let start = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                bytes,
+                ProtFlags::READ,
+                MapFlags::SHARED,
+                map,
+                0,
+            )?
+        };
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok(Self { start, bytes, cpus })
+    }
+
+    pub(crate) fn cpus(&self) -> u32 {
+        self.cpus
+    }
+
+    /// One counter of one cpu; 0 for a cpu that does not exist.
+    pub(crate) fn read(&self, cpu: u32, slot: Slot) -> u64 {
+        if cpu >= self.cpus {
+            return 0;
+        }
+        let index = (cpu * SLOTS_PER_CPU + slot as u32) as usize;
+        // SAFETY: in bounds, aligned, mapped while self lives; only ever accessed atomically here.
+        unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(index)).load(Ordering::Relaxed) }
+    }
+
+    /// One counter over all cpus.
+    pub(crate) fn total(&self, slot: Slot) -> u64 {
+        (0..self.cpus).map(|cpu| self.read(cpu, slot)).sum()
+    }
+}
+
+impl Drop for Counters {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `map` with this length, and nothing refers to it any more.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.bytes) };
+    }
+}
