@@ -165,13 +165,10 @@ impl EbpfSensor {
         }
     }
 
-    /// Enters a process into the kernel's map and returns its row, unless the programs have told
-    /// of it already or it is gone.
-    fn adopt(&mut self, pid: u32) -> Result<Option<Snapshot>, Error> {
-        let Some(stat) = procfs::stat(pid) else {
-            return Ok(None);
-        };
-        let Some(start) = self.enter(pid, procfs::start(&stat), stat.ppid)? else {
+    /// Enters a process into the kernel's map, unless the programs have told of it already.
+    fn adopt(&mut self, pid: u32, stat: procfs::Stat) -> Result<Option<Adopted>, Error> {
+        let parent = self.known(stat.ppid);
+        let Some(start) = self.enter(pid, procfs::start(&stat), parent)? else {
             return Ok(None);
         };
         let key = ProcessKey {
@@ -179,20 +176,34 @@ impl EbpfSensor {
             pid,
             start,
         };
-        let row = procfs::process(key, self.known(stat.ppid), &stat);
-        let lives = procfs::stat(pid).is_some_and(|now| now.start_ticks == stat.start_ticks);
+        Ok(Some(Adopted { key, parent, stat }))
+    }
+
+    /// The row of a process that was entered; `None` if it had ended before that. One that ended
+    /// after it has a row even so, since its exit will be reported.
+    fn row(&mut self, adopted: Adopted) -> Option<Snapshot> {
+        let Adopted { key, parent, stat } = adopted;
+        let process = procfs::process(key, parent, &stat);
+        let lives = procfs::stat(key.pid).is_some_and(|now| now.start_ticks == stat.start_ticks);
         if !lives && self.withdraw(key) {
-            return Ok(None);
+            return None;
         }
-        Ok(Some(Snapshot { process: row }))
+        Some(Snapshot { process })
     }
 
     /// The start under which the kernel now knows the process; `None` if its fork or exec record
     /// tells of it.
-    fn enter(&mut self, pid: u32, start: BootTime, ppid: u32) -> Result<Option<BootTime>, Error> {
-        let parent_start = self.known(ppid).map_or(0, |parent| parent.start.0);
-        let words = identity_words(start, parent_start, ppid);
-        match self.programs.processes.insert(pid, words, BPF_NOEXIST) {
+    fn enter(
+        &mut self,
+        pid: u32,
+        start: BootTime,
+        parent: Option<ProcessKey>,
+    ) -> Result<Option<BootTime>, Error> {
+        match self
+            .programs
+            .processes
+            .insert(pid, identity_words(start, parent), BPF_NOEXIST)
+        {
             Ok(()) => Ok(Some(start)),
             Err(error) if is_exists(&error) => Ok(self.entered_by_kernel(pid)),
             Err(error) => Err(Error::Load {
@@ -229,27 +240,41 @@ impl EbpfSensor {
     }
 }
 
+/// A process that already ran and is now in the kernel's map.
+struct Adopted {
+    key: ProcessKey,
+    parent: Option<ProcessKey>,
+    stat: procfs::Stat,
+}
+
 impl Sensor for EbpfSensor {
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
     }
 
     fn snapshot(&mut self, out: &mut Vec<Event>) -> Result<(), SensorError> {
-        let mut pids = procfs::pids().map_err(|source| Error::System {
-            call: "listing /proc",
-            source,
-        })?;
-        // Parents mostly have lower ids, and are then known when their children come.
-        pids.sort_unstable();
-        for pid in pids {
-            if let Some(row) = self.adopt(pid)? {
-                self.tally.snapshot += 1;
-                let header = self.header(boot_time());
-                out.push(Event {
-                    header,
-                    kind: EventKind::Snapshot(Box::new(row)),
-                });
-            }
+        let mut stats: Vec<(u32, procfs::Stat)> = procfs::pids()
+            .map_err(|source| Error::System {
+                call: "listing /proc",
+                source,
+            })?
+            .into_iter()
+            .filter_map(|pid| Some((pid, procfs::stat(pid)?)))
+            .collect();
+        // A parent is older than its children, and so is known when they are entered.
+        stats.sort_unstable_by_key(|(pid, stat)| (stat.start_ticks, *pid));
+        let mut adopted = Vec::with_capacity(stats.len());
+        for (pid, stat) in stats {
+            adopted.extend(self.adopt(pid, stat)?);
+        }
+        for row in adopted {
+            let Some(row) = self.row(row) else { continue };
+            self.tally.snapshot += 1;
+            let header = self.header(boot_time());
+            out.push(Event {
+                header,
+                kind: EventKind::Snapshot(Box::new(row)),
+            });
         }
         Ok(())
     }
@@ -288,7 +313,8 @@ fn is_truncated(event: &Event) -> bool {
 }
 
 /// See `sensor_ebpf::record::Identity`; eBPF objects are little-endian here.
-fn identity_words(start: BootTime, parent_start: u64, parent_tgid: u32) -> IdentityWords {
+fn identity_words(start: BootTime, parent: Option<ProcessKey>) -> IdentityWords {
+    let (parent_start, parent_tgid) = parent.map_or((0, 0), |p| (p.start.0, p.pid));
     [start.0, parent_start, parent_tgid.into()]
 }
 
