@@ -22,7 +22,6 @@ impl Plain for u16 {}
 impl Plain for u32 {}
 impl Plain for u64 {}
 impl Plain for i64 {}
-impl Plain for [u8; 16] {}
 
 /// Offset of a field, or `None` where this kernel lacks it.
 #[inline(always)]
@@ -61,6 +60,19 @@ pub(crate) fn field<T: Plain>(base: u64, field: Field) -> T {
     }
     // SAFETY: zeroed or filled above, and any bytes are a valid T.
     unsafe { value.assume_init() }
+}
+
+/// The name of a task, copied to `to`; zeros where it cannot be read.
+///
+/// Apart from [`field`], which would zero 16 bytes first and so call memset.
+///
+/// # Safety
+/// `to` must have room for 16 bytes; the verifier checks it as well.
+#[inline(always)]
+pub(crate) unsafe fn comm(to: *mut u8, task: u64) {
+    let from = member(task, Field::TaskComm);
+    // SAFETY: by contract. On failure, as for a null address, the helper writes zeros.
+    unsafe { bpf_probe_read_kernel(to.cast(), 16, from as *const c_void) };
 }
 
 /// Copies a kernel string with its NUL. Bytes written, or a negative errno.

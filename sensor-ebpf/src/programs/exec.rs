@@ -12,7 +12,7 @@ use sensor_ebpf::record::{ExecRecord, RecordHeader, class, flag, kind};
 use super::path::{self, NAME_CAP};
 use super::{header, identify};
 use crate::maps::{EVENTS, count};
-use crate::read::{field, member, offset, string, user_bytes};
+use crate::read::{comm, field, member, offset, string, user_bytes};
 
 /// Unset audit ids.
 const UNSET: u32 = u32::MAX;
@@ -195,7 +195,8 @@ unsafe fn write_argv<const A: usize>(
 #[inline(always)]
 fn write_task(record: &mut ExecRecord, source: &Source) {
     let cred: u64 = field(source.task, Field::TaskCred);
-    record.comm = field(source.task, Field::TaskComm);
+    // SAFETY: the field is 16 bytes.
+    unsafe { comm(record.comm.as_mut_ptr(), source.task) };
     record.old_tid = source.old_tid;
     record.uid = field(cred, Field::CredUid);
     record.gid = field(cred, Field::CredGid);

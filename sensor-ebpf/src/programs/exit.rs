@@ -9,7 +9,7 @@ use sensor_ebpf::record::{ExitRecord, Identity, kind};
 
 use super::header;
 use crate::maps::{EVENTS, PROCESSES, count};
-use crate::read::field;
+use crate::read::{comm, field};
 
 /// The status of the group is that of `exit_group`, not of the thread.
 /// <https://github.com/torvalds/linux/blob/v6.12/include/linux/sched/signal.h#L257>
@@ -45,27 +45,24 @@ fn take(tgid: u32) -> Option<Identity> {
 
 #[inline(always)]
 fn emit(tgid: u32, identity: &Identity, task: u64, signal: u64) {
-    let record = ExitRecord {
-        header: header(kind::EXIT, tgid, identity),
-        comm: comm_of(task),
-        status: status(task, signal),
-        reserved: 0,
+    let header = header(kind::EXIT, tgid, identity);
+    let Some(mut entry) = EVENTS.reserve::<ExitRecord>(0) else {
+        return count(Slot::ExitRingFull);
     };
-    match EVENTS.reserve::<ExitRecord>(0) {
-        Some(mut entry) => {
-            // SAFETY: the entry has the size of the record.
-            unsafe { entry.as_mut_ptr().write(record) };
-            entry.submit(0);
-        }
-        None => count(Slot::ExitRingFull),
-    }
-}
-
-/// The name of the leader, which is the process's.
-#[inline(always)]
-fn comm_of(task: u64) -> [u8; 16] {
-    let leader: u64 = field(task, Field::TaskGroupLeader);
-    field(leader, Field::TaskComm)
+    // SAFETY: the entry has the size of the record, and every field is written before it is sent.
+    let record = unsafe { &mut *entry.as_mut_ptr() };
+    record.header = header;
+    // The leader's name is the process's.
+    // SAFETY: the field is 16 bytes.
+    unsafe {
+        comm(
+            record.comm.as_mut_ptr(),
+            field(task, Field::TaskGroupLeader),
+        )
+    };
+    record.status = status(task, signal);
+    record.reserved = 0;
+    entry.submit(0);
 }
 
 /// The status as `wait` reports it.

@@ -1,0 +1,384 @@
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::checkpoint::{self, Checkpoint, CheckpointText};
+use crate::disk::{self, Access, AppendFile};
+use crate::error::Error;
+use crate::hash::{Hash, HashKind, chain_next, origin_hash};
+use crate::index::{Index, LeafPlace, OFFSET_STRIDE, State, Update};
+use crate::key::LogKey;
+use crate::layout;
+use crate::note::PublicKey;
+use crate::proof::{consistency_path, inclusion_path};
+use crate::prove::{self, Nodes};
+use crate::reader::{Live, Reader};
+use crate::recover::{self, Recovery};
+pub use crate::segment::MAX_LEAF_BYTES;
+use crate::segment::{Frame, Header};
+use crate::tiles::Tiles;
+use crate::tlog_proof::TlogProof;
+use crate::tree::Frontier;
+
+/// Buffered bytes that are handed to the OS without waiting for the commit.
+const WRITE_BYTES: usize = 1 << 20;
+
+/// Leaves after which a commit also brings the index up to date. An open replays at most this many
+/// (or what came since the last checkpoint), some 70 ms; an index commit costs several syncs.
+const INDEX_LEAVES: u64 = 1 << 16;
+
+/// How to create a ledger. An existing one keeps its own origin and hash.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The log's name in its checkpoints: unique, without spaces or `+`.
+    pub origin: String,
+    /// The tree's hash function.
+    pub hash: HashKind,
+    /// Size at which the next commit begins a new segment file.
+    pub segment_bytes: u64,
+}
+
+impl Options {
+    /// A BLAKE3 log in segments of 256 MiB.
+    pub fn new(origin: impl Into<String>) -> Options {
+        Options {
+            origin: origin.into(),
+            hash: HashKind::default(),
+            segment_bytes: 256 << 20,
+        }
+    }
+}
+
+/// The writer of a ledger; there is one at a time.
+///
+/// [`append`](Ledger::append) gives a leaf its index at once, [`commit`](Ledger::commit) makes it
+/// durable, [`checkpoint`](Ledger::checkpoint) signs for it. After a failed write the ledger
+/// returns [`Error::Poisoned`] until it is opened again.
+pub struct Ledger {
+    pub(crate) dir: PathBuf,
+    pub(crate) key: LogKey,
+    pub(crate) segment_bytes: u64,
+    pub(crate) edge: Edge,
+    pub(crate) segment: AppendFile,
+    pub(crate) segment_first: u64,
+    pub(crate) buffer: Vec<u8>,
+    pub(crate) live: Arc<Live>,
+    pub(crate) index: Index,
+    /// Leaves that the index covers.
+    pub(crate) indexed: u64,
+    pub(crate) checkpoints: AppendFile,
+    pub(crate) checkpoint_count: u64,
+    pub(crate) last_checkpoint: Option<Checkpoint>,
+    pub(crate) cursors: BTreeMap<String, u64>,
+    pub(crate) cursors_changed: bool,
+    pub(crate) poisoned: bool,
+    pub(crate) _lock: File,
+}
+
+/// The growing edge of the log: what the next leaf is hashed onto.
+#[derive(Debug, Clone)]
+pub(crate) struct Edge {
+    pub(crate) frontier: Frontier,
+    pub(crate) chain: Hash,
+    pub(crate) tiles: Tiles,
+    /// Offsets the index does not have yet.
+    pub(crate) offsets: Vec<(u64, LeafPlace)>,
+}
+
+impl Edge {
+    /// Takes in a leaf that stands at `place` and brings the chain to `chain`.
+    pub(crate) fn add(&mut self, leaf: &[u8], chain: Hash, place: LeafPlace) {
+        let index = self.frontier.size();
+        if index.is_multiple_of(OFFSET_STRIDE) {
+            self.offsets.push((index, place));
+        }
+        self.chain = chain;
+        let leaf = self.frontier.kind().leaf(leaf);
+        self.frontier
+            .push(leaf, |node, hash| self.tiles.add(node, hash));
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.frontier.size()
+    }
+}
+
+impl Ledger {
+    /// Opens the ledger in `dir`, creating what is missing, and takes its writer's lock.
+    ///
+    /// What the last run left unfinished is settled and reported: the torn end of a write that was
+    /// never acknowledged is cut, an index that is missing or corrupt is rebuilt. Anything else
+    /// that is wrong is an error, and no file but the index is changed.
+    pub fn open(dir: &Path, options: &Options) -> Result<(Ledger, Recovery), Error> {
+        recover::open(dir, options)
+    }
+
+    /// Appends a leaf of at most [`MAX_LEAF_BYTES`] and returns its index. It is pending until the
+    /// next [`commit`](Ledger::commit).
+    pub fn append(&mut self, leaf: &[u8]) -> Result<u64, Error> {
+        if leaf.len() > MAX_LEAF_BYTES {
+            return Err(Error::LeafTooLarge {
+                len: leaf.len(),
+                max: MAX_LEAF_BYTES,
+            });
+        }
+        self.unless_poisoned(|ledger| ledger.try_append(leaf))
+    }
+
+    /// Makes all appended leaves durable and returns how many leaves are.
+    pub fn commit(&mut self) -> Result<u64, Error> {
+        self.unless_poisoned(Ledger::try_commit)
+    }
+
+    /// Commits, then signs and publishes a checkpoint over all leaves. Without new leaves it
+    /// returns the last checkpoint again.
+    pub fn checkpoint(&mut self) -> Result<Checkpoint, Error> {
+        self.unless_poisoned(Ledger::try_checkpoint)
+    }
+
+    /// Leaves appended, pending ones included.
+    pub fn size(&self) -> u64 {
+        self.edge.size()
+    }
+
+    /// Leaves that survive a power loss.
+    pub fn durable_size(&self) -> u64 {
+        self.live.durable()
+    }
+
+    /// The root hash over all leaves appended, pending ones included.
+    pub fn root(&self) -> Hash {
+        self.edge.frontier.root()
+    }
+
+    /// The log's name.
+    pub fn origin(&self) -> &str {
+        self.key.origin()
+    }
+
+    /// The tree's hash function.
+    pub fn hash_kind(&self) -> HashKind {
+        self.edge.frontier.kind()
+    }
+
+    /// The key that verifies this log's checkpoints.
+    pub fn public_key(&self) -> PublicKey {
+        self.key.public()
+    }
+
+    /// The last checkpoint signed, if any.
+    pub fn last_checkpoint(&self) -> Option<&Checkpoint> {
+        self.last_checkpoint.as_ref()
+    }
+
+    /// A reader of the durable leaves, for this or another thread.
+    pub fn reader(&self) -> Reader {
+        Reader::new(&self.dir, Arc::clone(&self.live))
+    }
+
+    /// Where the consumer called `name` has got to, if it ever said.
+    pub fn cursor(&self, name: &str) -> Option<u64> {
+        self.cursors.get(name).copied()
+    }
+
+    /// Remembers how far the consumer called `name` has got. Durable with the next checkpoint;
+    /// after a crash, or when the index was rebuilt, an older position or none may be found.
+    pub fn set_cursor(&mut self, name: &str, index: u64) {
+        self.cursors.insert(name.to_owned(), index);
+        self.cursors_changed = true;
+    }
+
+    /// Proves that the leaf at `index` is in the log, at checkpoint `at` or else the last one.
+    pub fn prove(&self, index: u64, at: Option<&Checkpoint>) -> Result<TlogProof, Error> {
+        let checkpoint = at.or(self.last_checkpoint.as_ref());
+        let sealed = checkpoint.map_or(0, Checkpoint::size);
+        let checkpoint = checkpoint
+            .filter(|checkpoint| index < checkpoint.size())
+            .ok_or(Error::NotIntegrated { index, sealed })?;
+        let mut reader = self.reader();
+        let path = self
+            .nodes(&mut reader)
+            .hashes(&inclusion_path(index, sealed))?;
+        prove::proof(self.hash_kind(), index, path, checkpoint, &mut reader)
+    }
+
+    /// The hashes that prove that the tree of `new` leaves begins with the tree of `old` leaves.
+    /// Both sizes must be durable.
+    pub fn prove_consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, Error> {
+        let size = self.durable_size();
+        if old > new || new > size {
+            return Err(Error::NoSuchSize { old, new, size });
+        }
+        self.nodes(&mut self.reader())
+            .hashes(&consistency_path(old, new))
+    }
+
+    /// Signs a last checkpoint and closes the ledger.
+    pub fn close(mut self) -> Result<Checkpoint, Error> {
+        self.checkpoint()
+    }
+
+    fn unless_poisoned<T>(
+        &mut self,
+        call: impl FnOnce(&mut Ledger) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        if self.poisoned {
+            return Err(Error::Poisoned);
+        }
+        let result = call(self);
+        self.poisoned = result.is_err();
+        result
+    }
+
+    fn try_append(&mut self, leaf: &[u8]) -> Result<u64, Error> {
+        let index = self.edge.size();
+        let starts_commit = index == self.durable_size();
+        if starts_commit && self.segment.len() >= self.segment_bytes.max(Header::LEN as u64 + 1) {
+            self.begin_segment()?;
+        }
+        let place = self.end();
+        let chain = chain_next(self.edge.chain, leaf);
+        Frame {
+            leaf,
+            chain,
+            starts_commit,
+        }
+        .encode(&mut self.buffer);
+        self.edge.add(leaf, chain, place);
+        if self.buffer.len() >= WRITE_BYTES {
+            self.write_buffer()?;
+        }
+        Ok(index)
+    }
+
+    /// Begins the next segment. Only called when all leaves before it are durable, so that its
+    /// existence proves them so.
+    fn begin_segment(&mut self) -> Result<(), Error> {
+        let first = self.edge.size();
+        self.segment = create_segment(&self.dir, self.origin(), &self.edge)?;
+        self.segment_first = first;
+        Ok(())
+    }
+
+    fn write_buffer(&mut self) -> Result<(), Error> {
+        self.segment.write(&self.buffer)?;
+        self.buffer.clear();
+        self.buffer.shrink_to(WRITE_BYTES);
+        Ok(())
+    }
+
+    fn try_commit(&mut self) -> Result<u64, Error> {
+        let size = self.edge.size();
+        if size > self.durable_size() {
+            self.write_buffer()?;
+            self.segment.sync()?;
+            self.live.set_durable(size);
+        }
+        if size - self.indexed >= INDEX_LEAVES {
+            self.write_index(&[])?;
+        }
+        Ok(size)
+    }
+
+    fn try_checkpoint(&mut self) -> Result<Checkpoint, Error> {
+        let size = self.try_commit()?;
+        let text = CheckpointText {
+            origin: self.origin().to_owned(),
+            size,
+            root: self.root(),
+        };
+        if let Some(last) = self
+            .last_checkpoint
+            .clone()
+            .filter(|last| last.size() == size)
+        {
+            if self.cursors_changed || self.indexed < size {
+                self.write_index(&[])?;
+            }
+            return Ok(last);
+        }
+        let note = self.key.sign(&text.render());
+        let checkpoint = Checkpoint::open(&note, &self.key.public())?;
+        self.checkpoints
+            .write(checkpoint::record(&note).as_bytes())?;
+        self.checkpoints.sync()?;
+        // After checkpoints.txt: a last checkpoint that is not listed there is a sign of tampering.
+        disk::replace(
+            &layout::last_checkpoint(&self.dir),
+            note.as_bytes(),
+            Access::Everyone,
+        )?;
+        self.checkpoint_count += 1;
+        self.last_checkpoint = Some(checkpoint.clone());
+        self.write_index(&[note])?;
+        Ok(checkpoint)
+    }
+
+    /// Brings the index up to the durable leaves; `notes` are the checkpoints it does not have.
+    pub(crate) fn write_index(&mut self, notes: &[String]) -> Result<(), Error> {
+        let state = State {
+            frontier: self.edge.frontier.clone(),
+            chain: self.edge.chain,
+            end: self.end(),
+            checkpoints: self.checkpoint_count,
+            checkpoint_bytes: self.checkpoints.len(),
+        };
+        self.index.commit(&Update {
+            state: &state,
+            tiles: self.edge.tiles.changed().collect(),
+            offsets: &self.edge.offsets,
+            notes,
+            cursors: &self.cursors,
+        })?;
+        self.edge.tiles.stored();
+        self.edge.offsets.clear();
+        self.cursors_changed = false;
+        self.indexed = state.frontier.size();
+        Ok(())
+    }
+
+    /// Where the next leaf will stand.
+    fn end(&self) -> LeafPlace {
+        let buffered = u64::try_from(self.buffer.len()).expect("a buffer's length fits 64 bits");
+        LeafPlace {
+            segment: self.segment_first,
+            offset: self.segment.len() + buffered,
+        }
+    }
+
+    fn nodes<'a>(&'a self, reader: &'a mut Reader) -> Nodes<'a, redb::Database> {
+        let tiles = Some(&self.edge.tiles);
+        Nodes {
+            kind: self.hash_kind(),
+            tiles,
+            database: self.index.database(),
+            reader,
+        }
+    }
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ledger")
+            .field("dir", &self.dir)
+            .field("size", &self.size())
+            .finish()
+    }
+}
+
+/// Creates the segment that the next leaf goes to, with its header durable.
+pub(crate) fn create_segment(dir: &Path, origin: &str, edge: &Edge) -> Result<AppendFile, Error> {
+    let first = edge.size();
+    let origin = origin_hash(origin);
+    let header = Header {
+        hash: edge.frontier.kind(),
+        first,
+        origin,
+        chain: edge.chain,
+    };
+    let path = layout::segment(dir, first);
+    // By rename: a segment with half a header never exists.
+    disk::replace(&path, &header.encode(), Access::Owner)?;
+    AppendFile::open(&path, Access::Owner)
+}

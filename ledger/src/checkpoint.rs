@@ -1,0 +1,169 @@
+//! Checkpoints (<https://c2sp.org/tlog-checkpoint>) and the file that lists them.
+
+use std::io::{self, BufRead, Read};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::hash::Hash;
+use crate::note::{self, MAX_NOTE_BYTES, NoteError, PublicKey, SIGNATURE_START, SignedNote};
+
+/// The text of a checkpoint, unsigned: origin, tree size and root hash, a line each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointText {
+    /// The log's name.
+    pub origin: String,
+    /// Leaves that the tree covers.
+    pub size: u64,
+    /// The root hash at that size.
+    pub root: Hash,
+}
+
+impl CheckpointText {
+    /// Reads the text of a checkpoint; extension lines are allowed and ignored.
+    pub fn parse(text: &str) -> Result<CheckpointText, NoteError> {
+        let mut lines = text
+            .split_inclusive('\n')
+            .map(|line| line.strip_suffix('\n'));
+        let mut line = || {
+            lines
+                .next()
+                .flatten()
+                .ok_or(NoteError::Malformed("checkpoint is short"))
+        };
+        let (origin, size, root) = (line()?, line()?, line()?);
+        if !note::is_key_name(origin) {
+            return Err(NoteError::Malformed("checkpoint origin"));
+        }
+        if lines.any(|extension| extension.is_none_or(str::is_empty)) {
+            return Err(NoteError::Malformed("checkpoint extension line"));
+        }
+        let size = parse_decimal(size).ok_or(NoteError::Malformed("checkpoint size"))?;
+        let root = parse_hash(root).ok_or(NoteError::Malformed("checkpoint root hash"))?;
+        Ok(CheckpointText {
+            origin: origin.to_owned(),
+            size,
+            root,
+        })
+    }
+
+    pub(crate) fn render(&self) -> String {
+        format!(
+            "{}\n{}\n{}\n",
+            self.origin,
+            self.size,
+            STANDARD.encode(self.root.0)
+        )
+    }
+}
+
+/// A checkpoint whose signature has been verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    text: CheckpointText,
+    note: String,
+}
+
+impl Checkpoint {
+    /// Verifies `note` with the log's key and reads the checkpoint in it.
+    pub fn open(note: &str, key: &PublicKey) -> Result<Checkpoint, NoteError> {
+        let signed = SignedNote::parse(note)?;
+        signed.verify(key)?;
+        let text = CheckpointText::parse(signed.text())?;
+        match text.origin == key.name() {
+            true => Ok(Checkpoint {
+                text,
+                note: note.to_owned(),
+            }),
+            false => Err(NoteError::Origin),
+        }
+    }
+
+    /// The log's name.
+    pub fn origin(&self) -> &str {
+        &self.text.origin
+    }
+
+    /// Leaves that it covers.
+    pub fn size(&self) -> u64 {
+        self.text.size
+    }
+
+    /// The root hash over them.
+    pub fn root(&self) -> Hash {
+        self.text.root
+    }
+
+    /// The signed note, as published.
+    pub fn note(&self) -> &str {
+        &self.note
+    }
+}
+
+/// One step through `checkpoints.txt`, and the byte at which it starts.
+#[derive(Debug)]
+pub(crate) enum Record {
+    /// A note and the blank line after it.
+    Note { note: Vec<u8>, offset: u64 },
+    /// The file ends inside a record.
+    Torn { offset: u64 },
+    /// The file ends after a record.
+    End { offset: u64 },
+}
+
+/// Reads `checkpoints.txt` record by record: each is a signed note and a blank line.
+pub(crate) struct Records<R> {
+    input: R,
+    offset: u64,
+}
+
+impl<R: BufRead> Records<R> {
+    /// `input` starts at `offset`, before a record.
+    pub(crate) fn new(input: R, offset: u64) -> Records<R> {
+        Records { input, offset }
+    }
+
+    /// The next record. One longer than a note may be is returned cut, and will not parse.
+    pub(crate) fn next(&mut self) -> io::Result<Record> {
+        let offset = self.offset;
+        let mut note = Vec::new();
+        let mut signed = false;
+        loop {
+            let start = note.len();
+            let room = u64::try_from(MAX_NOTE_BYTES + 1 - start).unwrap_or(0);
+            self.input
+                .by_ref()
+                .take(room)
+                .read_until(b'\n', &mut note)?;
+            let line = &note[start..];
+            self.offset += u64::try_from(line.len()).expect("a line is within a note");
+            match line {
+                [] if start == 0 => return Ok(Record::End { offset }),
+                b"\n" if signed => {
+                    note.truncate(start);
+                    return Ok(Record::Note { note, offset });
+                }
+                _ if note.len() > MAX_NOTE_BYTES => return Ok(Record::Note { note, offset }),
+                [.., b'\n'] => signed = line.starts_with(SIGNATURE_START.as_bytes()),
+                _ => return Ok(Record::Torn { offset }),
+            }
+        }
+    }
+}
+
+/// What [`Records`] reads back.
+pub(crate) fn record(note: &str) -> String {
+    format!("{note}\n")
+}
+
+/// A decimal number without sign or leading zeros.
+pub(crate) fn parse_decimal(text: &str) -> Option<u64> {
+    let canonical = text == "0" || !text.starts_with('0');
+    (canonical && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok())?
+}
+
+/// A hash in canonical base64.
+pub(crate) fn parse_hash(text: &str) -> Option<Hash> {
+    let bytes = STANDARD.decode(text).ok()?;
+    Some(Hash(bytes.try_into().ok()?))
+}

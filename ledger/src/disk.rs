@@ -1,0 +1,198 @@
+//! Everything that changes a file. Only here are files synced and renamed, each time with a reason.
+//!
+//! A failed sync is never retried: the kernel may have dropped the dirty pages and would then
+//! report success for bytes that are not on disk. The caller stops and reopens.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+use crate::layout;
+
+/// Who may read a new file. Leaves and keys are the owner's alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Owner,
+    Everyone,
+}
+
+/// Creates the directory, readable by its owner alone, unless it exists.
+pub(crate) fn create_dir(dir: &Path) -> Result<(), Error> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir).map_err(Error::io("create", dir))?;
+    sync_parent(dir)
+}
+
+/// Takes the writer's lock, held until the returned file is dropped.
+pub(crate) fn lock(dir: &Path) -> Result<File, Error> {
+    let path = layout::lock(dir);
+    let file = options(Access::Owner)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(Error::io("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked {
+            dir: dir.to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(Error::io("lock", &path)(source)),
+    }
+}
+
+/// Reads a small file whole, or `None` when it does not exist. Longer than `limit` is an error.
+pub(crate) fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io("open", path)(e)),
+    };
+    let mut bytes = Vec::new();
+    file.take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(Error::io("read", path))?;
+    match u64::try_from(bytes.len()) {
+        Ok(len) if len <= limit => Ok(Some(bytes)),
+        _ => Err(Error::io("read", path)(io::ErrorKind::FileTooLarge.into())),
+    }
+}
+
+/// Replaces a file whole: after a crash it holds the old bytes or the new ones.
+pub(crate) fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<(), Error> {
+    let temporary = path.with_added_extension("tmp");
+    // Left by a crash, perhaps with other permissions.
+    match fs::remove_file(&temporary) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::io("remove", &temporary)(e));
+        }
+        _ => {}
+    }
+    let mut file = options(access)
+        .write(true)
+        .create_new(true)
+        .open(&temporary)
+        .map_err(Error::io("create", &temporary))?;
+    file.write_all(bytes)
+        .map_err(Error::io("write", &temporary))?;
+    // Before the rename, or the new name could outlive a power loss without the bytes.
+    file.sync_all().map_err(Error::io("sync", &temporary))?;
+    drop(file);
+    rename(&temporary, path)
+}
+
+/// Renames a file and makes the new name durable.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+    fs::rename(from, to).map_err(Error::io("rename", from))?;
+    sync_parent(to)
+}
+
+/// Makes names in the file's directory durable. Windows does so with the file's own metadata.
+fn sync_parent(path: &Path) -> Result<(), Error> {
+    #[cfg(unix)]
+    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        let synced = File::open(dir).and_then(|dir| dir.sync_all());
+        synced.map_err(Error::io("sync", dir))?;
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
+}
+
+#[cfg(unix)]
+fn options(access: Access) -> OpenOptions {
+    let mut options = OpenOptions::new();
+    let mode = if access == Access::Owner {
+        0o600
+    } else {
+        0o644
+    };
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+    options
+}
+
+/// Elsewhere files take the access rights of their directory.
+#[cfg(not(unix))]
+fn options(_: Access) -> OpenOptions {
+    OpenOptions::new()
+}
+
+/// A file that only grows, and knows how long it is.
+#[derive(Debug)]
+pub(crate) struct AppendFile {
+    file: File,
+    path: PathBuf,
+    len: u64,
+}
+
+impl AppendFile {
+    /// Opens a file, creating it when missing, for appending after its last byte.
+    pub(crate) fn open(path: &Path, access: Access) -> Result<AppendFile, Error> {
+        let existed = path.exists();
+        let mut file = options(access)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(Error::io("open", path))?;
+        let len = file
+            .seek(SeekFrom::End(0))
+            .map_err(Error::io("seek", path))?;
+        if !existed {
+            sync_parent(path)?;
+        }
+        Ok(AppendFile {
+            file,
+            path: path.to_owned(),
+            len,
+        })
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.file
+            .write_all(bytes)
+            .map_err(Error::io("write", &self.path))?;
+        self.len += u64::try_from(bytes.len()).expect("a buffer's length fits 64 bits");
+        Ok(())
+    }
+
+    /// Makes all bytes written so far durable.
+    pub(crate) fn sync(&self) -> Result<(), Error> {
+        self.file.sync_data().map_err(Error::io("sync", &self.path))
+    }
+
+    /// Cuts the file to `len` bytes, durably.
+    pub(crate) fn cut(&mut self, len: u64) -> Result<(), Error> {
+        self.file
+            .set_len(len)
+            .map_err(Error::io("truncate", &self.path))?;
+        self.file
+            .seek(SeekFrom::Start(len))
+            .map_err(Error::io("seek", &self.path))?;
+        self.len = len;
+        self.file.sync_all().map_err(Error::io("sync", &self.path))
+    }
+}
+
+/// The first leaves of all segments, ascending. Other files are not looked at.
+pub(crate) fn segments(dir: &Path) -> Result<Vec<u64>, Error> {
+    let dir = layout::entries(dir);
+    let mut firsts = Vec::new();
+    for entry in fs::read_dir(&dir).map_err(Error::io("list", &dir))? {
+        let name = entry.map_err(Error::io("list", &dir))?.file_name();
+        firsts.extend(name.to_str().and_then(layout::segment_first));
+    }
+    firsts.sort_unstable();
+    Ok(firsts)
+}

@@ -1,0 +1,211 @@
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use crate::note::NoteError;
+use crate::tlog_proof::TlogProofError;
+
+/// What can go wrong with a ledger.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file operation was refused by the OS. A full disk is `ErrorKind::StorageFull`.
+    #[error("{call} {}: {source}", path.display())]
+    Io {
+        /// The operation, as a verb.
+        call: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the OS said.
+        source: io::Error,
+    },
+    /// `index.redb` could not be read or written. The entries are unaffected.
+    #[error("index {}: {source}", path.display())]
+    Index {
+        /// The index file.
+        path: PathBuf,
+        /// What redb said.
+        source: Box<redb::Error>,
+    },
+    /// Another process holds the writer's lock.
+    #[error("ledger {} is in use by another process", dir.display())]
+    Locked {
+        /// The ledger's directory.
+        dir: PathBuf,
+    },
+    /// Bytes on disk are not what was written.
+    #[error(transparent)]
+    Damaged(Box<Damage>),
+    /// The log is older than, or does not continue, the last checkpoint signed for it: a restored
+    /// disk or VM snapshot. Nothing was changed.
+    #[error(
+        "log rolled back: it holds {log_size} leaves and does not continue the last checkpoint, \
+         of {checkpoint_size} leaves"
+    )]
+    RolledBack {
+        /// Leaves found in the segments.
+        log_size: u64,
+        /// Leaves that the last checkpoint covers.
+        checkpoint_size: u64,
+    },
+    /// An earlier write or sync failed, so what is on disk is unknown. Reopen the ledger.
+    #[error("ledger stopped after an I/O error; reopen it")]
+    Poisoned,
+    /// The leaf is larger than [`crate::MAX_LEAF_BYTES`].
+    #[error("leaf of {len} bytes is larger than {max}")]
+    LeafTooLarge {
+        /// Its length in bytes.
+        len: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// No checkpoint covers this leaf (yet).
+    #[error("leaf {index} is not covered by a checkpoint ({sealed} leaves are)")]
+    NotIntegrated {
+        /// The leaf index asked for.
+        index: u64,
+        /// Leaves that the checkpoint covers.
+        sealed: u64,
+    },
+    /// A consistency proof was asked for from a larger to a smaller tree, or beyond the log.
+    #[error("no consistency proof from size {old} to size {new} in a log of {size} leaves")]
+    NoSuchSize {
+        /// The size to start from.
+        old: u64,
+        /// The size to reach.
+        new: u64,
+        /// Leaves in the log.
+        size: u64,
+    },
+    /// The origin cannot name a log: it is empty, too long, or holds spaces, `+` or control bytes.
+    #[error("origin {0:?} cannot name a log")]
+    Origin(String),
+    /// The signing key is missing although a log exists, or is not a key.
+    #[error("signing key {}: {cause}", path.display())]
+    Key {
+        /// The key file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: &'static str,
+    },
+    /// A signed note or key text is malformed or its signature does not verify.
+    #[error(transparent)]
+    Note(#[from] NoteError),
+    /// A proof text is malformed or does not verify.
+    #[error(transparent)]
+    Proof(#[from] TlogProofError),
+    /// The OS gave no randomness for a new key.
+    #[error("no randomness for a new key: {0}")]
+    Random(getrandom::Error),
+}
+
+impl Error {
+    pub(crate) fn io(call: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+        move |source| Error::Io {
+            call,
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    pub(crate) fn damaged(file: &Path, offset: u64, leaves: Range<u64>, cause: Cause) -> Error {
+        Error::Damaged(Box::new(Damage {
+            file: file.to_owned(),
+            offset,
+            leaves,
+            cause,
+        }))
+    }
+}
+
+/// The first damaged place found.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Damage {
+    /// The damaged file.
+    pub file: PathBuf,
+    /// Where in it, in bytes.
+    pub offset: u64,
+    /// The leaves it concerns; empty when it concerns none.
+    pub leaves: Range<u64>,
+    /// What is wrong.
+    pub cause: Cause,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at byte {}: ", self.file.display(), self.offset)?;
+        match self.leaves.end.saturating_sub(self.leaves.start) {
+            0 => {}
+            1 => write!(f, "leaf {}: ", self.leaves.start)?,
+            _ => write!(
+                f,
+                "leaves {} to {}: ",
+                self.leaves.start,
+                self.leaves.end - 1
+            )?,
+        }
+        write!(f, "{}", self.cause)
+    }
+}
+
+/// Why a place counts as damaged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The segment header is not one, or does not belong here.
+    #[error("segment header: {0}")]
+    Header(&'static str),
+    /// The segment was written by a newer version of this format.
+    #[error("segment format version {0} is not supported")]
+    Version(u16),
+    /// An entry's length word is impossible.
+    #[error("entry length {0:#010x} is impossible")]
+    Length(u32),
+    /// An entry's CRC-32C does not match.
+    #[error("entry checksum does not match")]
+    Checksum,
+    /// An entry's chain value does not follow from the entry before it.
+    #[error("entry does not continue the hash chain")]
+    Chain,
+    /// The file ends too early.
+    #[error("file ends too early")]
+    Truncated,
+    /// A file is not there.
+    #[error("file is missing")]
+    Missing,
+    /// The leaves do not hash to the root that a checkpoint signed.
+    #[error("leaves do not hash to the root signed at size {size}")]
+    Root {
+        /// The tree size of the checkpoint.
+        size: u64,
+    },
+    /// A checkpoint is malformed or its signature does not verify.
+    #[error("checkpoint on line {line}: {source}")]
+    Checkpoint {
+        /// Line of the checkpoint's first line, counted from 1.
+        line: u64,
+        /// What is wrong.
+        source: NoteError,
+    },
+    /// A checkpoint is smaller than the one before it.
+    #[error("checkpoint on line {line} is of size {size}, smaller than the one before it")]
+    Order {
+        /// Line of the checkpoint's first line, counted from 1.
+        line: u64,
+        /// Its tree size.
+        size: u64,
+    },
+    /// The last checkpoint is not among the checkpoints.
+    #[error("checkpoint of size {size} is not in checkpoints.txt")]
+    Unlisted {
+        /// Its tree size.
+        size: u64,
+    },
+    /// A key file does not hold the key it should.
+    #[error("public key: {0}")]
+    Key(&'static str),
+    /// The index disagrees with the entries or the checkpoints.
+    #[error("index disagrees with the log: {0}")]
+    Index(&'static str),
+}

@@ -1,0 +1,435 @@
+//! The whole-log check. It shares nothing with the writer above hashing and signature checks: its
+//! own segment reader, its own tree.
+
+mod index;
+mod seals;
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::Checkpoint;
+use crate::error::{Cause, Error};
+use crate::hash::{Hash, HashKind, blake3_of, chain_next, chain_start};
+use crate::layout;
+use crate::note::PublicKey;
+use crate::published;
+use crate::segment::commit_follows;
+use index::{Compared, Summary};
+use seals::Seals;
+
+const HEADER_BYTES: u64 = 96;
+const MAX_LEAF_BYTES: u32 = 1 << 20;
+const PROGRESS_LEAVES: u64 = 1 << 16;
+
+/// How to verify.
+#[derive(Default)]
+pub struct VerifyOptions<'a> {
+    /// The key to trust. Without one the log is held against the key that lies beside it, which
+    /// whoever rewrote the whole directory could have replaced too.
+    pub key: Option<PublicKey>,
+    /// Called now and then, and at the end.
+    pub progress: Option<&'a mut dyn FnMut(Progress)>,
+}
+
+/// How far a verification has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Leaves verified.
+    pub entries: u64,
+    /// Bytes of segments read.
+    pub bytes: u64,
+    /// Bytes of segments to read.
+    pub total_bytes: u64,
+}
+
+/// What a verification found. There is one only if nothing is damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// The key that verified the checkpoints; its name is the log's origin.
+    pub key: PublicKey,
+    /// The tree's hash function.
+    pub hash: HashKind,
+    /// Leaves in the log.
+    pub entries: u64,
+    /// The root hash over all of them.
+    pub root: Hash,
+    /// Checkpoints verified.
+    pub checkpoints: u64,
+    /// Leaves that the last checkpoint covers.
+    pub sealed: u64,
+    /// The last checkpoint.
+    pub last_checkpoint: Option<Checkpoint>,
+    /// Bytes in the segments.
+    pub bytes: u64,
+    /// Segment files.
+    pub segments: u64,
+    /// A write under way, or the torn end of one, after the last leaf.
+    pub torn: Option<TornTail>,
+    /// Whether a checkpoint at the end of checkpoints.txt is written in part.
+    pub torn_checkpoint: bool,
+    /// What the index says.
+    pub index: IndexStatus,
+}
+
+impl Report {
+    /// Leaves after the last checkpoint: chained, but not signed for yet.
+    pub fn unsealed(&self) -> u64 {
+        self.entries - self.sealed
+    }
+}
+
+/// Bytes after the last sound leaf that no later commit follows: a write that is under way, or was
+/// when the machine stopped. Damage to the very last commit, if no checkpoint covers it, looks the
+/// same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TornTail {
+    /// The segment.
+    pub file: PathBuf,
+    /// Where the bytes start.
+    pub offset: u64,
+    /// How many there are.
+    pub bytes: u64,
+    /// What is wrong with the first of them as an entry.
+    pub cause: Cause,
+}
+
+/// What the index says. It is not evidence: a bad one is rebuilt from the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IndexStatus {
+    /// All its tiles, offsets and checkpoints agree with the log.
+    Agrees,
+    /// It was not looked at: a running writer has it open.
+    InUse,
+    /// It was not looked at: the writer was killed, and its next start will repair it.
+    Unclean,
+    /// There is none.
+    Missing,
+    /// It disagrees with the log, or cannot be read.
+    Bad(String),
+}
+
+/// Verifies the ledger in `dir` from its first byte to its last, also while a writer runs.
+pub fn verify(dir: &Path, options: VerifyOptions<'_>) -> Result<Report, Error> {
+    let published = published::public_key(dir)?;
+    let key = options.key.unwrap_or_else(|| published.clone());
+    if key != published {
+        let cause = Cause::Key("it is not the key asked for");
+        return Err(Error::damaged(&layout::public_key(dir), 0, 0..0, cause));
+    }
+    // In this order, so that each covers what was read before it while a writer goes on.
+    let summary = Summary::read(dir, &key);
+    let last = published::last_checkpoint(dir, &key)?;
+    let seals = Seals::open(dir, &key, last)?;
+    let segments = list_segments(dir)?;
+    let total_bytes = segments.iter().map(|segment| segment.len).sum();
+    let hash = hash_kind(dir, &segments)?;
+    let mut fsck = Fsck {
+        dir,
+        segments: &segments,
+        hash,
+        size: 0,
+        chain: chain_start(key.name(), hash),
+        tree: Vec::new(),
+        seals,
+        compared: Compared::new(summary),
+        bytes: 0,
+        total_bytes,
+        progress: options.progress,
+    };
+    let torn = fsck.run()?;
+    fsck.report(key, torn)
+}
+
+struct Segment {
+    first: u64,
+    path: PathBuf,
+    len: u64,
+}
+
+fn list_segments(dir: &Path) -> Result<Vec<Segment>, Error> {
+    let entries = layout::entries(dir);
+    let mut segments = Vec::new();
+    for entry in fs::read_dir(&entries).map_err(Error::io("list", &entries))? {
+        let entry = entry.map_err(Error::io("list", &entries))?;
+        if let Some(first) = entry.file_name().to_str().and_then(layout::segment_first) {
+            let path = entry.path();
+            let len = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
+            segments.push(Segment { first, path, len });
+        }
+    }
+    segments.sort_by_key(|segment| segment.first);
+    Ok(segments)
+}
+
+fn hash_kind(dir: &Path, segments: &[Segment]) -> Result<HashKind, Error> {
+    let path = layout::segment(dir, 0);
+    match segments.first() {
+        Some(Segment { first: 0, .. }) => {}
+        other => {
+            let missing = 0..other.map_or(0, |segment| segment.first);
+            return Err(Error::damaged(&path, 0, missing, Cause::Missing));
+        }
+    }
+    let mut header = Vec::new();
+    let file = File::open(&path).map_err(Error::io("open", &path))?;
+    file.take(HEADER_BYTES)
+        .read_to_end(&mut header)
+        .map_err(Error::io("read", &path))?;
+    let code = match header.len() as u64 {
+        HEADER_BYTES => header[10],
+        len => return Err(Error::damaged(&path, len, 0..1, Cause::Truncated)),
+    };
+    let unknown = || Error::damaged(&path, 10, 0..1, Cause::Header("unknown hash"));
+    HashKind::from_code(code).ok_or_else(unknown)
+}
+
+struct Fsck<'a, 'p> {
+    dir: &'a Path,
+    segments: &'a [Segment],
+    hash: HashKind,
+    size: u64,
+    chain: Hash,
+    /// Complete subtrees, largest first, each with its height.
+    tree: Vec<(u32, Hash)>,
+    seals: Seals<'a>,
+    compared: Compared,
+    bytes: u64,
+    total_bytes: u64,
+    progress: Option<&'p mut dyn FnMut(Progress)>,
+}
+
+impl Fsck<'_, '_> {
+    fn run(&mut self) -> Result<Option<TornTail>, Error> {
+        self.boundary()?;
+        let mut torn = None;
+        for segment in self.segments {
+            torn = self.segment(segment)?;
+        }
+        self.all_sealed_is_there(torn.as_ref())?;
+        self.show_progress();
+        Ok(torn)
+    }
+
+    fn segment(&mut self, segment: &Segment) -> Result<Option<TornTail>, Error> {
+        if segment.first > self.size {
+            let missing = layout::segment(self.dir, self.size);
+            let leaves = self.size..segment.first;
+            return Err(Error::damaged(&missing, 0, leaves, Cause::Missing));
+        }
+        let read = || Error::io("read", &segment.path);
+        let file = File::open(&segment.path).map_err(Error::io("open", &segment.path))?;
+        let mut input = BufReader::with_capacity(1 << 20, file.take(segment.len));
+        self.header(segment, &mut input)?;
+        let mut offset = HEADER_BYTES;
+        let mut leaf = Vec::new();
+        while offset < segment.len {
+            let room = segment.len - offset;
+            match self.entry(&mut input, room, &mut leaf).map_err(read())? {
+                Ok(bytes) => {
+                    self.compared.place(self.size, segment.first, offset);
+                    self.add(&leaf);
+                    offset += bytes;
+                    self.bytes += bytes;
+                }
+                Err(cause) => return self.bad(segment, offset, cause).map(Some),
+            }
+            self.boundary()?;
+        }
+        Ok(None)
+    }
+
+    fn header(&mut self, segment: &Segment, input: &mut impl Read) -> Result<(), Error> {
+        let damaged = |cause| {
+            let leaves = segment.first..segment.first.saturating_add(1);
+            Err(Error::damaged(&segment.path, 0, leaves, cause))
+        };
+        let mut header = [0; HEADER_BYTES as usize];
+        match input.read_exact(&mut header) {
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return damaged(Cause::Truncated),
+            read => read.map_err(Error::io("read", &segment.path))?,
+        }
+        let mut expected = [0; HEADER_BYTES as usize];
+        expected[..11].copy_from_slice(b"DEYESEG\n\x01\x00\x00");
+        expected[10] = self.hash.code();
+        expected[16..24].copy_from_slice(&self.size.to_le_bytes());
+        let origin = blake3_of(&[self.seals.key.name().as_bytes()]);
+        expected[32..64].copy_from_slice(&origin.0);
+        expected[64..].copy_from_slice(&self.chain.0);
+        let crc = crc32c::crc32c(&expected[..12]);
+        let crc = crc32c::crc32c_append(crc, &expected[16..]);
+        expected[12..16].copy_from_slice(&crc.to_le_bytes());
+        self.bytes += HEADER_BYTES;
+        if header[8..10] != expected[8..10] && header[..8] == expected[..8] {
+            return damaged(Cause::Version(u16::from_le_bytes([header[8], header[9]])));
+        }
+        match header == expected && segment.first == self.size {
+            true => Ok(()),
+            false => damaged(Cause::Header("it is not what must stand here")),
+        }
+    }
+
+    /// Reads one entry into `leaf` and returns the bytes it takes.
+    fn entry(
+        &mut self,
+        input: &mut impl Read,
+        room: u64,
+        leaf: &mut Vec<u8>,
+    ) -> io::Result<Result<u64, Cause>> {
+        let (mut word, mut crc, mut chain) = ([0; 4], [0; 4], [0; 32]);
+        if room < 8 {
+            return Ok(Err(Cause::Truncated));
+        }
+        input.read_exact(&mut word)?;
+        input.read_exact(&mut crc)?;
+        let len = u32::from_le_bytes(word) & 0x7fff_ffff;
+        if len > MAX_LEAF_BYTES {
+            return Ok(Err(Cause::Length(u32::from_le_bytes(word))));
+        }
+        let bytes = 8 + u64::from(len) + 32;
+        if room < bytes {
+            return Ok(Err(Cause::Truncated));
+        }
+        leaf.clear();
+        input.take(u64::from(len)).read_to_end(leaf)?;
+        input.read_exact(&mut chain)?;
+        if crc32c::crc32c_append(crc32c::crc32c(&word), leaf) != u32::from_le_bytes(crc) {
+            return Ok(Err(Cause::Checksum));
+        }
+        let expected = chain_next(self.chain, leaf);
+        if expected.0 != chain {
+            return Ok(Err(Cause::Chain));
+        }
+        self.chain = expected;
+        Ok(Ok(bytes))
+    }
+
+    fn add(&mut self, leaf: &[u8]) {
+        let (mut height, mut hash) = (0, self.hash.leaf(leaf));
+        while let Some((_, left)) = self.tree.pop_if(|(left, _)| *left == height) {
+            (height, hash) = (height + 1, self.hash.node(left, hash));
+            if height == 8 {
+                self.compared.node(hash);
+            }
+        }
+        self.tree.push((height, hash));
+        self.size += 1;
+        if self.size.is_multiple_of(PROGRESS_LEAVES) {
+            self.show_progress();
+        }
+    }
+
+    fn root(&self) -> Hash {
+        let hashes = self.tree.iter().rev().map(|&(_, hash)| hash);
+        let root = hashes.reduce(|right, left| self.hash.node(left, right));
+        root.unwrap_or_else(|| self.hash.empty())
+    }
+
+    /// Between two leaves: holds the tree against what was signed at this size.
+    fn boundary(&mut self) -> Result<(), Error> {
+        self.compared.at_size(self.size, self.chain, &self.tree);
+        while self
+            .seals
+            .next
+            .as_ref()
+            .is_some_and(|next| next.size() == self.size)
+        {
+            let leaves = self.seals.sealed()..self.size;
+            if self.seals.next.as_ref().map(Checkpoint::root) != Some(self.root()) {
+                let path = self.segment_of(leaves.start);
+                return Err(Error::damaged(
+                    &path,
+                    0,
+                    leaves,
+                    Cause::Root { size: self.size },
+                ));
+            }
+            let note = self.seals.advance()?;
+            self.compared.note(&note);
+        }
+        Ok(())
+    }
+
+    fn bad(&self, segment: &Segment, offset: u64, cause: Cause) -> Result<TornTail, Error> {
+        let read = || Error::io("read", &segment.path);
+        let is_last = self
+            .segments
+            .last()
+            .is_some_and(|last| last.first == segment.first);
+        if is_last && self.seals.next.is_none() {
+            let mut file = File::open(&segment.path).map_err(Error::io("open", &segment.path))?;
+            let commit = commit_follows(&mut file, offset, segment.len).map_err(read())?;
+            if commit == Some(false) {
+                let (file, bytes) = (segment.path.clone(), segment.len - offset);
+                return Ok(TornTail {
+                    file,
+                    offset,
+                    bytes,
+                    cause,
+                });
+            }
+        }
+        Err(Error::damaged(&segment.path, offset, self.leaf(), cause))
+    }
+
+    fn segment_of(&self, leaf: u64) -> PathBuf {
+        let found = self
+            .segments
+            .iter()
+            .rev()
+            .find(|segment| segment.first <= leaf);
+        found.map_or_else(|| layout::entries(self.dir), |segment| segment.path.clone())
+    }
+
+    fn leaf(&self) -> Range<u64> {
+        self.size..self.size + 1
+    }
+
+    fn all_sealed_is_there(&self, torn: Option<&TornTail>) -> Result<(), Error> {
+        let Some(next) = &self.seals.next else {
+            return self.seals.last_is_listed(self.dir);
+        };
+        let (path, end) = match self.segments.last() {
+            Some(last) => (last.path.clone(), last.len),
+            None => (layout::segment(self.dir, 0), 0),
+        };
+        let offset = torn.map_or(end, |torn| torn.offset);
+        Err(Error::damaged(
+            &path,
+            offset,
+            self.size..next.size(),
+            Cause::Truncated,
+        ))
+    }
+
+    fn show_progress(&mut self) {
+        let (entries, bytes, total_bytes) = (self.size, self.bytes, self.total_bytes);
+        if let Some(progress) = &mut self.progress {
+            progress(Progress {
+                entries,
+                bytes,
+                total_bytes,
+            });
+        }
+    }
+
+    fn report(self, key: PublicKey, torn: Option<TornTail>) -> Result<Report, Error> {
+        Ok(Report {
+            key,
+            hash: self.hash,
+            entries: self.size,
+            root: self.root(),
+            checkpoints: self.seals.count,
+            sealed: self.seals.sealed(),
+            last_checkpoint: self.seals.passed,
+            bytes: self.total_bytes,
+            segments: u64::try_from(self.segments.len()).expect("a count of files"),
+            torn,
+            torn_checkpoint: self.seals.torn,
+            index: self.compared.status(),
+        })
+    }
+}

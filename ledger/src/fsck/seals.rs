@@ -1,0 +1,125 @@
+//! The signed checkpoints that the log is held against.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use crate::checkpoint::{Checkpoint, Record, Records};
+use crate::error::{Cause, Error};
+use crate::layout;
+use crate::note::{NoteError, PublicKey};
+use crate::published;
+
+/// The signed checkpoints, in the order they were signed.
+pub(super) struct Seals<'a> {
+    dir: &'a Path,
+    pub(super) key: PublicKey,
+    records: Option<Records<BufReader<io::Take<File>>>>,
+    /// The checkpoint to come to.
+    pub(super) next: Option<Checkpoint>,
+    /// The checkpoint last passed.
+    pub(super) passed: Option<Checkpoint>,
+    pub(super) count: u64,
+    pub(super) torn: bool,
+    last: Option<Checkpoint>,
+    last_seen: bool,
+}
+
+impl<'a> Seals<'a> {
+    pub(super) fn open(
+        dir: &'a Path,
+        key: &PublicKey,
+        last: Option<Checkpoint>,
+    ) -> Result<Seals<'a>, Error> {
+        let path = layout::checkpoints(dir);
+        let records = match File::open(&path) {
+            Ok(file) => {
+                let len = file.metadata().map_err(Error::io("read", &path))?.len();
+                Some(Records::new(BufReader::new(file.take(len)), 0))
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) => return Err(Error::io("open", &path)(e)),
+        };
+        if records.is_none() && last.is_some() {
+            return Err(Error::damaged(&path, 0, 0..0, Cause::Missing));
+        }
+        let mut seals = Seals {
+            dir,
+            key: key.clone(),
+            records,
+            next: None,
+            passed: None,
+            count: 0,
+            torn: false,
+            last_seen: last.is_none(),
+            last,
+        };
+        seals.read_next()?;
+        Ok(seals)
+    }
+
+    /// Leaves covered by the checkpoint last passed.
+    pub(super) fn sealed(&self) -> u64 {
+        self.passed.as_ref().map_or(0, Checkpoint::size)
+    }
+
+    /// Passes the next checkpoint and returns its note.
+    pub(super) fn advance(&mut self) -> Result<String, Error> {
+        let passed = self.next.take().expect("only called at a checkpoint");
+        self.last_seen |= self.last.as_ref() == Some(&passed);
+        let note = passed.note().to_owned();
+        self.passed = Some(passed);
+        self.count += 1;
+        self.read_next()?;
+        Ok(note)
+    }
+
+    fn read_next(&mut self) -> Result<(), Error> {
+        let path = layout::checkpoints(self.dir);
+        let Some(records) = &mut self.records else {
+            return Ok(());
+        };
+        match records.next().map_err(Error::io("read", &path))? {
+            Record::End { .. } => {}
+            Record::Torn { .. } => self.torn = true,
+            Record::Note { note, offset } => self.next = Some(self.checkpoint(&note, offset)?),
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&self, note: &[u8], offset: u64) -> Result<Checkpoint, Error> {
+        let note = std::str::from_utf8(note).map_err(|_| NoteError::Malformed("not text"));
+        let checkpoint = note.and_then(|note| match &self.last {
+            Some(last) if last.note() == note => Ok(last.clone()),
+            _ => Checkpoint::open(note, &self.key),
+        });
+        let checkpoint = checkpoint.map_err(|source| {
+            let cause = |line| Cause::Checkpoint { line, source };
+            published::bad_checkpoint(self.dir, offset, cause)
+        })?;
+        let size = checkpoint.size();
+        if size < self.sealed() {
+            let cause = |line| Cause::Order { line, size };
+            return Err(published::bad_checkpoint(self.dir, offset, cause));
+        }
+        Ok(checkpoint)
+    }
+
+    /// The last checkpoint is written after checkpoints.txt, so it must be listed there; and only
+    /// the very first one can be missing apart from it.
+    pub(super) fn last_is_listed(&self, dir: &Path) -> Result<(), Error> {
+        match &self.last {
+            Some(last) if !self.last_seen => {
+                let cause = Cause::Unlisted { size: last.size() };
+                Err(Error::damaged(&layout::checkpoints(dir), 0, 0..0, cause))
+            }
+            None if self.count > 1 => Err(Error::damaged(
+                &layout::last_checkpoint(dir),
+                0,
+                0..0,
+                Cause::Missing,
+            )),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Names of the files in a ledger's directory, and nothing else.
+
+use std::path::{Path, PathBuf};
+
+pub(crate) fn lock(dir: &Path) -> PathBuf {
+    dir.join("lock")
+}
+
+pub(crate) fn secret_key(dir: &Path) -> PathBuf {
+    dir.join("ledger.key")
+}
+
+pub(crate) fn public_key(dir: &Path) -> PathBuf {
+    dir.join("ledger.pub")
+}
+
+pub(crate) fn checkpoints(dir: &Path) -> PathBuf {
+    dir.join("checkpoints.txt")
+}
+
+pub(crate) fn last_checkpoint(dir: &Path) -> PathBuf {
+    dir.join("last-checkpoint")
+}
+
+pub(crate) fn index(dir: &Path) -> PathBuf {
+    dir.join("index.redb")
+}
+
+/// Where a damaged index is put when a new one is built.
+pub(crate) fn bad_index(dir: &Path) -> PathBuf {
+    dir.join("index.redb.bad")
+}
+
+pub(crate) fn entries(dir: &Path) -> PathBuf {
+    dir.join("entries")
+}
+
+/// The segment whose first leaf is `first`.
+pub(crate) fn segment(dir: &Path, first: u64) -> PathBuf {
+    entries(dir).join(format!("{first:016x}.seg"))
+}
+
+/// The first leaf index that a segment's file name states, if it is a segment's name.
+pub(crate) fn segment_first(name: &str) -> Option<u64> {
+    let hex = name.strip_suffix(".seg")?;
+    let canonical = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    (hex.len() == 16 && hex.bytes().all(canonical)).then(|| u64::from_str_radix(hex, 16).ok())?
+}

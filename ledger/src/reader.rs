@@ -1,0 +1,364 @@
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use redb::Database;
+
+use crate::disk;
+use crate::error::{Cause, Error};
+use crate::index::{self, LeafPlace, OFFSET_STRIDE};
+use crate::layout;
+use crate::segment::{self, Header, Scanner, Step};
+
+/// Reads leaves by index, also while the ledger's writer runs.
+///
+/// A reader from [`crate::Ledger::reader`] sees exactly the durable leaves. One from
+/// [`Reader::open`] sees what stands whole in the files, which can be a commit ahead of that.
+/// Every leaf is checked against its checksum and the hash chain.
+#[derive(Debug)]
+pub struct Reader {
+    dir: PathBuf,
+    live: Option<Arc<Live>>,
+    open: Option<OpenSegment>,
+}
+
+/// What a writer shares with its readers.
+#[derive(Debug)]
+pub(crate) struct Live {
+    durable: AtomicU64,
+    /// Weak, so that a reader left over does not keep a closed ledger's index locked.
+    index: Weak<Database>,
+}
+
+impl Live {
+    pub(crate) fn new(durable: u64, index: &Arc<Database>) -> Live {
+        Live {
+            durable: AtomicU64::new(durable),
+            index: Arc::downgrade(index),
+        }
+    }
+
+    pub(crate) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_durable(&self, size: u64) {
+        self.durable.store(size, Ordering::Release);
+    }
+}
+
+#[derive(Debug)]
+struct OpenSegment {
+    path: PathBuf,
+    first: u64,
+    /// The leaf that the scanner stands before.
+    next: u64,
+    scanner: Scanner,
+    /// Leaves whose offset is known, ascending.
+    marks: Vec<(u64, u64)>,
+    /// Opened where the index said, which may be wrong.
+    by_hint: bool,
+}
+
+impl Clone for Reader {
+    fn clone(&self) -> Reader {
+        Reader {
+            dir: self.dir.clone(),
+            live: self.live.clone(),
+            open: None,
+        }
+    }
+}
+
+impl Reader {
+    /// A reader of the ledger in `dir`, whether or not a writer runs.
+    pub fn open(dir: &Path) -> Result<Reader, Error> {
+        disk::segments(dir)?;
+        Ok(Reader {
+            dir: dir.to_owned(),
+            live: None,
+            open: None,
+        })
+    }
+
+    pub(crate) fn new(dir: &Path, live: Arc<Live>) -> Reader {
+        Reader {
+            dir: dir.to_owned(),
+            live: Some(live),
+            open: None,
+        }
+    }
+
+    /// The leaf at `index`, or `None` when there is none yet.
+    pub fn read(&mut self, index: u64) -> Result<Option<Vec<u8>>, Error> {
+        if self
+            .live
+            .as_ref()
+            .is_some_and(|live| index >= live.durable())
+        {
+            return Ok(None);
+        }
+        match self.try_read(index) {
+            Err(Error::Damaged(_)) if self.open.as_ref().is_some_and(|open| open.by_hint) => {
+                self.open = self.open_segment(index)?;
+                self.try_read(index)
+            }
+            read => read,
+        }
+    }
+
+    /// The leaves from `from` on, until there are no more.
+    pub fn range(&mut self, from: u64) -> Leaves<'_> {
+        Leaves {
+            reader: self,
+            next: Some(from),
+        }
+    }
+
+    /// Starts the next read at a place that the index knows, unless a nearer one is known.
+    pub(crate) fn hint(&mut self, leaf: u64, place: LeafPlace) -> Result<(), Error> {
+        let near = |open: &OpenSegment| open.first == place.segment && open.mark(leaf).0 == leaf;
+        if self.open.as_ref().is_some_and(near) {
+            return Ok(());
+        }
+        let path = layout::segment(&self.dir, place.segment);
+        // A wrong hint is no error: the segment is then read from its start.
+        let Ok(file) = File::open(&path) else {
+            return Ok(());
+        };
+        let len = file.metadata().map_err(Error::io("read", &path))?.len();
+        if (Header::LEN as u64..=len).contains(&place.offset) {
+            let scanner =
+                Scanner::new(file, place.offset, len).map_err(Error::io("read", &path))?;
+            let marks = vec![(leaf, place.offset)];
+            let (first, next) = (place.segment, leaf);
+            self.open = Some(OpenSegment {
+                path,
+                first,
+                next,
+                scanner,
+                marks,
+                by_hint: true,
+            });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn entries(&self) -> PathBuf {
+        layout::entries(&self.dir)
+    }
+
+    pub(crate) fn index_file(&self) -> PathBuf {
+        layout::index(&self.dir)
+    }
+
+    fn try_read(&mut self, index: u64) -> Result<Option<Vec<u8>>, Error> {
+        if !self.seek(index)? {
+            return Ok(None);
+        }
+        let Some(open) = &mut self.open else {
+            return Ok(None);
+        };
+        match open.step()? {
+            Step::Leaf => Ok(Some(open.scanner.leaf().to_vec())),
+            Step::End => Ok(None),
+            Step::Bad(cause) => self.bad(cause),
+        }
+    }
+
+    /// Stands before the leaf at `index`; `false` when the log ends before it.
+    fn seek(&mut self, index: u64) -> Result<bool, Error> {
+        if !self.open.as_ref().is_some_and(|open| open.is_near(index)) {
+            self.seek_by_index(index)?;
+        }
+        if self
+            .open
+            .as_ref()
+            .is_none_or(|open| index < open.mark(index).0)
+        {
+            self.open = self.open_segment(index)?;
+        }
+        loop {
+            let Some(open) = &mut self.open else {
+                return Ok(false);
+            };
+            if open.walk_to(index)? {
+                return Ok(true);
+            }
+            let next = open.next;
+            let ended = open.scanner.offset() == open.scanner.limit();
+            if !ended {
+                let Step::Bad(cause) = open.step()? else {
+                    return Ok(false);
+                };
+                return self.bad(cause).map(|_| false);
+            }
+            if next == open.first || !layout::segment(&self.dir, next).exists() {
+                return Ok(false);
+            }
+            self.open = self.open_segment(next)?;
+        }
+    }
+
+    fn seek_by_index(&mut self, index: u64) -> Result<(), Error> {
+        let database = self.live.as_ref().and_then(|live| live.index.upgrade());
+        // The index only saves time here: without an answer the segment is read from its start.
+        let place = database.and_then(|database| index::place(&*database, index).ok()?);
+        match place {
+            Some((leaf, place)) => self.hint(leaf, place),
+            None => Ok(()),
+        }
+    }
+
+    /// Opens the segment that `index` is in, or would be.
+    fn open_segment(&self, index: u64) -> Result<Option<OpenSegment>, Error> {
+        let firsts = disk::segments(&self.dir)?;
+        let Some(&first) = firsts.iter().rev().find(|&&first| first <= index) else {
+            return Ok(None);
+        };
+        let path = layout::segment(&self.dir, first);
+        let read = Error::io("read", &path);
+        let mut file = File::open(&path).map_err(Error::io("open", &path))?;
+        let header = segment::read_header(&mut file).map_err(Error::io("read", &path))?;
+        let header = header.and_then(|header| match header.first == first {
+            true => Ok(header),
+            false => Err(Cause::Header("first leaf is not the file name's")),
+        });
+        header.map_err(|cause| Error::damaged(&path, 0, first..first + 1, cause))?;
+        let len = file.metadata().map_err(Error::io("read", &path))?.len();
+        let offset = Header::LEN as u64;
+        let scanner = Scanner::new(file, offset, len).map_err(read)?;
+        let marks = vec![(first, offset)];
+        Ok(Some(OpenSegment {
+            path,
+            first,
+            next: first,
+            scanner,
+            marks,
+            by_hint: false,
+        }))
+    }
+
+    /// A frame is not sound: damage, or (for a reader from outside) a write under way.
+    fn bad(&self, cause: Cause) -> Result<Option<Vec<u8>>, Error> {
+        let open = self.open.as_ref().expect("a frame was read from it");
+        let (leaf, offset) = (open.next, open.scanner.offset());
+        if self.live.is_none() && disk::segments(&self.dir)?.last() == Some(&open.first) {
+            let mut file = File::open(&open.path).map_err(Error::io("open", &open.path))?;
+            let len = file
+                .metadata()
+                .map_err(Error::io("read", &open.path))?
+                .len();
+            let commit = segment::commit_follows(&mut file, offset, len)
+                .map_err(Error::io("read", &open.path))?;
+            if commit == Some(false) {
+                return Ok(None);
+            }
+        }
+        Err(Error::damaged(&open.path, offset, leaf..leaf + 1, cause))
+    }
+}
+
+impl OpenSegment {
+    /// The last known place at or before `leaf`, or else the first known one.
+    fn mark(&self, leaf: u64) -> (u64, u64) {
+        let after = self.marks.partition_point(|&(marked, _)| marked <= leaf);
+        self.marks[after.saturating_sub(1)]
+    }
+
+    fn is_near(&self, leaf: u64) -> bool {
+        let from = self
+            .mark(leaf)
+            .0
+            .max(if self.next <= leaf { self.next } else { 0 });
+        from <= leaf && leaf - from < 4 * OFFSET_STRIDE && self.first <= leaf
+    }
+
+    /// Walks to `leaf`, over frames; `false` when the segment ends, or breaks, before it.
+    fn walk_to(&mut self, leaf: u64) -> Result<bool, Error> {
+        let (marked, offset) = self.mark(leaf);
+        if marked > leaf {
+            return Ok(false);
+        }
+        if self.next > leaf || marked > self.next {
+            self.scanner
+                .seek(offset)
+                .map_err(Error::io("read", &self.path))?;
+            self.next = marked;
+        }
+        while self.next < leaf {
+            if !self.skip()? {
+                return Ok(false);
+            }
+        }
+        Ok(self.scanner.offset() < self.scanner.limit() || self.refresh()?)
+    }
+
+    fn skip(&mut self) -> Result<bool, Error> {
+        let mut skipped = self.scanner.skip().map_err(Error::io("read", &self.path))?;
+        if !skipped && self.refresh()? {
+            skipped = self.scanner.skip().map_err(Error::io("read", &self.path))?;
+        }
+        if skipped {
+            self.passed();
+        }
+        Ok(skipped)
+    }
+
+    fn step(&mut self) -> Result<Step, Error> {
+        let mut step = self.scanner.next().map_err(Error::io("read", &self.path))?;
+        if matches!(step, Step::End | Step::Bad(Cause::Truncated)) && self.refresh()? {
+            step = self.scanner.next().map_err(Error::io("read", &self.path))?;
+        }
+        if step == Step::Leaf {
+            self.passed();
+        }
+        Ok(step)
+    }
+
+    fn passed(&mut self) {
+        self.next += 1;
+        let last = self.marks.last().map_or(0, |&(leaf, _)| leaf);
+        if self.next >= last + OFFSET_STRIDE {
+            self.marks.push((self.next, self.scanner.offset()));
+        }
+    }
+
+    /// Sees what was appended; whether that is anything.
+    fn refresh(&mut self) -> Result<bool, Error> {
+        let read = Error::io("read", &self.path);
+        let len = std::fs::metadata(&self.path)
+            .map_err(Error::io("read", &self.path))?
+            .len();
+        let grown = len > self.scanner.limit();
+        if grown {
+            self.scanner.set_limit(len);
+            self.scanner.seek(self.scanner.offset()).map_err(read)?;
+        }
+        Ok(grown)
+    }
+}
+
+/// The leaves from some index on.
+#[derive(Debug)]
+pub struct Leaves<'a> {
+    reader: &'a mut Reader,
+    next: Option<u64>,
+}
+
+impl Iterator for Leaves<'_> {
+    type Item = Result<(u64, Vec<u8>), Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let index = self.next.take()?;
+        match self.reader.read(index) {
+            Ok(None) => None,
+            Ok(Some(leaf)) => {
+                self.next = index.checked_add(1);
+                Some(Ok((index, leaf)))
+            }
+            Err(e) => Some(Err(e)),
+        }
+    }
+}

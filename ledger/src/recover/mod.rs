@@ -1,0 +1,604 @@
+//! Opening: finds where the log really ends, and settles what a crash left.
+//!
+//! Nothing is cut before everything was compared. Order of trust: the segments say what is there;
+//! the last checkpoint and the index's commit record say what was there.
+
+mod create;
+mod scan;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::append::{Edge, Ledger, Options};
+use crate::checkpoint::{Checkpoint, Record, Records};
+use crate::disk::{self, Access, AppendFile};
+use crate::error::{Cause, Error};
+use crate::hash::{Hash, HashKind};
+use crate::index::{self, Index, LeafPlace, Opened, State};
+use crate::key::{self, LogKey};
+use crate::layout;
+use crate::note::{NoteError, PublicKey};
+use crate::prove::Nodes;
+use crate::published;
+use crate::reader::{Live, Reader};
+use crate::segment::{Header, Scanner};
+use crate::tiles::Tiles;
+use create::{create_log, first_edge, hash_kind, log_key};
+use scan::{Scan, Scanned};
+
+/// Leaves between index commits while the index is rebuilt, so that memory stays flat.
+const REBUILD_LEAVES: u64 = 1 << 20;
+
+/// Checkpoints per index commit while the index is rebuilt.
+const REBUILD_NOTES: usize = 4096;
+
+/// What an open found and did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recovery {
+    /// The log was created.
+    pub created: bool,
+    /// Leaves in the log.
+    pub entries: u64,
+    /// Leaves that the last checkpoint covers.
+    pub sealed: u64,
+    /// Leaves read again because the index did not cover them yet.
+    pub replayed: u64,
+    /// Bytes of a torn, never acknowledged write that were cut from the last segment.
+    pub cut_bytes: u64,
+    /// Bytes of a torn checkpoint that were cut from checkpoints.txt.
+    pub cut_checkpoint_bytes: u64,
+    /// What became of the index.
+    pub index: IndexRecovery,
+}
+
+impl Recovery {
+    /// Whether the last run ended in a clean close and nothing was wrong.
+    pub fn is_clean(&self) -> bool {
+        let cut = self.cut_bytes + self.cut_checkpoint_bytes;
+        cut == 0 && self.replayed == 0 && self.index == IndexRecovery::Sound
+    }
+}
+
+/// What became of the index at open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IndexRecovery {
+    /// It was there and agrees with the log. Also for a new log.
+    Sound,
+    /// It was built again from the segments; cursors are lost.
+    Rebuilt {
+        /// Why.
+        reason: String,
+    },
+}
+
+pub(crate) fn open(dir: &Path, options: &Options) -> Result<(Ledger, Recovery), Error> {
+    disk::create_dir(dir)?;
+    let lock = disk::lock(dir)?;
+    disk::create_dir(&layout::entries(dir))?;
+    let created = disk::segments(dir)?.is_empty();
+    let key = log_key(dir, options, created)?;
+    key::publish(dir, &key.public())?;
+    let last = published::last_checkpoint(dir, &key.public())?;
+    if created {
+        create_log(dir, options, &key, last.as_ref())?;
+    }
+    let found = Found {
+        dir,
+        firsts: disk::segments(dir)?,
+        kind: hash_kind(dir, &key)?,
+        key,
+        last,
+    };
+    found.open(options, lock, created)
+}
+
+/// What stands in the directory, before anything is decided.
+struct Found<'a> {
+    dir: &'a Path,
+    firsts: Vec<u64>,
+    kind: HashKind,
+    key: LogKey,
+    last: Option<Checkpoint>,
+}
+
+/// Where checkpoints.txt ends.
+struct Listed {
+    count: u64,
+    bytes: u64,
+    newest: Option<Checkpoint>,
+}
+
+/// An index to go on from, and the edge at its commit record.
+struct Resumed {
+    index: Index,
+    state: State,
+    edge: Edge,
+    cursors: BTreeMap<String, u64>,
+    /// The last checkpoint it knows.
+    newest: Option<Checkpoint>,
+}
+
+/// What was found and compared, before a log file is changed.
+struct Examined {
+    index: Index,
+    /// Leaves that the index covers.
+    indexed: u64,
+    /// Why the index had to be built again.
+    rebuilt: Option<String>,
+    cursors: BTreeMap<String, u64>,
+    scanned: Scanned,
+    listed: Listed,
+    /// Checkpoints that the index does not have.
+    notes: Vec<String>,
+    /// The newest checkpoint.
+    sealed_by: Option<Checkpoint>,
+}
+
+impl Found<'_> {
+    fn open(
+        self,
+        options: &Options,
+        lock: File,
+        created: bool,
+    ) -> Result<(Ledger, Recovery), Error> {
+        let mut examined = self.examine()?;
+        let (segment, cut_bytes) = self.settle_segment(examined.scanned.end)?;
+        let (checkpoints, cut_checkpoint_bytes) = self.settle_checkpoints(&examined.listed)?;
+        let size = examined.scanned.edge.size();
+        let replayed = match examined.rebuilt {
+            None => size - examined.indexed,
+            Some(_) => {
+                self.index_notes(&examined.index, &mut examined.scanned)?;
+                examined.indexed = size;
+                0
+            }
+        };
+        let recovery = Recovery {
+            created,
+            entries: size,
+            sealed: examined.sealed_by.as_ref().map_or(0, Checkpoint::size),
+            replayed,
+            cut_bytes,
+            cut_checkpoint_bytes,
+            index: match examined.rebuilt {
+                Some(reason) if !created => IndexRecovery::Rebuilt { reason },
+                _ => IndexRecovery::Sound,
+            },
+        };
+        let mut ledger = Ledger {
+            dir: self.dir.to_owned(),
+            key: self.key,
+            segment_bytes: options.segment_bytes,
+            edge: examined.scanned.edge,
+            segment,
+            segment_first: examined.scanned.end.segment,
+            buffer: Vec::new(),
+            live: Arc::new(Live::new(size, examined.index.database())),
+            index: examined.index,
+            indexed: examined.indexed,
+            checkpoints,
+            checkpoint_count: examined.listed.count,
+            last_checkpoint: examined.sealed_by,
+            cursors: examined.cursors,
+            cursors_changed: false,
+            poisoned: false,
+            _lock: lock,
+        };
+        if replayed > 0 || !examined.notes.is_empty() {
+            ledger.write_index(&examined.notes)?;
+        }
+        Ok((ledger, recovery))
+    }
+
+    /// Finds the end of the log and holds it against all that is known of it.
+    fn examine(&self) -> Result<Examined, Error> {
+        let resumed = self.resume()?;
+        let mut notes = Vec::new();
+        let mut listed = match &resumed {
+            Ok(Resumed { state, .. }) => self.listed(
+                (state.checkpoints, state.checkpoint_bytes),
+                Some(&mut notes),
+            )?,
+            Err(_) => self.listed((0, 0), None)?,
+        };
+        if let Ok(resumed) = &resumed {
+            listed.newest = listed.newest.or_else(|| resumed.newest.clone());
+        }
+        let sealed_by = newer(self.last.clone(), listed.newest.clone());
+        if let Ok(Resumed { state, .. }) = &resumed
+            && !self.holds(state)?
+        {
+            return Err(self.contradiction(state, sealed_by.as_ref()));
+        }
+        let (resumed, rebuilt) = match resumed {
+            Ok(resumed) => (resumed, None),
+            Err(reason) => (self.new_index()?, Some(reason)),
+        };
+        let Resumed {
+            index,
+            state,
+            edge,
+            cursors,
+            ..
+        } = resumed;
+        let indexed = state.frontier.size();
+        let sealed = sealed_by.as_ref().map_or(0, Checkpoint::size);
+        let scan = Scan {
+            found: self,
+            covered: sealed.max(indexed),
+            watch: sealed,
+        };
+        let scanned = scan.run(edge, state.end, |edge, end| match rebuilt {
+            Some(_) => flush(&index, edge, end, (0, 0), &[]),
+            None => Ok(()),
+        })?;
+        if let Some(newest) = &sealed_by {
+            self.continues(&scanned, newest, scanned.watched, &index)?;
+        }
+        if let Some(last) = self
+            .last
+            .as_ref()
+            .filter(|last| sealed_by.as_ref() != Some(last))
+        {
+            self.continues(&scanned, last, None, &index)?;
+        }
+        self.lists_last(&listed, state.checkpoints)?;
+        Ok(Examined {
+            index,
+            indexed,
+            rebuilt,
+            cursors,
+            scanned,
+            listed,
+            notes,
+            sealed_by,
+        })
+    }
+
+    /// Cuts what is torn off the last segment; returns how many bytes that was.
+    fn settle_segment(&self, end: LeafPlace) -> Result<(AppendFile, u64), Error> {
+        let path = layout::segment(self.dir, end.segment);
+        let mut segment = AppendFile::open(&path, Access::Owner)?;
+        let torn = segment.len().saturating_sub(end.offset);
+        match torn {
+            // What survived a crash in the page cache alone must be durable before it is built on.
+            0 => segment.sync()?,
+            _ => segment.cut(end.offset)?,
+        }
+        Ok((segment, torn))
+    }
+
+    /// Cuts what is torn off checkpoints.txt, and brings the last checkpoint up to it.
+    fn settle_checkpoints(&self, listed: &Listed) -> Result<(AppendFile, u64), Error> {
+        let path = layout::checkpoints(self.dir);
+        let mut checkpoints = AppendFile::open(&path, Access::Everyone)?;
+        let torn = checkpoints.len().saturating_sub(listed.bytes);
+        if torn > 0 {
+            checkpoints.cut(listed.bytes)?;
+        }
+        if let Some(newest) = listed.newest.as_ref().filter(|newest| self.is_news(newest)) {
+            // Listed, perhaps in the page cache alone.
+            checkpoints.sync()?;
+            let path = layout::last_checkpoint(self.dir);
+            disk::replace(&path, newest.note().as_bytes(), Access::Everyone)?;
+        }
+        Ok((checkpoints, torn))
+    }
+
+    /// The index and its commit record, or why they cannot be used.
+    fn resume(&self) -> Result<Result<Resumed, String>, Error> {
+        let index = match Index::open(self.dir, self.key.origin())? {
+            Opened::Sound(index) => index,
+            Opened::Missing => return Ok(Err("it was missing".into())),
+            Opened::Bad(reason) => return Ok(Err(reason)),
+        };
+        let read = index::guarded(|| self.read_index(index));
+        Ok(match read {
+            Ok(Ok(Some(resumed))) => Ok(resumed),
+            Ok(Ok(None)) => Err("its commit record is not sound".into()),
+            Ok(Err(e)) => Err(e.to_string()),
+            Err(panic) => Err(panic),
+        })
+    }
+
+    fn read_index(&self, index: Index) -> Result<Option<Resumed>, redb::Error> {
+        let database = &**index.database();
+        let state = index::state(database, self.key.origin())?;
+        let Some(state) = state.filter(|state| state.frontier.kind() == self.kind) else {
+            return Ok(None);
+        };
+        let frontier = state.frontier.clone();
+        let tiles = Tiles::load(&frontier, |id| index::tile(database, id))?;
+        let edge = |tiles| Edge {
+            frontier,
+            chain: state.chain,
+            tiles,
+            offsets: Vec::new(),
+        };
+        let edge = tiles.map(edge);
+        let cursors = index.cursors()?;
+        let newest = match state.checkpoints.checked_sub(1) {
+            Some(newest) => index::note(database, newest)?,
+            None => None,
+        };
+        let newest = newest.and_then(|note| Checkpoint::open(&note, &self.key.public()).ok());
+        Ok(edge.map(|edge| Resumed {
+            index,
+            state,
+            edge,
+            cursors,
+            newest,
+        }))
+    }
+
+    /// An empty index in place of the one that is missing or bad.
+    fn new_index(&self) -> Result<Resumed, Error> {
+        let path = layout::index(self.dir);
+        if path.exists() {
+            disk::rename(&path, &layout::bad_index(self.dir))?;
+        }
+        let mut edge = first_edge(self.key.origin(), self.kind);
+        let state = State {
+            frontier: edge.frontier.clone(),
+            chain: edge.chain,
+            end: LeafPlace {
+                segment: 0,
+                offset: Header::LEN as u64,
+            },
+            checkpoints: 0,
+            checkpoint_bytes: 0,
+        };
+        let index = Index::create(self.dir, self.key.origin())?;
+        flush(&index, &mut edge, state.end, (0, 0), &[])?;
+        Ok(Resumed {
+            index,
+            state,
+            edge,
+            cursors: BTreeMap::new(),
+            newest: None,
+        })
+    }
+
+    /// Reads checkpoints.txt from (count, bytes) on; verifies the newest, and all that go to `notes`.
+    fn listed(
+        &self,
+        from: (u64, u64),
+        mut notes: Option<&mut Vec<String>>,
+    ) -> Result<Listed, Error> {
+        let key = self.key.public();
+        let mut newest: Option<(String, u64)> = None;
+        let mut count = from.0;
+        let end = self.each_note(from.1, |note, offset| {
+            count += 1;
+            if let Some(notes) = &mut notes {
+                self.verified(&note, offset, &key)?;
+                notes.push(note.clone());
+            }
+            newest = Some((note, offset));
+            Ok(())
+        })?;
+        let newest = newest
+            .map(|(note, offset)| self.verified(&note, offset, &key))
+            .transpose()?;
+        Ok(Listed {
+            count,
+            bytes: end,
+            newest,
+        })
+    }
+
+    /// Shows each note of checkpoints.txt from byte `from` on; returns where they end. A torn one may
+    /// follow.
+    fn each_note(
+        &self,
+        from: u64,
+        mut each: impl FnMut(String, u64) -> Result<(), Error>,
+    ) -> Result<u64, Error> {
+        let path = layout::checkpoints(self.dir);
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                let missing = Error::damaged(&path, 0, 0..0, Cause::Missing);
+                return if from == 0 { Ok(0) } else { Err(missing) };
+            }
+            Err(e) => return Err(Error::io("open", &path)(e)),
+        };
+        let len = file.metadata().map_err(Error::io("read", &path))?.len();
+        if len < from {
+            return Err(Error::damaged(&path, len, 0..0, Cause::Truncated));
+        }
+        file.seek(SeekFrom::Start(from))
+            .map_err(Error::io("read", &path))?;
+        let mut records = Records::new(BufReader::new(file), from);
+        loop {
+            match records.next().map_err(Error::io("read", &path))? {
+                Record::End { offset } | Record::Torn { offset } => return Ok(offset),
+                Record::Note { note, offset } => {
+                    let malformed = |_| self.bad_note(offset, NoteError::Malformed("not text"));
+                    each(String::from_utf8(note).map_err(malformed)?, offset)?;
+                }
+            }
+        }
+    }
+
+    fn verified(&self, note: &str, offset: u64, key: &PublicKey) -> Result<Checkpoint, Error> {
+        Checkpoint::open(note, key).map_err(|source| self.bad_note(offset, source))
+    }
+
+    fn bad_note(&self, offset: u64, source: NoteError) -> Error {
+        published::bad_checkpoint(self.dir, offset, |line| Cause::Checkpoint { line, source })
+    }
+
+    /// Whether the segments still hold what the index's commit record says.
+    fn holds(&self, state: &State) -> Result<bool, Error> {
+        let path = layout::segment(self.dir, state.end.segment);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(Error::io("open", &path)(e)),
+        };
+        let len = file.metadata().map_err(Error::io("read", &path))?.len();
+        if len < state.end.offset {
+            return Ok(false);
+        }
+        let scanner = Scanner::new(file, state.end.offset, len);
+        Ok(scanner.map_err(Error::io("read", &path))?.chain() == state.chain)
+    }
+
+    /// Why the segments do not hold what the commit record says: reads them all to name it.
+    fn contradiction(&self, state: &State, sealed_by: Option<&Checkpoint>) -> Error {
+        let sealed = sealed_by.map_or(0, Checkpoint::size);
+        let scan = Scan {
+            found: self,
+            covered: sealed.max(state.frontier.size()),
+            watch: sealed,
+        };
+        let start = LeafPlace {
+            segment: 0,
+            offset: Header::LEN as u64,
+        };
+        let edge = first_edge(self.key.origin(), self.kind);
+        let scanned = match scan.run(edge, start, |_, _| Ok(())) {
+            Ok(scanned) => scanned,
+            Err(error) => return error,
+        };
+        let (log_size, size) = (scanned.edge.size(), state.frontier.size());
+        let path = layout::segment(self.dir, scanned.end.segment);
+        let cause = Cause::Index("its commit record is not of these leaves");
+        match log_size {
+            _ if log_size < sealed => Error::RolledBack {
+                log_size,
+                checkpoint_size: sealed,
+            },
+            _ if log_size < size => {
+                Error::damaged(&path, scanned.end.offset, log_size..size, Cause::Truncated)
+            }
+            _ => Error::damaged(&path, state.end.offset, sealed.min(size)..size, cause),
+        }
+    }
+
+    /// Whether the leaves hash to what the checkpoint signed.
+    fn continues(
+        &self,
+        scanned: &Scanned,
+        checkpoint: &Checkpoint,
+        watched: Option<Hash>,
+        index: &Index,
+    ) -> Result<(), Error> {
+        let (log_size, checkpoint_size) = (scanned.edge.size(), checkpoint.size());
+        let rolled_back = Err(Error::RolledBack {
+            log_size,
+            checkpoint_size,
+        });
+        if log_size < checkpoint_size {
+            return rolled_back;
+        }
+        let root = match watched {
+            Some(root) => root,
+            None => {
+                let tiles = Some(&scanned.edge.tiles);
+                let reader = &mut Reader::open(self.dir)?;
+                Nodes {
+                    kind: self.kind,
+                    tiles,
+                    database: &**index.database(),
+                    reader,
+                }
+                .hash(&(0..checkpoint_size))?
+            }
+        };
+        if root == checkpoint.root() {
+            Ok(())
+        } else {
+            rolled_back
+        }
+    }
+
+    /// Whether the last checkpoint and checkpoints.txt agree, as far as it was read. The latter is
+    /// written first, so it may be ahead by one.
+    fn lists_last(&self, listed: &Listed, indexed: u64) -> Result<(), Error> {
+        let Some(last) = &self.last else {
+            let path = layout::last_checkpoint(self.dir);
+            return match indexed > 0 || listed.count > 1 {
+                true => Err(Error::damaged(&path, 0, 0..0, Cause::Missing)),
+                false => Ok(()),
+            };
+        };
+        let is_listed =
+            |newest: &Checkpoint| newest.size() > last.size() || newest.note() == last.note();
+        if listed.newest.as_ref().is_some_and(is_listed) {
+            return Ok(());
+        }
+        let path = layout::checkpoints(self.dir);
+        Err(Error::damaged(
+            &path,
+            listed.bytes,
+            0..0,
+            Cause::Unlisted { size: last.size() },
+        ))
+    }
+
+    fn is_news(&self, newest: &Checkpoint) -> bool {
+        self.last
+            .as_ref()
+            .is_none_or(|last| last.size() < newest.size())
+    }
+
+    /// Puts all checkpoints into a rebuilt index.
+    fn index_notes(&self, index: &Index, scanned: &mut Scanned) -> Result<(), Error> {
+        let (mut notes, mut count) = (Vec::new(), 0);
+        let end = self.each_note(0, |note, offset| {
+            if notes.len() == REBUILD_NOTES {
+                flush(
+                    index,
+                    &mut scanned.edge,
+                    scanned.end,
+                    (count, offset),
+                    &notes,
+                )?;
+                notes.clear();
+            }
+            notes.push(note);
+            count += 1;
+            Ok(())
+        })?;
+        flush(index, &mut scanned.edge, scanned.end, (count, end), &notes)
+    }
+}
+
+/// Writes what the edge has gathered to an index under construction.
+fn flush(
+    index: &Index,
+    edge: &mut Edge,
+    end: LeafPlace,
+    (checkpoints, checkpoint_bytes): (u64, u64),
+    notes: &[String],
+) -> Result<(), Error> {
+    let (frontier, chain) = (edge.frontier.clone(), edge.chain);
+    let state = State {
+        frontier,
+        chain,
+        end,
+        checkpoints,
+        checkpoint_bytes,
+    };
+    index.commit(&index::Update {
+        state: &state,
+        tiles: edge.tiles.changed().collect(),
+        offsets: &edge.offsets,
+        notes,
+        cursors: &BTreeMap::new(),
+    })?;
+    edge.tiles.stored();
+    edge.offsets.clear();
+    Ok(())
+}
+
+fn newer(a: Option<Checkpoint>, b: Option<Checkpoint>) -> Option<Checkpoint> {
+    [a, b].into_iter().flatten().max_by_key(Checkpoint::size)
+}

@@ -1,0 +1,139 @@
+//! Reads segments from a known edge to where the log really ends.
+
+use std::fs::{self, File};
+
+use super::{Found, REBUILD_LEAVES};
+use crate::append::Edge;
+use crate::error::{Cause, Error};
+use crate::hash::{Hash, origin_hash};
+use crate::index::LeafPlace;
+use crate::layout;
+use crate::segment::{self, Header, Scanner, Step};
+
+/// A pass over the segments from a known edge to the end.
+pub(super) struct Scan<'a> {
+    pub(super) found: &'a Found<'a>,
+    /// Leaves that are known to have been durable: a bad one among them is damage.
+    pub(super) covered: u64,
+    /// The size whose root is wanted.
+    pub(super) watch: u64,
+}
+
+pub(super) struct Scanned {
+    pub(super) edge: Edge,
+    /// Where the sound leaves end.
+    pub(super) end: LeafPlace,
+    /// The root at the watched size, if the pass went over it.
+    pub(super) watched: Option<Hash>,
+}
+
+impl Scan<'_> {
+    pub(super) fn run(
+        &self,
+        edge: Edge,
+        start: LeafPlace,
+        mut flush: impl FnMut(&mut Edge, LeafPlace) -> Result<(), Error>,
+    ) -> Result<Scanned, Error> {
+        let mut scanned = Scanned {
+            edge,
+            end: start,
+            watched: None,
+        };
+        self.watch(&mut scanned);
+        let firsts = &self.found.firsts;
+        for &first in firsts.iter().filter(|&&first| first >= start.segment) {
+            let mut scanner = if first == start.segment {
+                self.scanner(first, start.offset)?
+            } else {
+                self.next_segment(&mut scanned, first)?
+            };
+            self.leaves(&mut scanned, &mut scanner, &mut flush)?;
+        }
+        Ok(scanned)
+    }
+
+    fn leaves(
+        &self,
+        scanned: &mut Scanned,
+        scanner: &mut Scanner,
+        flush: &mut impl FnMut(&mut Edge, LeafPlace) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let path = layout::segment(self.found.dir, scanned.end.segment);
+        loop {
+            match scanner.next().map_err(Error::io("read", &path))? {
+                Step::End => return Ok(()),
+                Step::Bad(cause) => return self.bad(scanned, scanner, cause),
+                Step::Leaf => {
+                    scanned
+                        .edge
+                        .add(scanner.leaf(), scanner.chain(), scanned.end);
+                    scanned.end.offset = scanner.offset();
+                    self.watch(scanned);
+                }
+            }
+            if scanned.edge.size().is_multiple_of(REBUILD_LEAVES) {
+                flush(&mut scanned.edge, scanned.end)?;
+            }
+        }
+    }
+
+    fn watch(&self, scanned: &mut Scanned) {
+        if scanned.edge.size() == self.watch {
+            scanned.watched = Some(scanned.edge.frontier.root());
+        }
+    }
+
+    /// Moves on to the segment that starts at leaf `first`, which must continue the edge.
+    fn next_segment(&self, scanned: &mut Scanned, first: u64) -> Result<Scanner, Error> {
+        let (dir, size) = (self.found.dir, scanned.edge.size());
+        if first > size {
+            let missing = layout::segment(dir, size);
+            return Err(Error::damaged(&missing, 0, size..first, Cause::Missing));
+        }
+        let path = layout::segment(dir, first);
+        let mut file = File::open(&path).map_err(Error::io("open", &path))?;
+        let header = segment::read_header(&mut file).map_err(Error::io("read", &path))?;
+        let belongs = |header: Header| {
+            let expected = Header {
+                hash: scanned.edge.frontier.kind(),
+                first: size,
+                origin: origin_hash(self.found.key.origin()),
+                chain: scanned.edge.chain,
+            };
+            let foreign = Cause::Header("it does not continue the segment before it");
+            if header == expected && first == size {
+                Ok(())
+            } else {
+                Err(foreign)
+            }
+        };
+        let belongs = header.and_then(belongs);
+        belongs.map_err(|cause| Error::damaged(&path, 0, first..first + 1, cause))?;
+        scanned.end = LeafPlace {
+            segment: first,
+            offset: Header::LEN as u64,
+        };
+        self.scanner(first, Header::LEN as u64)
+    }
+
+    fn scanner(&self, first: u64, offset: u64) -> Result<Scanner, Error> {
+        let path = layout::segment(self.found.dir, first);
+        let file = File::open(&path).map_err(Error::io("open", &path))?;
+        let len = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
+        Scanner::new(file, offset, len).map_err(Error::io("read", &path))
+    }
+
+    /// A frame is not sound: the torn end of the last write, or damage.
+    fn bad(&self, scanned: &Scanned, scanner: &Scanner, cause: Cause) -> Result<(), Error> {
+        let (leaf, offset) = (scanned.edge.size(), scanner.offset());
+        let path = layout::segment(self.found.dir, scanned.end.segment);
+        if leaf >= self.covered && self.found.firsts.last() == Some(&scanned.end.segment) {
+            let mut file = File::open(&path).map_err(Error::io("open", &path))?;
+            let commit = segment::commit_follows(&mut file, offset, scanner.limit());
+            if commit.map_err(Error::io("read", &path))? == Some(false) {
+                return Ok(());
+            }
+        }
+        Err(Error::damaged(&path, offset, leaf..leaf + 1, cause))
+    }
+}

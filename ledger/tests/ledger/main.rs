@@ -1,0 +1,11 @@
+//! What a ledger promises, held against a real directory.
+
+mod crash;
+mod format;
+mod life;
+mod parsers;
+mod proofs;
+mod readers;
+mod recovery;
+mod support;
+mod tamper;

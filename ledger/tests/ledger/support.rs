@@ -1,0 +1,80 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ledger::{Damage, Error, Ledger, Options, Recovery, Report, VerifyOptions};
+
+pub(crate) fn options() -> Options {
+    Options::new("daemoneye/test")
+}
+
+pub(crate) fn small_segments() -> Options {
+    Options {
+        segment_bytes: 300,
+        ..options()
+    }
+}
+
+pub(crate) fn open(dir: &Path) -> Ledger {
+    Ledger::open(dir, &options()).unwrap().0
+}
+
+pub(crate) fn recovered(dir: &Path) -> Recovery {
+    Ledger::open(dir, &options()).unwrap().1
+}
+
+/// A leaf that differs from all others and has a length of its own.
+pub(crate) fn leaf(index: u64) -> Vec<u8> {
+    let mut leaf = format!("leaf {index} ").into_bytes();
+    leaf.resize(leaf.len() + usize::try_from(index % 7).unwrap(), b'.');
+    leaf
+}
+
+/// Appends up to `size` leaves in total, `batch` per commit.
+pub(crate) fn grow(ledger: &mut Ledger, size: u64, batch: u64) {
+    while ledger.size() < size {
+        let index = ledger.append(&leaf(ledger.size())).unwrap();
+        if (index + 1).is_multiple_of(batch) {
+            ledger.commit().unwrap();
+        }
+    }
+    ledger.commit().unwrap();
+}
+
+pub(crate) fn verify(dir: &Path) -> Result<Report, Error> {
+    ledger::verify(dir, VerifyOptions::default())
+}
+
+/// The damage that verification finds.
+pub(crate) fn damage(dir: &Path) -> Damage {
+    match verify(dir) {
+        Err(Error::Damaged(damage)) => *damage,
+        other => panic!("not found damaged: {other:?}"),
+    }
+}
+
+pub(crate) fn segments(dir: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir(dir.join("entries"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    files
+}
+
+pub(crate) fn last_segment(dir: &Path) -> PathBuf {
+    segments(dir).pop().unwrap()
+}
+
+/// Copies a ledger that no writer holds, or holds still.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
