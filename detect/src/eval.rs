@@ -1,0 +1,162 @@
+//! Whether one event satisfies one condition.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+use crate::ir::{Comparison, Function, Predicate, Relation, Scalar};
+use crate::text::{basename, contains, dirname, lower, upper};
+use crate::view::{Value, View};
+
+/// Three-valued: `None` is unknown.
+pub(crate) type Truth = Option<bool>;
+
+pub(crate) fn predicate(predicate: &Predicate, view: &View<'_>) -> Truth {
+    match predicate {
+        Predicate::And(parts) => all(parts, view),
+        Predicate::Or(parts) => any(parts, view),
+        Predicate::Not(inner) => self::predicate(inner, view).map(|truth| !truth),
+        Predicate::Truth(value) => match scalar(value, view)? {
+            Value::Bool(truth) => Some(truth),
+            _ => None,
+        },
+        Predicate::IsNull(value) => Some(scalar(value, view).is_none()),
+        Predicate::Is(inner, truth) => Some(self::predicate(inner, view) == *truth),
+        Predicate::Compare(left, comparison, right) => {
+            let order = order(&scalar(left, view)?, &scalar(right, view)?)?;
+            Some(holds(*comparison, order))
+        }
+        Predicate::TextIn(value, set) => {
+            let text = text(value, view)?;
+            Some(
+                set.binary_search_by(|member| (**member).cmp(&*text))
+                    .is_ok(),
+            )
+        }
+        Predicate::IntIn(value, set) => match scalar(value, view)? {
+            Value::Int(number) => Some(set.binary_search(&number).is_ok()),
+            _ => None,
+        },
+        Predicate::Matches(value, pattern) => Some(pattern.matches(&text(value, view)?)),
+        Predicate::AnyMatches(array, pattern) => match scalar(array, view)? {
+            Value::List(argv) => Some(argv.iter().any(|argument| pattern.matches(argument))),
+            _ => None,
+        },
+        Predicate::AnyEquals(array, value) => {
+            let Value::List(argv) = scalar(array, view)? else {
+                return None;
+            };
+            let wanted = text(value, view)?;
+            Some(argv.iter().any(|argument| argument == &*wanted))
+        }
+        Predicate::Relation(left, relation, right) => {
+            let (whole, part) = (text(left, view)?, text(right, view)?);
+            Some(match relation {
+                Relation::Contains => contains(&whole, &part),
+                Relation::StartsWith => whole.starts_with(&part),
+                Relation::EndsWith => whole.ends_with(&part),
+            })
+        }
+    }
+}
+
+fn all(parts: &[Predicate], view: &View<'_>) -> Truth {
+    let mut truth = Some(true);
+    for part in parts {
+        match predicate(part, view) {
+            Some(false) => return Some(false),
+            Some(true) => {}
+            None => truth = None,
+        }
+    }
+    truth
+}
+
+fn any(parts: &[Predicate], view: &View<'_>) -> Truth {
+    let mut truth = Some(false);
+    for part in parts {
+        match predicate(part, view) {
+            Some(true) => return Some(true),
+            Some(false) => {}
+            None => truth = None,
+        }
+    }
+    truth
+}
+
+fn order(left: &Value<'_>, right: &Value<'_>) -> Option<Ordering> {
+    match (left, right) {
+        (Value::Text(left), Value::Text(right)) => Some(left.cmp(right)),
+        (Value::Int(left), Value::Int(right)) => Some(left.cmp(right)),
+        (Value::Bool(left), Value::Bool(right)) => Some(left.cmp(right)),
+        _ => None,
+    }
+}
+
+fn holds(comparison: Comparison, order: Ordering) -> bool {
+    match comparison {
+        Comparison::Equal => order.is_eq(),
+        Comparison::NotEqual => order.is_ne(),
+        Comparison::Less => order.is_lt(),
+        Comparison::LessOrEqual => order.is_le(),
+        Comparison::Greater => order.is_gt(),
+        Comparison::GreaterOrEqual => order.is_ge(),
+    }
+}
+
+/// The value of an expression; `None` is `NULL`.
+pub(crate) fn scalar<'v>(scalar: &'v Scalar, view: &View<'v>) -> Option<Value<'v>> {
+    match scalar {
+        Scalar::Field(field) => view.get(*field),
+        Scalar::Text(text) => Some(Value::Text(Cow::Borrowed(text))),
+        Scalar::Int(number) => Some(Value::Int(*number)),
+        Scalar::Bool(truth) => Some(Value::Bool(*truth)),
+        Scalar::Element(array, position) => match self::scalar(array, view)? {
+            Value::List(argv) => {
+                let element = argv.iter().nth(position.checked_sub(1)?)?;
+                Some(Value::Text(Cow::Borrowed(element)))
+            }
+            _ => None,
+        },
+        Scalar::Call(Function::Coalesce, arguments) => arguments
+            .iter()
+            .find_map(|argument| self::scalar(argument, view)),
+        Scalar::Call(function, arguments) => {
+            call(*function, self::scalar(arguments.first()?, view)?)
+        }
+    }
+}
+
+fn call(function: Function, value: Value<'_>) -> Option<Value<'_>> {
+    let text = match value {
+        Value::Text(text) => text,
+        Value::List(argv) if function == Function::Cardinality => return count(argv.len()),
+        _ => return None,
+    };
+    match function {
+        Function::Lower => Some(Value::Text(lower(text))),
+        Function::Upper => Some(Value::Text(upper(text))),
+        Function::Length => count(crate::like::length(&text)),
+        Function::OctetLength => count(text.len()),
+        Function::Basename => Some(Value::Text(part(text, basename))),
+        Function::Dirname => Some(Value::Text(part(text, dirname))),
+        Function::Cardinality | Function::Coalesce => None,
+    }
+}
+
+fn count(number: usize) -> Option<Value<'static>> {
+    i128::try_from(number).ok().map(Value::Int)
+}
+
+fn part<'v>(text: Cow<'v, [u8]>, of: fn(&[u8]) -> &[u8]) -> Cow<'v, [u8]> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(of(text)),
+        Cow::Owned(text) => Cow::Owned(of(&text).to_vec()),
+    }
+}
+
+fn text<'v>(value: &'v Scalar, view: &View<'v>) -> Option<Cow<'v, [u8]>> {
+    match scalar(value, view)? {
+        Value::Text(text) => Some(text),
+        _ => None,
+    }
+}

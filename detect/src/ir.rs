@@ -1,0 +1,138 @@
+//! What a rule compiles to, whatever language it was written in.
+
+use regex::bytes::Regex;
+
+use crate::catalog::{Field, FieldSet, Type};
+use crate::like::Like;
+
+/// An expression with a value.
+#[derive(Debug, Clone)]
+pub(crate) enum Scalar {
+    Field(Field),
+    Text(Box<[u8]>),
+    Int(i128),
+    Bool(bool),
+    /// Element of an array, counted from 1.
+    Element(Box<Scalar>, usize),
+    Call(Function, Vec<Scalar>),
+}
+
+/// Functions that give a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Function {
+    Lower,
+    Upper,
+    Length,
+    OctetLength,
+    Basename,
+    Dirname,
+    Cardinality,
+    Coalesce,
+}
+
+/// A condition, in SQL's three-valued logic: true, false or unknown.
+#[derive(Debug, Clone)]
+pub(crate) enum Predicate {
+    And(Vec<Predicate>),
+    Or(Vec<Predicate>),
+    Not(Box<Predicate>),
+    /// A boolean value.
+    Truth(Scalar),
+    IsNull(Scalar),
+    /// `IS TRUE`, `IS FALSE`, `IS UNKNOWN`: never unknown itself.
+    Is(Box<Predicate>, Option<bool>),
+    Compare(Scalar, Comparison, Scalar),
+    /// Equal to one of these, which are sorted.
+    TextIn(Scalar, Box<[Box<[u8]>]>),
+    /// Equal to one of these, which are sorted.
+    IntIn(Scalar, Box<[i128]>),
+    Matches(Scalar, Pattern),
+    /// One element of the array matches.
+    AnyMatches(Scalar, Pattern),
+    /// One element of the array equals the value.
+    AnyEquals(Scalar, Scalar),
+    /// How two texts that are both only known with the event relate.
+    Relation(Scalar, Relation, Scalar),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Comparison {
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Relation {
+    Contains,
+    StartsWith,
+    EndsWith,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Pattern {
+    Like(Like),
+    Regex(Regex),
+}
+
+impl Scalar {
+    pub(crate) fn ty(&self) -> Type {
+        match self {
+            Self::Field(field) => crate::catalog::Column::of(*field).ty,
+            Self::Text(_) | Self::Element(..) => Type::Text,
+            Self::Int(_) => Type::Int,
+            Self::Bool(_) => Type::Bool,
+            Self::Call(function, arguments) => match function {
+                Function::Lower | Function::Upper | Function::Basename | Function::Dirname => {
+                    Type::Text
+                }
+                Function::Length | Function::OctetLength | Function::Cardinality => Type::Int,
+                Function::Coalesce => arguments.first().map_or(Type::Text, Self::ty),
+            },
+        }
+    }
+
+    pub(crate) fn collect_fields(&self, into: &mut FieldSet) {
+        match self {
+            Self::Field(field) => into.insert(*field),
+            Self::Element(list, _) => list.collect_fields(into),
+            Self::Call(_, arguments) => arguments.iter().for_each(|a| a.collect_fields(into)),
+            Self::Text(_) | Self::Int(_) | Self::Bool(_) => {}
+        }
+    }
+}
+
+impl Predicate {
+    pub(crate) fn collect_fields(&self, into: &mut FieldSet) {
+        match self {
+            Self::And(parts) | Self::Or(parts) => {
+                parts.iter().for_each(|part| part.collect_fields(into));
+            }
+            Self::Not(inner) | Self::Is(inner, _) => inner.collect_fields(into),
+            Self::Truth(value)
+            | Self::IsNull(value)
+            | Self::TextIn(value, _)
+            | Self::IntIn(value, _)
+            | Self::Matches(value, _)
+            | Self::AnyMatches(value, _) => value.collect_fields(into),
+            Self::Compare(left, _, right)
+            | Self::AnyEquals(left, right)
+            | Self::Relation(left, _, right) => {
+                left.collect_fields(into);
+                right.collect_fields(into);
+            }
+        }
+    }
+}
+
+impl Pattern {
+    pub(crate) fn matches(&self, text: &[u8]) -> bool {
+        match self {
+            Self::Like(like) => like.matches(text),
+            Self::Regex(regex) => regex.is_match(text),
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Detection rules over process events: rules in, events in, findings out.
+//!
+//! Knows no clock, no file system and no network: the caller hands in the text of rule files and
+//! the events, and does what it likes with the findings. The same rules and events always give the
+//! same findings, live or replayed.
+//!
+//! Start with [`RuleSet::compile`] and [`Matcher`]. A rule file is YAML (`yaml.rs`) around one SQL
+//! statement (`sql/`), whose names come from one table ([`catalog`]). It compiles to a form that
+//! knows nothing of SQL (`ir.rs`); `index.rs` finds the few rules that an event can match and
+//! `eval.rs` decides.
+
+pub mod catalog;
+mod error;
+mod eval;
+mod finding;
+mod index;
+mod ir;
+mod like;
+mod matcher;
+mod nearest;
+mod regex_literals;
+mod rule;
+mod rule_test;
+mod shipped;
+mod sql;
+mod sql_place;
+mod test_event;
+mod text;
+mod view;
+mod witness;
+mod yaml;
+
+pub use error::{Error, ErrorKind, Place};
+pub use matcher::Matcher;
+pub use rule::{Rule, RuleSet, Source};
+pub use rule_test::{TestOutcome, run_tests};
+pub use shipped::shipped;
+pub use sql::{FUNCTIONS, FunctionDoc};

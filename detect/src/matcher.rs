@@ -1,0 +1,91 @@
+//! Events in, findings out.
+
+use std::sync::Arc;
+
+use event::{Event, Finding};
+
+use crate::eval;
+use crate::finding::finding;
+use crate::index::RuleBits;
+use crate::rule::{Rule, RuleSet};
+use crate::view::{Scratch, View, stream_of};
+
+/// Matches events against a rule set. Keeps buffers between events: an event that no rule matches
+/// allocates nothing once they have grown.
+#[derive(Debug)]
+pub struct Matcher {
+    rules: Arc<RuleSet>,
+    buffers: Buffers,
+}
+
+/// What is kept between events.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    scratch: Scratch,
+    candidates: RuleBits,
+    fired: Vec<usize>,
+}
+
+impl Matcher {
+    /// A matcher for these rules.
+    #[must_use]
+    pub fn new(rules: Arc<RuleSet>) -> Self {
+        Self {
+            rules,
+            buffers: Buffers::default(),
+        }
+    }
+
+    /// Appends a finding for every rule that `event` satisfies, in the order of the rules.
+    /// `leaf_index` is the event's own.
+    pub fn on_event(&mut self, event: &Event, leaf_index: u64, out: &mut Vec<Finding>) {
+        self.buffers.on_event(&self.rules, event, leaf_index, out);
+    }
+
+    /// The rules that it matches.
+    #[must_use]
+    pub fn rules(&self) -> &Arc<RuleSet> {
+        &self.rules
+    }
+}
+
+impl Buffers {
+    pub(crate) fn on_event(
+        &mut self,
+        rules: &RuleSet,
+        event: &Event,
+        leaf_index: u64,
+        out: &mut Vec<Finding>,
+    ) {
+        let Some(stream) = stream_of(event) else {
+            return;
+        };
+        let index = rules.index.stream(stream);
+        self.scratch.fill(event, index.fields);
+        let Some(view) = View::new(event, &self.scratch) else {
+            return;
+        };
+        let rules = rules.rules();
+        index.candidates(&view, &mut self.candidates);
+        self.fired.clear();
+        self.fired.extend(
+            self.candidates
+                .iter()
+                .filter(|rule| matches(&rules[*rule], &view)),
+        );
+        for position in &self.fired {
+            let rule = &rules[*position];
+            self.scratch.fill(event, rule.selected_fields());
+            if let Some(view) = View::new(event, &self.scratch) {
+                out.push(finding(rule, event, &view, leaf_index));
+            }
+        }
+    }
+}
+
+/// Whether all conditions are true; unknown is not true.
+pub(crate) fn matches(rule: &Rule, view: &View<'_>) -> bool {
+    rule.conditions
+        .iter()
+        .all(|c| eval::predicate(&c.predicate, view) == Some(true))
+}

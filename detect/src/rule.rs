@@ -1,0 +1,161 @@
+//! Rules and sets of them.
+
+use std::collections::HashMap;
+
+use event::{Event, Level};
+
+use crate::catalog::{Column, FieldSet, Stream};
+use crate::error::{Error, ErrorKind, Place};
+use crate::index::Index;
+use crate::ir::{Predicate, Scalar};
+use crate::yaml;
+
+/// One rule file.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// Name for messages.
+    pub file: &'a str,
+    /// Its text.
+    pub text: &'a str,
+}
+
+/// A rule that compiled.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Rule {
+    /// Unique in its set.
+    pub id: String,
+    /// One line for alerts.
+    pub title: String,
+    /// Why it matters.
+    pub description: String,
+    /// How much a finding matters.
+    pub level: Level,
+    /// Such as `attack.t1059.004`.
+    pub tags: Vec<String>,
+    /// Links.
+    pub references: Vec<String>,
+    /// What else can look like this.
+    pub falsepositives: Vec<String>,
+    /// What it reads.
+    pub stream: Stream,
+    /// The columns that its condition reads.
+    pub columns: Vec<&'static str>,
+    /// File it came from.
+    pub file: String,
+    /// Line of its id there.
+    pub line: u64,
+    /// Number of tests in which it must fire.
+    pub fires: usize,
+    /// Number of tests in which it must stay silent.
+    pub silent: usize,
+    pub(crate) select: Vec<Selected>,
+    pub(crate) conditions: Vec<Condition>,
+    pub(crate) tests: Vec<TestCase>,
+}
+
+/// A column of a finding.
+#[derive(Debug)]
+pub(crate) struct Selected {
+    pub(crate) name: String,
+    pub(crate) value: Scalar,
+}
+
+/// All conditions of a rule must hold.
+#[derive(Debug)]
+pub(crate) struct Condition {
+    /// As in the rule, for explanations.
+    pub(crate) text: String,
+    pub(crate) predicate: Predicate,
+}
+
+/// A test of a rule.
+#[derive(Debug)]
+pub(crate) struct TestCase {
+    pub(crate) name: Option<String>,
+    pub(crate) line: u64,
+    pub(crate) must_fire: bool,
+    pub(crate) event: Event,
+}
+
+impl Rule {
+    pub(crate) fn condition_fields(&self) -> FieldSet {
+        let mut fields = FieldSet::default();
+        self.conditions
+            .iter()
+            .for_each(|c| c.predicate.collect_fields(&mut fields));
+        fields
+    }
+
+    pub(crate) fn selected_fields(&self) -> FieldSet {
+        let mut fields = FieldSet::default();
+        self.select
+            .iter()
+            .for_each(|s| s.value.collect_fields(&mut fields));
+        fields
+    }
+}
+
+/// Rules that are matched together.
+#[derive(Debug, Default)]
+pub struct RuleSet {
+    rules: Vec<Rule>,
+    pub(crate) index: Index,
+}
+
+impl RuleSet {
+    /// Compiles the rules of all files.
+    ///
+    /// # Errors
+    /// Every error in every file; a set is complete or not there at all.
+    pub fn compile(sources: &[Source<'_>]) -> Result<Self, Vec<Error>> {
+        let (mut rules, mut errors) = (Vec::new(), Vec::new());
+        for source in sources {
+            match yaml::read(source) {
+                Ok(found) => rules.extend(found),
+                Err(found) => errors.extend(found),
+            }
+        }
+        errors.extend(duplicate_ids(&rules));
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let rules: Vec<Rule> = rules.into_iter().map(|(rule, _)| rule).collect();
+        let index = Index::build(&rules);
+        Ok(Self { rules, index })
+    }
+
+    /// The rules, in the order of the files.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+}
+
+fn duplicate_ids(rules: &[(Rule, Place)]) -> Vec<Error> {
+    let mut seen: HashMap<&str, String> = HashMap::new();
+    let mut errors = Vec::new();
+    for (rule, place) in rules {
+        if let Some(first) = seen.get(rule.id.as_str()) {
+            errors.push(Error {
+                file: rule.file.clone(),
+                place: *place,
+                kind: ErrorKind::DuplicateId {
+                    id: rule.id.clone(),
+                    first: first.clone(),
+                },
+            });
+        } else {
+            seen.insert(&rule.id, format!("{}:{place}", rule.file));
+        }
+    }
+    errors
+}
+
+pub(crate) fn column_names(fields: FieldSet) -> Vec<&'static str> {
+    crate::catalog::COLUMNS
+        .iter()
+        .filter(|column: &&Column| fields.contains(column.field))
+        .map(|column| column.name)
+        .collect()
+}

@@ -1,0 +1,251 @@
+//! The functions that rules may call; all others are refused.
+
+use sqlparser::ast::{
+    Expr, Function as Call, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments,
+    ObjectNamePart, Value,
+};
+use sqlparser::tokenizer::Location;
+
+use crate::catalog::Type;
+use crate::error::ErrorKind;
+use crate::ir::{Function, Pattern, Predicate, Relation, Scalar};
+use crate::like::Like;
+use crate::nearest::nearest;
+use crate::sql::Fault;
+use crate::sql::condition::{like_pattern, regex_pattern};
+use crate::sql::scalar::Scalars;
+
+/// A function as the documentation shows it.
+#[derive(Debug, Clone, Copy)]
+pub struct FunctionDoc {
+    /// Name.
+    pub name: &'static str,
+    /// How it is called.
+    pub usage: &'static str,
+    /// What it gives.
+    pub doc: &'static str,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Value(Function),
+    Relation(Relation),
+    Regexp,
+    AnyLike { ignore_case: bool },
+    AnyRegexp,
+}
+
+const fn function(
+    name: &'static str,
+    kind: Kind,
+    usage: &'static str,
+    doc: &'static str,
+) -> FunctionDoc {
+    FunctionDoc {
+        name,
+        usage,
+        doc,
+        kind,
+    }
+}
+
+/// Every function, in the order of the documentation.
+#[rustfmt::skip]
+pub static FUNCTIONS: &[FunctionDoc] = &[
+    function("lower", Kind::Value(Function::Lower), "lower(text)", "text in lower case"),
+    function("upper", Kind::Value(Function::Upper), "upper(text)", "text in upper case"),
+    function("length", Kind::Value(Function::Length), "length(text)", "number of characters"),
+    function("octet_length", Kind::Value(Function::OctetLength), "octet_length(text)", "number of bytes"),
+    function("basename", Kind::Value(Function::Basename), "basename(path)", "part after the last `/`"),
+    function("dirname", Kind::Value(Function::Dirname), "dirname(path)", "part before the last `/`"),
+    function("cardinality", Kind::Value(Function::Cardinality), "cardinality(array)", "number of elements"),
+    function("array_length", Kind::Value(Function::Cardinality), "array_length(array)", "the same"),
+    function("coalesce", Kind::Value(Function::Coalesce), "coalesce(value, …)", "the first value that is not `NULL`"),
+    function("starts_with", Kind::Relation(Relation::StartsWith), "starts_with(text, part)", "`text` begins with `part`"),
+    function("ends_with", Kind::Relation(Relation::EndsWith), "ends_with(text, part)", "`text` ends with `part`"),
+    function("contains", Kind::Relation(Relation::Contains), "contains(text, part)", "`part` occurs in `text`"),
+    function("regexp_like", Kind::Regexp, "regexp_like(text, 'pattern' [, 'i'])", "the pattern occurs in `text`; `i` ignores case"),
+    function("any_like", Kind::AnyLike { ignore_case: false }, "any_like(array, 'pattern')", "one element is `LIKE` the pattern"),
+    function("any_ilike", Kind::AnyLike { ignore_case: true }, "any_ilike(array, 'pattern')", "one element is `ILIKE` the pattern"),
+    function("any_regexp_like", Kind::AnyRegexp, "any_regexp_like(array, 'pattern' [, 'i'])", "the pattern occurs in one element"),
+];
+
+/// Known, so that they are not taken for a misspelling.
+const AGGREGATES: &[&str] = &[
+    "count",
+    "sum",
+    "avg",
+    "min",
+    "max",
+    "array_agg",
+    "string_agg",
+];
+
+/// A call whose result is a value.
+pub(super) fn scalar(
+    scalars: Scalars,
+    call: &Call,
+    at: Location,
+    depth: usize,
+) -> Result<Scalar, Fault> {
+    let (doc, arguments) = resolve(call, at)?;
+    let Kind::Value(function) = doc.kind else {
+        let message = format!("{}() is a condition and no value", doc.name);
+        return Err(Fault::ty(at, message));
+    };
+    let arguments = arguments
+        .into_iter()
+        .map(|argument| scalars.at_depth(argument, at, depth + 1))
+        .collect::<Result<Vec<_>, _>>()?;
+    let types: Vec<Type> = arguments.iter().map(Scalar::ty).collect();
+    let fits = match function {
+        Function::Coalesce => types.len() >= 2 && types.iter().all(|ty| *ty == types[0]),
+        Function::Cardinality => types == [Type::List],
+        _ => types == [Type::Text],
+    };
+    if fits {
+        Ok(Scalar::Call(function, arguments))
+    } else {
+        Err(misuse(doc, at))
+    }
+}
+
+/// A call that is a condition; `None` if it is one that gives a value.
+pub(super) fn condition(
+    scalars: Scalars,
+    call: &Call,
+    at: Location,
+) -> Result<Option<Predicate>, Fault> {
+    let (doc, arguments) = resolve(call, at)?;
+    let (subject, rest) = match (doc.kind, arguments.split_first()) {
+        (Kind::Value(_), _) => return Ok(None),
+        (_, Some((subject, rest))) => (scalars.compile(subject, at)?, rest),
+        (_, None) => return Err(misuse(doc, at)),
+    };
+    let wanted = match doc.kind {
+        Kind::AnyLike { .. } | Kind::AnyRegexp => Type::List,
+        _ => Type::Text,
+    };
+    if subject.ty() != wanted {
+        return Err(misuse(doc, at));
+    }
+    let predicate = match (doc.kind, rest) {
+        (Kind::Relation(relation), [part]) => {
+            let part = scalars.compile(part, at)?;
+            if part.ty() != Type::Text {
+                return Err(misuse(doc, at));
+            }
+            relate(subject, relation, part)
+        }
+        (Kind::AnyLike { ignore_case }, [pattern]) => {
+            let pattern = text_literal(pattern).ok_or_else(|| misuse(doc, at))?;
+            let pattern = like_pattern(pattern, None, ignore_case, at)?;
+            Predicate::AnyMatches(subject, pattern)
+        }
+        (Kind::Regexp | Kind::AnyRegexp, [pattern, flags @ ..]) => {
+            let pattern = text_literal(pattern).ok_or_else(|| misuse(doc, at))?;
+            let ignore_case = match flags {
+                [] => false,
+                [flag] if text_literal(flag) == Some("i") => true,
+                _ => return Err(misuse(doc, at)),
+            };
+            let pattern = regex_pattern(pattern, ignore_case, at)?;
+            match doc.kind {
+                Kind::AnyRegexp => Predicate::AnyMatches(subject, pattern),
+                _ => Predicate::Matches(subject, pattern),
+            }
+        }
+        _ => return Err(misuse(doc, at)),
+    };
+    Ok(Some(predicate))
+}
+
+/// Searching for a literal is a pattern, which the index can use.
+fn relate(text: Scalar, relation: Relation, part: Scalar) -> Predicate {
+    let literal = match &part {
+        Scalar::Text(bytes) => std::str::from_utf8(bytes).ok(),
+        _ => None,
+    };
+    let like = literal.map(|literal| match relation {
+        Relation::Contains => Like::literal(literal, true, true),
+        Relation::StartsWith => Like::literal(literal, false, true),
+        Relation::EndsWith => Like::literal(literal, true, false),
+    });
+    match like {
+        Some(like) => Predicate::Matches(text, Pattern::Like(like)),
+        None => Predicate::Relation(text, relation, part),
+    }
+}
+
+/// The text of a string literal.
+pub(super) fn text_literal(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => Some(text),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn misuse(doc: &FunctionDoc, at: Location) -> Fault {
+    Fault::ty(at, format!("wrong arguments; usage: {}", doc.usage))
+}
+
+/// The function and its plain arguments; every other part of a call is refused.
+fn resolve(call: &Call, at: Location) -> Result<(&'static FunctionDoc, Vec<&Expr>), Fault> {
+    let Call {
+        name,
+        uses_odbc_syntax,
+        parameters,
+        args,
+        within_group,
+        filter,
+        null_treatment,
+        over,
+    } = call;
+    let text = match name.0.as_slice() {
+        [ObjectNamePart::Identifier(ident)] => ident.value.to_lowercase(),
+        _ => name.to_string().to_lowercase(),
+    };
+    if AGGREGATES.contains(&text.as_str()) {
+        return Err(Fault::unsupported(at, format!("the aggregate {text}()")));
+    }
+    let Some(doc) = FUNCTIONS.iter().find(|doc| doc.name == text) else {
+        let nearest = nearest(&text, FUNCTIONS.iter().map(|doc| doc.name)).map(str::to_owned);
+        return Err(Fault::new(
+            at,
+            ErrorKind::Unknown {
+                what: "function",
+                name: text,
+                nearest,
+            },
+        ));
+    };
+    let plain = !uses_odbc_syntax
+        && *parameters == FunctionArguments::None
+        && within_group.is_empty()
+        && filter.is_none()
+        && null_treatment.is_none()
+        && over.is_none();
+    let FunctionArguments::List(FunctionArgumentList {
+        duplicate_treatment,
+        args,
+        clauses,
+    }) = args
+    else {
+        return Err(misuse(doc, at));
+    };
+    if !plain || duplicate_treatment.is_some() || !clauses.is_empty() {
+        return Err(Fault::unsupported(
+            at,
+            format!("a clause in the call of {text}()"),
+        ));
+    }
+    let arguments = args.iter().map(|argument| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Ok(expr),
+        _ => Err(misuse(doc, at)),
+    });
+    Ok((doc, arguments.collect::<Result<_, _>>()?))
+}

@@ -1,0 +1,61 @@
+//! SQL text to the intermediate form. Nothing passes that is not named here: every clause of a
+//! `SELECT` and every kind of expression is either compiled or refused with its place.
+
+mod condition;
+mod function;
+mod parse;
+mod place;
+mod scalar;
+mod select;
+
+use sqlparser::tokenizer::Location;
+
+use crate::catalog::Stream;
+use crate::error::ErrorKind;
+use crate::rule::{Condition, Selected};
+
+pub use function::{FUNCTIONS, FunctionDoc};
+
+/// A rule's statement, compiled.
+pub(crate) struct Query {
+    pub(crate) stream: Stream,
+    pub(crate) select: Vec<Selected>,
+    pub(crate) conditions: Vec<Condition>,
+}
+
+/// An error at a place in the SQL text.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    pub(crate) at: Location,
+    pub(crate) kind: ErrorKind,
+}
+
+impl Fault {
+    fn new(at: Location, kind: ErrorKind) -> Self {
+        Self { at, kind }
+    }
+
+    fn unsupported(at: Location, what: impl Into<String>) -> Self {
+        Self::new(at, ErrorKind::Unsupported(what.into()))
+    }
+
+    fn ty(at: Location, problem: impl Into<String>) -> Self {
+        Self::new(at, ErrorKind::Type(problem.into()))
+    }
+
+    fn limit(at: Location, what: &'static str, limit: impl ToString) -> Self {
+        Self::new(
+            at,
+            ErrorKind::Limit {
+                what,
+                limit: limit.to_string(),
+            },
+        )
+    }
+}
+
+/// Compiles a statement, or says all that is wrong with it.
+pub(crate) fn compile(sql: &str) -> Result<Query, Vec<Fault>> {
+    let query = parse::parse(sql).map_err(|fault| vec![fault])?;
+    select::compile(sql, &query)
+}

@@ -1,0 +1,222 @@
+//! Expressions with a value: columns, literals, functions of them.
+
+use sqlparser::ast::{AccessExpr, Expr, Ident, Subscript, UnaryOperator, Value, ValueWithSpan};
+use sqlparser::tokenizer::Location;
+
+use crate::catalog::{COLUMNS, Column, Stream, Type};
+use crate::error::ErrorKind;
+use crate::ir::Scalar;
+use crate::nearest::nearest;
+use crate::sql::Fault;
+use crate::sql::function;
+use crate::sql::place::start;
+
+/// Functions inside functions.
+const MAX_DEPTH: usize = 16;
+
+/// Compiles values for one stream.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scalars {
+    pub(super) stream: Stream,
+}
+
+impl Scalars {
+    pub(super) fn compile(self, expr: &Expr, near: Location) -> Result<Scalar, Fault> {
+        self.at_depth(expr, near, 0)
+    }
+
+    pub(super) fn at_depth(
+        self,
+        expr: &Expr,
+        near: Location,
+        depth: usize,
+    ) -> Result<Scalar, Fault> {
+        let at = start(expr, near);
+        if depth > MAX_DEPTH {
+            return Err(Fault::limit(
+                at,
+                "nesting of values",
+                format_args!("{MAX_DEPTH} levels"),
+            ));
+        }
+        match expr {
+            Expr::Nested(inner) => self.at_depth(inner, at, depth + 1),
+            Expr::Identifier(_) | Expr::CompoundIdentifier(_) => {
+                let name = column_name(expr).unwrap_or_default();
+                self.column(&name, is_quoted(expr), at)
+                    .map(|column| Scalar::Field(column.field))
+            }
+            Expr::CompoundFieldAccess { root, access_chain } => {
+                self.element(root, access_chain, at)
+            }
+            Expr::Value(value) => literal(value, at),
+            Expr::UnaryOp {
+                op: UnaryOperator::Minus,
+                expr,
+            } => match literal_of(expr, at)? {
+                Some(Scalar::Int(number)) => Ok(Scalar::Int(-number)),
+                _ => Err(Fault::unsupported(at, "`-` other than before a number")),
+            },
+            Expr::Function(call) => function::scalar(self, call, at, depth),
+            other => Err(Fault::unsupported(at, describe(other))),
+        }
+    }
+
+    /// The column of that name, if this stream has it.
+    fn column(self, name: &str, quoted: bool, at: Location) -> Result<&'static Column, Fault> {
+        let Some(column) = Column::find(name) else {
+            if quoted {
+                let text = name.replace('\'', "''");
+                let message = format!("\"{name}\" is a column name in SQL; text is '{text}'");
+                return Err(Fault::ty(at, message));
+            }
+            let here = COLUMNS.iter().filter(|c| c.streams.contains(&self.stream));
+            let nearest = nearest(name, here.map(|c| c.name)).map(str::to_owned);
+            let name = name.to_owned();
+            return Err(Fault::new(
+                at,
+                ErrorKind::Unknown {
+                    what: "column",
+                    name,
+                    nearest,
+                },
+            ));
+        };
+        if column.streams.contains(&self.stream) {
+            return Ok(column);
+        }
+        let only_in: Vec<_> = column.streams.iter().map(|stream| stream.name()).collect();
+        let kind = ErrorKind::NotInStream {
+            column: column.name,
+            stream: self.stream.name(),
+            only_in: only_in.join(", "),
+        };
+        Err(Fault::new(at, kind))
+    }
+
+    /// `process.args[1]`, which the parser gives as `process` with the accesses `.args` and `[1]`.
+    fn element(self, root: &Expr, chain: &[AccessExpr], at: Location) -> Result<Scalar, Fault> {
+        let refuse = || Fault::ty(at, "an element of an array is read as column[1]");
+        let [
+            names @ ..,
+            AccessExpr::Subscript(Subscript::Index { index }),
+        ] = chain
+        else {
+            return Err(refuse());
+        };
+        let mut name = column_name(root).ok_or_else(refuse)?;
+        for access in names {
+            let AccessExpr::Dot(Expr::Identifier(ident)) = access else {
+                return Err(refuse());
+            };
+            name = format!("{name}.{}", ident_name(ident));
+        }
+        let column = self.column(&name, false, at)?;
+        if column.ty != Type::List {
+            let message = format!("`{name}` is {} and no array", column.ty.name());
+            return Err(Fault::ty(at, message));
+        }
+        let position = match literal_of(index, at)? {
+            Some(Scalar::Int(number)) => usize::try_from(number).ok().filter(|n| *n > 0),
+            _ => None,
+        };
+        let position =
+            position.ok_or_else(|| Fault::ty(at, "the position in an array is a number from 1"))?;
+        Ok(Scalar::Element(
+            Box::new(Scalar::Field(column.field)),
+            position,
+        ))
+    }
+}
+
+/// A literal, if the expression is one.
+fn literal_of(expr: &Expr, at: Location) -> Result<Option<Scalar>, Fault> {
+    match expr {
+        Expr::Value(value) => literal(value, at).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn literal(value: &ValueWithSpan, at: Location) -> Result<Scalar, Fault> {
+    match &value.value {
+        Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => {
+            Ok(Scalar::Text(text.as_bytes().into()))
+        }
+        // No column holds more than 64 bits, so nothing is lost.
+        Value::Number(digits, false) => match digits.parse::<i64>() {
+            Ok(number) => Ok(Scalar::Int(number.into())),
+            Err(_) => digits
+                .parse::<u64>()
+                .map(|number| Scalar::Int(number.into()))
+                .map_err(|_| Fault::ty(at, format!("`{digits}` is no 64-bit integer"))),
+        },
+        Value::Boolean(truth) => Ok(Scalar::Bool(*truth)),
+        Value::Null => Err(Fault::ty(
+            at,
+            "nothing equals NULL; use IS NULL or IS NOT NULL",
+        )),
+        _ => Err(Fault::unsupported(
+            at,
+            "this form of a literal; write 'text'",
+        )),
+    }
+}
+
+/// The name of a column as the catalog writes it, if the expression is one.
+pub(super) fn column_name(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(ident) => Some(ident_name(ident)),
+        Expr::CompoundIdentifier(parts) => {
+            Some(parts.iter().map(ident_name).collect::<Vec<_>>().join("."))
+        }
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            let accesses: String = access_chain.iter().map(ToString::to_string).collect();
+            Some(format!("{}{}", column_name(root)?, accesses.to_lowercase()))
+        }
+        _ => None,
+    }
+}
+
+/// SQL names are case-insensitive unless quoted.
+fn ident_name(ident: &Ident) -> String {
+    match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_lowercase(),
+    }
+}
+
+fn is_quoted(expr: &Expr) -> bool {
+    matches!(expr, Expr::Identifier(ident) if ident.quote_style.is_some())
+}
+
+/// What an expression that rules do not have is called.
+pub(super) fn describe(expr: &Expr) -> String {
+    match expr {
+        Expr::BinaryOp { op, .. } => return format!("operator {op} here"),
+        Expr::UnaryOp { op, .. } => return format!("operator {op} here"),
+        Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } => "a subquery",
+        Expr::Case { .. } => "CASE",
+        Expr::Cast { .. } | Expr::Convert { .. } => "a cast",
+        Expr::Substring { .. } => "SUBSTRING",
+        Expr::Trim { .. } => "TRIM",
+        Expr::Position { .. } => "POSITION",
+        Expr::Extract { .. } => "EXTRACT",
+        Expr::Interval(_) => "INTERVAL",
+        Expr::SimilarTo { .. } => "SIMILAR TO (use regexp_like)",
+        Expr::RLike { .. } => "RLIKE (use regexp_like)",
+        Expr::Tuple(_) => "a tuple",
+        Expr::Array(_) => "an array literal",
+        Expr::IsDistinctFrom(..) | Expr::IsNotDistinctFrom(..) => "IS DISTINCT FROM",
+        Expr::AnyOp { .. } => "ANY other than `value = ANY(array)`",
+        Expr::AllOp { .. } => "ALL other than `value <> ALL(array)`",
+        Expr::Like { any: true, .. } | Expr::ILike { any: true, .. } => "LIKE ANY (use OR)",
+        Expr::InList { .. }
+        | Expr::Between { .. }
+        | Expr::Like { .. }
+        | Expr::ILike { .. }
+        | Expr::IsNull(_)
+        | Expr::IsNotNull(_) => "a condition in the place of a value",
+        _ => "this kind of expression",
+    }
+    .to_owned()
+}

@@ -1,0 +1,184 @@
+//! Text that is mostly UTF-8 but need not be: characters, and letter case.
+
+use std::borrow::Cow;
+
+/// One character of a text, or one byte that belongs to no character.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Char(char),
+    Byte(u8),
+}
+
+/// Splits bytes into [`Unit`]s.
+pub(crate) fn units(text: &[u8]) -> impl Iterator<Item = Unit> + '_ {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (unit, len) = first_unit(rest)?;
+        rest = &rest[len..];
+        Some(unit)
+    })
+}
+
+/// The first unit and its length in bytes.
+pub(crate) fn first_unit(text: &[u8]) -> Option<(Unit, usize)> {
+    let first = *text.first()?;
+    let len = match first {
+        0..=0x7f => return Some((Unit::Char(char::from(first)), 1)),
+        0xc2..=0xdf => 2,
+        0xe0..=0xef => 3,
+        0xf0..=0xf4 => 4,
+        _ => return Some((Unit::Byte(first), 1)),
+    };
+    let decoded = text
+        .get(..len)
+        .and_then(|bytes| std::str::from_utf8(bytes).ok());
+    match decoded.and_then(|s| s.chars().next()) {
+        Some(c) => Some((Unit::Char(c), len)),
+        None => Some((Unit::Byte(first), 1)),
+    }
+}
+
+/// Folds letter case for comparison. ASCII folds to ASCII only and everything else to non-ASCII
+/// only, so that bytes below 0x80 can be searched for without decoding: `K` (Kelvin sign) is no
+/// `k` here.
+pub(crate) fn fold(c: char) -> char {
+    if c.is_ascii() {
+        return c.to_ascii_lowercase();
+    }
+    lower_char(upper_char(c))
+}
+
+fn lower_char(c: char) -> char {
+    one_char(c, c.to_lowercase())
+}
+
+fn upper_char(c: char) -> char {
+    one_char(c, c.to_uppercase())
+}
+
+/// The mapping, where it is one character on the same side of ASCII.
+fn one_char(c: char, mut mapped: impl Iterator<Item = char>) -> char {
+    match (mapped.next(), mapped.next()) {
+        (Some(m), None) if m.is_ascii() == c.is_ascii() => m,
+        _ => c,
+    }
+}
+
+/// Lower case; bytes that are no characters stay.
+pub(crate) fn lower(text: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    map_chars(text, u8::is_ascii_uppercase, lower_char)
+}
+
+/// Upper case; bytes that are no characters stay.
+pub(crate) fn upper(text: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    map_chars(text, u8::is_ascii_lowercase, upper_char)
+}
+
+fn map_chars(
+    text: Cow<'_, [u8]>,
+    changes: fn(&u8) -> bool,
+    map: fn(char) -> char,
+) -> Cow<'_, [u8]> {
+    if text.iter().all(|byte| byte.is_ascii() && !changes(byte)) {
+        return text;
+    }
+    let mut out = Vec::with_capacity(text.len());
+    for unit in units(&text) {
+        match unit {
+            Unit::Char(c) => out.extend_from_slice(map(c).encode_utf8(&mut [0; 4]).as_bytes()),
+            Unit::Byte(byte) => out.push(byte),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// The part after the last `/`.
+pub(crate) fn basename(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
+}
+
+/// The part before the last `/`; `/` for a file in the root, nothing for a bare name.
+pub(crate) fn dirname(path: &[u8]) -> &[u8] {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(0) => b"/",
+        Some(end) => &path[..end],
+        None => b"",
+    }
+}
+
+/// Whether `part` occurs in `text`.
+pub(crate) fn contains(text: &[u8], part: &[u8]) -> bool {
+    part.is_empty() || text.windows(part.len()).any(|window| window == part)
+}
+
+/// Whether `part` occurs in `text`, ASCII letters in either case.
+pub(crate) fn contains_ignore_ascii_case(text: &[u8], part: &[u8]) -> bool {
+    part.is_empty()
+        || text
+            .windows(part.len())
+            .any(|window| window.eq_ignore_ascii_case(part))
+}
+
+/// For people: what is not UTF-8, and control characters, as `\xHH`.
+pub(crate) fn escape(text: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::with_capacity(text.len());
+    for unit in units(text) {
+        // Writing to a String cannot fail.
+        let _ = match unit {
+            Unit::Char(c) if c.is_ascii_control() => write!(out, "\\x{:02x}", u32::from(c)),
+            Unit::Char(c) => out.write_char(c),
+            Unit::Byte(byte) => write!(out, "\\x{byte:02x}"),
+        };
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use super::*;
+
+    #[test]
+    fn case_maps_characters_and_keeps_other_bytes() {
+        let check = |text: &[u8], low: &[u8], up: &[u8]| {
+            assert_eq!(lower(Cow::Borrowed(text)), low, "{}", text.escape_ascii());
+            assert_eq!(upper(Cow::Borrowed(text)), up, "{}", text.escape_ascii());
+        };
+        check(b"aB1", b"ab1", b"AB1");
+        check("Éa".as_bytes(), "éa".as_bytes(), "ÉA".as_bytes());
+        check(b"\xffA\xc3", b"\xffa\xc3", b"\xffA\xc3");
+        check(
+            "ß\u{212a}".as_bytes(),
+            "ß\u{212a}".as_bytes(),
+            "ß\u{212a}".as_bytes(),
+        );
+    }
+
+    #[test]
+    fn fold_joins_all_forms_of_a_letter_and_keeps_ascii_apart() {
+        assert_eq!(fold('Σ'), fold('ς'));
+        assert_eq!(fold('K'), 'k');
+        assert_ne!(fold('\u{212a}'), 'k');
+        assert_ne!(fold('ſ'), 's');
+    }
+
+    #[test]
+    fn paths_split_at_the_last_slash() {
+        let check = |path: &str, dir: &str, base: &str| {
+            assert_eq!(dirname(path.as_bytes()), dir.as_bytes(), "{path}");
+            assert_eq!(basename(path.as_bytes()), base.as_bytes(), "{path}");
+        };
+        check("/usr/bin/sh", "/usr/bin", "sh");
+        check("/init", "/", "init");
+        check("sh", "", "sh");
+        check("", "", "");
+        check("/tmp/", "/tmp", "");
+    }
+
+    #[test]
+    fn escape_shows_what_is_not_text() {
+        assert_eq!(escape(b"a\xffb\n\xc3\xa9"), "a\\xffb\\x0aé");
+    }
+}

@@ -1,0 +1,65 @@
+//! `docs/rules.md` lists exactly the columns, functions and streams that exist.
+
+use std::fmt::Write as _;
+
+use detect::catalog::{COLUMNS, Stream};
+use detect::{FUNCTIONS, RuleSet, Source, run_tests};
+
+fn document() -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/rules.md");
+    std::fs::read_to_string(path).unwrap()
+}
+
+fn columns() -> String {
+    let mut table = "| column | type | streams | |\n|---|---|---|---|\n".to_owned();
+    for column in COLUMNS {
+        let streams: Vec<&str> = column.streams.iter().map(|stream| stream.name()).collect();
+        let streams = if streams.len() == Stream::ALL.len() {
+            "all"
+        } else {
+            &streams.join(", ")
+        };
+        let star = if column.is_default() { " *" } else { "" };
+        let (name, ty, doc) = (column.name, column.ty.name(), column.doc);
+        writeln!(table, "| `{name}`{star} | {ty} | {streams} | {doc} |").unwrap();
+    }
+    table
+}
+
+fn functions() -> String {
+    let mut table = "| function | |\n|---|---|\n".to_owned();
+    for function in FUNCTIONS {
+        writeln!(table, "| `{}` | {} |", function.usage, function.doc).unwrap();
+    }
+    table
+}
+
+#[test]
+fn tables_are_those_of_the_code() {
+    let text = document();
+    for table in [columns(), functions()] {
+        assert!(
+            text.contains(&table),
+            "docs/rules.md must contain:\n{table}"
+        );
+    }
+}
+
+#[test]
+fn the_example_is_a_rule_and_passes_its_tests() {
+    let text = document();
+    let example = text
+        .split("```")
+        .nth(1)
+        .unwrap()
+        .strip_prefix("yaml")
+        .unwrap();
+    let rules = RuleSet::compile(&[Source {
+        file: "example",
+        text: example,
+    }])
+    .unwrap();
+    let outcomes = run_tests(&rules);
+    assert_eq!(outcomes.len(), 2);
+    assert!(outcomes.iter().all(|outcome| outcome.passed));
+}

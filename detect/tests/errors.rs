@@ -1,0 +1,527 @@
+//! What an operator reads when a rule is wrong: exact text and place.
+
+use detect::{RuleSet, Source};
+
+fn errors_of(text: &str) -> Vec<String> {
+    match RuleSet::compile(&[Source {
+        file: "r.yaml",
+        text,
+    }]) {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// The SQL begins at line 5, column 3 of the file.
+fn in_a_rule(sql: &str) -> String {
+    let body: String = sql.lines().map(|line| format!("  {line}\n")).collect();
+    format!("id: x\ntitle: X\nlevel: low\nsql: |\n{body}")
+}
+
+#[track_caller]
+fn check_file(text: &str, expected: &[&str]) {
+    let expected: Vec<String> = expected
+        .iter()
+        .map(|line| format!("r.yaml:{line}"))
+        .collect();
+    assert_eq!(
+        errors_of(text),
+        expected,
+        "{}",
+        text.chars().take(300).collect::<String>()
+    );
+}
+
+#[track_caller]
+fn check(sql: &str, expected: &str) {
+    check_file(&in_a_rule(sql), &[expected]);
+}
+
+/// The condition begins at line 6, column 3.
+#[track_caller]
+fn check_where(condition: &str, expected: &str) {
+    check(
+        &format!("SELECT process.pid FROM exec WHERE\n{condition}"),
+        expected,
+    );
+}
+
+#[test]
+fn only_one_select_is_a_rule() {
+    let check = |sql, at: &str, found: &str| {
+        check(
+            sql,
+            &format!("{at}: a rule is exactly one SELECT statement; {found}"),
+        );
+    };
+    check("DROP TABLE exec", "5:3", "found DROP");
+    check("INSERT INTO exec VALUES (1)", "5:3", "found INSERT");
+    check("DELETE FROM exec", "5:3", "found DELETE");
+    check("EXPLAIN SELECT * FROM exec", "5:3", "found EXPLAIN");
+    check("VALUES (1)", "5:3", "found VALUES");
+    check(
+        "SELECT * FROM exec; DROP TABLE exec",
+        "5:23",
+        "a second statement begins here",
+    );
+    check(
+        "SELECT * FROM exec;\n;SELECT 1",
+        "6:4",
+        "a second statement begins here",
+    );
+    check(";", "5:3", "found ;");
+    check("-- a comment", "5:3", "found nothing");
+    check_file(&in_a_rule("SELECT * FROM exec;"), &[]);
+}
+
+#[test]
+fn clauses_that_rules_do_not_have_are_refused() {
+    let check = |sql, at: &str, what: &str| {
+        check(sql, &format!("{at}: {what} is not supported in rules"));
+    };
+    check("WITH a AS (SELECT 1) SELECT * FROM a", "5:3", "WITH");
+    check("(SELECT * FROM exec)", "5:3", "a statement in parentheses");
+    check(
+        "SELECT DISTINCT process.pid FROM exec",
+        "5:3",
+        "DISTINCT or ALL",
+    );
+    check("SELECT * INTO x FROM exec", "5:3", "INTO");
+    check("SELECT * FROM exec JOIN fork ON true", "5:27", "JOIN");
+    check("SELECT * FROM exec AUTO JOIN b", "5:32", "JOIN");
+    check(
+        "SELECT * FROM exec AUTO",
+        "5:22",
+        "an alias (`AUTO`) of a stream",
+    );
+    check(
+        "SELECT * FROM (SELECT * FROM exec) x",
+        "5:18",
+        "a subquery or function in FROM",
+    );
+    check(
+        "SELECT * FROM exec('x')",
+        "5:17",
+        "anything but a stream's name in FROM",
+    );
+    check(
+        "SELECT * FROM exec\nGROUP BY process.pid",
+        "6:12",
+        "GROUP BY",
+    );
+    check(
+        "SELECT * FROM exec HAVING process.pid = 1",
+        "5:29",
+        "HAVING",
+    );
+    check(
+        "SELECT * FROM exec ORDER BY process.pid",
+        "5:31",
+        "ORDER BY",
+    );
+    check("SELECT * FROM exec LIMIT 5", "5:28", "LIMIT");
+    check("SELECT * FROM exec FOR UPDATE", "5:3", "FOR");
+    check("SELECT * FROM exec WINDOW w AS ()", "5:3", "a window");
+    check(
+        "SELECT * FROM exec UNION SELECT * FROM exec",
+        "5:28",
+        "UNION",
+    );
+    check("SELECT process.* FROM exec", "5:18", "a qualified *");
+    check(
+        "SELECT lower(process.name) FROM exec",
+        "5:10",
+        "an expression without a name (AS …)",
+    );
+    check("SELECT count(*) FROM exec", "5:10", "the aggregate count()");
+    check(
+        "SELECT * FROM failed_exec",
+        "5:17",
+        "stream `failed_exec`, which no sensor emits yet,",
+    );
+}
+
+#[test]
+fn expressions_that_rules_do_not_have_are_refused_however_deep() {
+    let check = |condition, at: &str, what: &str| {
+        check_where(
+            condition,
+            &format!("{at}: {what} is not supported in rules"),
+        );
+    };
+    check("process.pid IN (SELECT 1)", "6:3", "a subquery");
+    check("EXISTS (SELECT 1)", "6:11", "a subquery");
+    check("process.pid = (SELECT 1)", "6:18", "a subquery");
+    check(
+        "NOT (process.is_memfd OR (process.pid + 1) = 2)",
+        "6:29",
+        "operator + here",
+    );
+    check(
+        "process.name IN ('a', process.name || 'x')",
+        "6:25",
+        "operator || here",
+    );
+    check(
+        "process.pid BETWEEN 1 AND process.pid::int",
+        "6:29",
+        "a cast",
+    );
+    check(
+        "length(substring(process.name, 1)) IS NULL",
+        "6:20",
+        "SUBSTRING",
+    );
+    check("CASE WHEN process.pid = 1 THEN true END", "6:3", "CASE");
+    check("process.name LIKE ANY ('x')", "6:3", "LIKE ANY (use OR)");
+    check(
+        "process.name SIMILAR TO 'x'",
+        "6:3",
+        "SIMILAR TO (use regexp_like)",
+    );
+    check(
+        "'x' < ANY(process.args)",
+        "6:3",
+        "ANY other than `value = ANY(array)`",
+    );
+    check(
+        "length(process.name) OVER () > 1",
+        "6:3",
+        "a clause in the call of length()",
+    );
+    check("process.args @> 'x'", "6:3", "operator @>");
+}
+
+#[test]
+fn names_are_checked_and_the_nearest_is_offered() {
+    let check = |condition, expected: &str| check_where(condition, expected);
+    check(
+        "process.exe = '/bin/sh'",
+        "6:3: unknown column `process.exe` (did you mean `process.executable`?)",
+    );
+    check(
+        "pid = 1",
+        "6:3: unknown column `pid` (did you mean `process.pid`?)",
+    );
+    check("process.is_memfd\n  AND foo", "7:9: unknown column `foo`");
+    check(
+        "(load_extension('x'))",
+        "6:4: unknown function `load_extension`",
+    );
+    check(
+        "process.name IN (eval('y'))",
+        "6:20: unknown function `eval`",
+    );
+    check(
+        "process.pid IS NULL OR lowr(process.name) = 'x'",
+        "6:26: unknown function `lowr` (did you mean `lower`?)",
+    );
+    check(
+        "process.exit_code = 1",
+        "6:3: column `process.exit_code` does not exist in stream `exec` (only in exit)",
+    );
+    check(
+        "process.name = \"sh\"",
+        "6:18: \"sh\" is a column name in SQL; text is 'sh'",
+    );
+}
+
+#[test]
+fn streams_are_checked_and_the_nearest_is_offered() {
+    check(
+        "SELECT * FROM execs",
+        "5:17: unknown stream `execs` (did you mean `exec`?)",
+    );
+    check(
+        "SELECT * FROM a.exit",
+        "5:17: unknown stream `a.exit` (did you mean `exit`?)",
+    );
+}
+
+#[test]
+fn types_are_checked() {
+    let check = |condition, expected: &str| check_where(condition, expected);
+    check(
+        "process.uid LIKE 'x'",
+        "6:3: patterns match text and this is integer",
+    );
+    check(
+        "process.name = 5",
+        "6:18: text cannot be compared with integer",
+    );
+    check(
+        "process.uid IN (0, 'root')",
+        "6:22: integer cannot be compared with text",
+    );
+    check(
+        "process.name",
+        "6:3: a condition is expected, but this is text",
+    );
+    check(
+        "process.is_memfd > FALSE",
+        "6:3: booleans have no order; use = or <>",
+    );
+    check(
+        "process.args = 'x'",
+        "6:18: an array cannot be compared; use 'text' = ANY(array)",
+    );
+    check(
+        "process.args LIKE 'x'",
+        "6:3: patterns match text and this is text[]; use any_like(…)",
+    );
+    check(
+        "'x' = ANY(process.name)",
+        "6:13: ANY needs an array and this is text",
+    );
+    check(
+        "5 = ANY(process.args)",
+        "6:3: the array holds text and this is integer",
+    );
+    check(
+        "process.name = NULL",
+        "6:18: nothing equals NULL; use IS NULL or IS NOT NULL",
+    );
+    check(
+        "process.name NOT IN ('a', NULL)",
+        "6:29: nothing equals NULL; use IS NULL or IS NOT NULL",
+    );
+    check(
+        "process.args[0] = 'x'",
+        "6:3: the position in an array is a number from 1",
+    );
+    check("process.pid = 1.5", "6:17: `1.5` is no 64-bit integer");
+    check(
+        "process.pid = 99999999999999999999",
+        "6:17: `99999999999999999999` is no 64-bit integer",
+    );
+    check(
+        "lower(process.pid) = 'x'",
+        "6:3: wrong arguments; usage: lower(text)",
+    );
+    check(
+        "starts_with(process.name)",
+        "6:3: wrong arguments; usage: starts_with(text, part)",
+    );
+    check(
+        "coalesce(process.name, 1) = 'x'",
+        "6:3: wrong arguments; usage: coalesce(value, …)",
+    );
+    check(
+        "contains(process.name, 'a') = TRUE",
+        "6:3: contains() is a condition and no value",
+    );
+}
+
+#[test]
+fn patterns_are_checked() {
+    let check = |condition, expected: &str| check_where(condition, expected);
+    check("process.name ~ '('", "6:18: pattern: unclosed group");
+    check(
+        "regexp_like(process.name, '(?=a)')",
+        "6:3: pattern: look-around, including look-ahead and look-behind, is not supported",
+    );
+    check(
+        "process.name ~ '(a{1000}){1000}'",
+        "6:18: compiled regular expression exceeds the limit of 1048576 bytes",
+    );
+    check(
+        "process.name LIKE 'a!' ESCAPE '!'",
+        "6:21: pattern: the escape character is followed by neither %, _ nor itself",
+    );
+    check(
+        "process.name LIKE process.comm",
+        "6:21: the pattern of LIKE is a 'text'",
+    );
+}
+
+#[test]
+fn syntax_errors_have_a_place_at_the_end_too() {
+    check("SELECT", "5:9: SQL: expected an expression, found the end");
+    check(
+        "SELECT FROM exec",
+        "5:3: SQL: expected columns after SELECT",
+    );
+    check(
+        "SELECT *",
+        "5:3: SQL: expected FROM and one stream: exec, fork, exit or lost",
+    );
+    check(
+        "SELECT * FROM exec, fork",
+        "5:23: SQL: expected FROM and one stream: exec, fork, exit or lost",
+    );
+    check(
+        "SELECT process.pid FROM",
+        "5:26: SQL: expected identifier, found the end",
+    );
+    check(
+        "SELECT * FROM exec\nWHERE  ",
+        "6:8: SQL: expected an expression, found the end",
+    );
+    check(
+        "SELECT * FROM exec WHERE process.name = 'sh",
+        "5:43: SQL: unterminated string literal",
+    );
+    check(
+        "SELECT * FROM exec a b",
+        "5:24: SQL: expected the end of the statement, found b",
+    );
+}
+
+#[test]
+fn every_error_of_every_rule_is_reported() {
+    let bad = "SELECT process.pidd, a FROM exec\nWHERE b AND process.uid = 'x' AND lower()= 'x'";
+    let text = format!(
+        "{}---\nid: x\ntitle: ''\nlevel: huge\nsql: DROP\n",
+        in_a_rule(bad)
+    );
+    check_file(
+        &text,
+        &[
+            "5:10: unknown column `process.pidd` (did you mean `process.pid`?)",
+            "5:24: unknown column `a`",
+            "6:9: unknown column `b`",
+            "6:29: integer cannot be compared with text",
+            "6:37: wrong arguments; usage: lower(text)",
+            "9:8: `title` is empty",
+            "10:8: `level` is `huge`; one of informational, low, medium, high, critical is expected",
+            "11:6: a rule is exactly one SELECT statement; found DROP",
+        ],
+    );
+}
+
+#[test]
+fn files_of_the_wrong_shape_are_refused() {
+    let head = "id: x\ntitle: X\nlevel: low\n";
+    check_file("- a", &["1:1: keys and values are expected"]);
+    check_file("id: x", &["1:1: missing field `title`"]);
+    check_file("id: x\nid: y\n", &["2:1: duplicate mapping key: id"]);
+    check_file("id: [x\n", &["1:5: text is expected"]);
+    check_file(&format!("{head}sql:\n"), &["4:4: a value is expected"]);
+    check_file(&format!("{head}tags: x\n"), &["4:7: a list is expected"]);
+    check_file(
+        &format!("{head}sql: ''\n"),
+        &["4:7: a rule is exactly one SELECT statement; found nothing"],
+    );
+    check_file(
+        &format!("{head}sqll: x\n"),
+        &[
+            "4:1: unknown field `sqll`, expected one of id, title, description, level, tags, \
+           references, falsepositives, sql, tests",
+        ],
+    );
+    let id = "id: a b\ntitle: X\nlevel: low\nsql: SELECT * FROM exec\n";
+    check_file(
+        id,
+        &["1:5: `id` must be 1 to 128 letters, digits, `-`, `_` or `.`, all ASCII"],
+    );
+    let rule = format!("{head}sql: SELECT * FROM exec\n");
+    check_file(
+        &format!("{rule}---\n{rule}"),
+        &["6:5: rule id `x` is already used at r.yaml:1:5"],
+    );
+}
+
+#[test]
+fn tests_of_rules_are_checked() {
+    let with = |stream: &str, test: &str| {
+        format!(
+            "id: x\ntitle: X\nlevel: low\nsql: SELECT * FROM {stream}\ntests:\n  fires:\n    - {test}\n"
+        )
+    };
+    check_file(
+        &with("exec", "{exe: /bin/sh, exit_code: 1}"),
+        &["7:7: `tests` has `exit_code`, which means nothing in stream `exec`"],
+    );
+    check_file(
+        &with("exec", "{sha256: abc}"),
+        &["7:7: `tests` has a `sha256` that is not 64 hexadecimal digits"],
+    );
+    check_file(
+        &with("exec", "{uid: -1}"),
+        &["7:13: a number from 0 to 4294967295 is expected"],
+    );
+    check_file(
+        &with("lost", "{class: x}"),
+        &["7:7: `tests` has the unknown class `x`"],
+    );
+    let unknown = errors_of(&with("exec", "{exe: /bin/sh, agrs: [x]}"));
+    assert!(unknown[0].starts_with("r.yaml:7:22: unknown field `agrs`, expected one of name,"));
+}
+
+#[test]
+fn places_are_those_of_the_file_in_every_kind_of_scalar() {
+    let head = "id: x\ntitle: X\nlevel: low\n";
+    let check = |scalar: &str, at: &str| {
+        let expected = format!("{at}: unknown column `x`");
+        check_file(&format!("{head}sql: {scalar}\n"), &[&expected]);
+    };
+    check("SELECT * FROM exec WHERE x", "4:31");
+    check("\"SELECT * FROM exec WHERE x\"", "4:32");
+    check("'SELECT * FROM exec WHERE x'", "4:32");
+    check("\n    SELECT *\n    FROM exec\n    WHERE x", "7:11");
+    check(
+        ">-\n\n    SELECT *\n    FROM exec\n\n    WHERE\n      x",
+        "10:7",
+    );
+    check("|2-\n\n    SELECT *\n  FROM exec WHERE x", "7:19");
+    check(
+        "|\n  -- ünï 'é'\n  SELECT 'é' AS a FROM exec WHERE x",
+        "6:35",
+    );
+    // Escapes: at least the line of the scalar.
+    check(
+        "'SELECT * FROM exec WHERE process.name = ''y'' AND x'",
+        "4:6",
+    );
+}
+
+#[test]
+fn sizes_are_bounded() {
+    let many = |count: usize, part: &str, join: &str| vec![part; count].join(join);
+    check_where(
+        &many(513, "process.is_memfd", " OR "),
+        "6:10243: number of conditions exceeds the limit of 512",
+    );
+    check_file(
+        &in_a_rule(&format!(
+            "SELECT * FROM exec WHERE {}",
+            many(512, "process.is_memfd", " OR ")
+        )),
+        &[],
+    );
+    check_where(
+        &many(17_000, "", "("),
+        "6:4092: SQL text exceeds the limit of 4096 words",
+    );
+    check_where(
+        &many(60, "", "("),
+        "5:3: nesting exceeds the limit of 50 levels",
+    );
+    check_where(
+        &format!("process.pid = {}", "1+".repeat(20_000)),
+        "5:3: SQL text exceeds the limit of 32768 bytes",
+    );
+    let chain = format!("process.pid = {}1", "1+".repeat(2_000));
+    check_where(&chain, "6:17: operator + here is not supported in rules");
+    let chain = format!("process.pid = 1{}", "::int".repeat(2_000));
+    assert_eq!(
+        errors_of(&in_a_rule(&format!("SELECT * FROM exec WHERE {chain}"))).len(),
+        1
+    );
+    let chain = format!("process.pid = 1{}", " IS NULL".repeat(1_000));
+    assert_eq!(
+        errors_of(&in_a_rule(&format!("SELECT * FROM exec WHERE {chain}"))).len(),
+        1
+    );
+    let unions = many(500, "SELECT 1", " UNION ");
+    assert_eq!(errors_of(&in_a_rule(&unions)).len(), 1);
+    check_where(
+        &format!("process.name LIKE '{}'", "x".repeat(1025)),
+        "6:21: LIKE pattern exceeds the limit of 1024 bytes",
+    );
+    let large = "#".repeat((1 << 20) + 1);
+    check_file(
+        &large,
+        &["1:1: rule file exceeds the limit of 1048576 bytes"],
+    );
+}

@@ -1,0 +1,244 @@
+//! No text and no bytes make this crate panic.
+
+use std::sync::Arc;
+
+use detect::{Matcher, RuleSet, Source};
+use event::{Ancestor, Argv, Bytes, Event, EventKind, Exec, Exit, Header, Process};
+use proptest::prelude::*;
+
+fn compile(text: &str) -> Result<RuleSet, Vec<detect::Error>> {
+    let result = RuleSet::compile(&[Source { file: "f", text }]);
+    for error in result.as_ref().err().into_iter().flatten() {
+        let line = error.to_string();
+        assert!(!line.contains('\n'), "more than one line: {line}");
+        assert!(error.place.line >= 1 && error.place.column >= 1);
+        assert!(
+            error.place.line <= text.lines().count() as u64 + 1,
+            "{line}"
+        );
+    }
+    result
+}
+
+fn shipped() -> RuleSet {
+    let sources: Vec<Source<'_>> = detect::shipped()
+        .iter()
+        .map(|(file, text)| Source { file, text })
+        .collect();
+    RuleSet::compile(&sources).unwrap()
+}
+
+fn word() -> impl Strategy<Value = String> {
+    prop_oneof![
+        prop::sample::select(vec![
+            "SELECT",
+            "*",
+            "FROM",
+            "exec",
+            "exit",
+            "WHERE",
+            "AND",
+            "OR",
+            "NOT",
+            "IN",
+            "(",
+            ")",
+            ",",
+            "LIKE",
+            "ILIKE",
+            "ESCAPE",
+            "BETWEEN",
+            "IS",
+            "NULL",
+            "TRUE",
+            "ANY",
+            "ALL",
+            "=",
+            "<>",
+            "<",
+            "~",
+            "!~*",
+            "::",
+            "[",
+            "]",
+            "1",
+            "-1",
+            "'a'",
+            "'%'",
+            "'!'",
+            "\"q\"",
+            "E'\\n'",
+            "$1",
+            "process.name",
+            "process.pid",
+            "process.args",
+            "process",
+            ".",
+            "lower",
+            "coalesce",
+            "regexp_like",
+            "any_like",
+            "CASE",
+            "WHEN",
+            "THEN",
+            "END",
+            "CAST",
+            "AS",
+            "GROUP",
+            "BY",
+            "ORDER",
+            "LIMIT",
+            "UNION",
+            "JOIN",
+            "ON",
+            "WITH",
+            "EXISTS",
+            "INTERVAL",
+            "COLLATE",
+            "DISTINCT",
+            "AT",
+            "TIME",
+            "ZONE",
+            "EXTRACT",
+            "SUBSTRING",
+            "TRIM",
+            "POSITION",
+            "ARRAY",
+            "ROW",
+            "--",
+            "/*",
+            "*/",
+            ";",
+            "\n",
+            "{",
+            "}",
+            "é",
+        ])
+        .prop_map(str::to_owned),
+        "[a-z]{1,4}",
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_text_is_a_rule_file_or_an_error(text in any::<String>()) {
+        let _ = compile(&text);
+    }
+
+    #[test]
+    fn any_sql_text_is_a_rule_or_an_error(text in any::<String>()) {
+        let body = text.replace('\n', "\n  ");
+        let _ = compile(&format!("id: x\ntitle: X\nlevel: low\nsql: |\n  {body}\n"));
+    }
+
+    #[test]
+    fn any_words_are_a_rule_or_an_error(words in prop::collection::vec(word(), 0..40), start in any::<bool>()) {
+        let head = if start { "SELECT * FROM exec WHERE " } else { "" };
+        let body = words.join(" ").replace('\n', "\n  ");
+        let _ = compile(&format!("id: x\ntitle: X\nlevel: low\nsql: |\n  {head}{body}\n"));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_damage_to_a_shipped_rule_is_a_rule_or_an_error(
+        file in 0..detect::shipped().len(),
+        at in any::<prop::sample::Index>(),
+        cut in 0usize..20,
+        insert in any::<String>(),
+    ) {
+        let text = detect::shipped()[file].1;
+        let mut chars: Vec<char> = text.chars().collect();
+        let at = at.index(chars.len());
+        let end = (at + cut).min(chars.len());
+        chars.splice(at..end, insert.chars());
+        let _ = compile(&String::from_iter(chars));
+    }
+}
+
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    let known = prop::sample::select(vec![
+        "/usr/bin/bash",
+        "/bin/sh",
+        "sh",
+        "-c",
+        "curl x | sh",
+        "base64 -d|sh",
+        "/dev/tcp/",
+        "/tmp/.x",
+        "/etc/shadow",
+        "nc",
+        "-e",
+        "[kworker]",
+        "/dev/shm/",
+        "stratum+tcp://",
+        "/usr/sbin/nginx",
+    ]);
+    prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..40),
+        known.prop_map(|text| text.as_bytes().to_vec()),
+    ]
+}
+
+#[test]
+fn any_bytes_are_matched_against_the_shipped_rules() {
+    let rules = Arc::new(shipped());
+    let strategy = (
+        bytes(),
+        prop::collection::vec(bytes(), 0..6),
+        bytes(),
+        prop::collection::vec(any::<u8>(), 0..60),
+        bytes(),
+    );
+    let config = ProptestConfig {
+        cases: 2000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let mut runner = proptest::test_runner::TestRunner::new(config);
+    let matcher = std::cell::RefCell::new(Matcher::new(rules));
+    let result = runner.run(&strategy, |(exe, arguments, filename, block, parent)| {
+        let mut findings = Vec::new();
+        let process = Process {
+            exe: Bytes::from(exe.clone()),
+            argv: arguments.into_iter().collect(),
+            filename: Bytes::from(filename),
+            parent_process: Some(Box::new(Ancestor {
+                exe: Bytes::from(parent),
+                argv: Argv::from_block(Bytes::from(block.clone())),
+                ..Ancestor::default()
+            })),
+            ..Process::default()
+        };
+        let exec = |process| {
+            EventKind::Exec(Box::new(Exec {
+                process,
+                old_tid: None,
+            }))
+        };
+        let raw = Process {
+            argv: Argv::from_block(Bytes::from(block)),
+            ..process.clone()
+        };
+        let exit = Exit {
+            exe: Bytes::from(exe),
+            ..Exit::default()
+        };
+        for kind in [exec(process), exec(raw), EventKind::Exit(exit)] {
+            matcher.borrow_mut().on_event(
+                &Event {
+                    header: Header::default(),
+                    kind,
+                },
+                0,
+                &mut findings,
+            );
+        }
+        Ok(())
+    });
+    result.unwrap();
+}
