@@ -18,13 +18,18 @@ const BUSY: usize = 8;
 /// How long a busy reader naps. Bounds the latency that batching adds.
 const NAP: Duration = Duration::from_millis(2);
 
-/// Records in one batch, so that the stages after this one get going.
+/// Records in one batch, so that the stages after this one get going …
 const MAX_BATCH: usize = 4096;
+
+/// … and their bytes, so that a ring full of long arguments is not copied out at once.
+const MAX_BATCH_BYTES: usize = 1 << 20;
 
 /// Decides how to wait.
 pub(crate) struct Waiter {
     wake: Arc<OwnedFd>,
     last_drain: usize,
+    /// The last drain left records in the ring.
+    behind: bool,
 }
 
 impl Waiter {
@@ -33,6 +38,7 @@ impl Waiter {
         Ok(Self {
             wake: Arc::new(wake),
             last_drain: 0,
+            behind: false,
         })
     }
 
@@ -47,7 +53,7 @@ impl Waiter {
 
     /// Returns when there is something to drain, when woken, or after `timeout`.
     pub(crate) fn wait(&mut self, ring: &RingBuf<MapData>, timeout: Duration) -> io::Result<()> {
-        if self.last_drain >= MAX_BATCH {
+        if self.behind {
             return Ok(());
         }
         if self.last_drain >= BUSY {
@@ -56,13 +62,18 @@ impl Waiter {
         self.poll(Some(ring), timeout)
     }
 
-    /// Hands the records in the ring to `each`, at most [`MAX_BATCH`] of them.
+    /// Hands the records in the ring to `each`, one batch of them at most.
     pub(crate) fn drain(&mut self, ring: &mut RingBuf<MapData>, mut each: impl FnMut(&[u8])) {
-        let mut count = 0;
-        while count < MAX_BATCH {
-            let Some(record) = ring.next() else { break };
+        let (mut count, mut bytes) = (0, 0);
+        self.behind = true;
+        while count < MAX_BATCH && bytes < MAX_BATCH_BYTES {
+            let Some(record) = ring.next() else {
+                self.behind = false;
+                break;
+            };
             each(&record);
             count += 1;
+            bytes += record.len();
         }
         self.last_drain = count;
     }

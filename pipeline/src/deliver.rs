@@ -1,0 +1,451 @@
+//! From the stages to the ledger and to the agent, by leaf index.
+//!
+//! The stages offer every batch to the agent and never wait for it. What does not fit, the
+//! [`Subscription`] reads back from the ledger once it is durable, so the agent sees every leaf
+//! once and in order, however slow it is.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender, never, select};
+use event::Finding;
+
+use crate::Error;
+use crate::handle::Shared;
+use crate::queue::{self, Charged, Closed, TrySendError};
+
+/// One leaf of the ledger, on its way to the agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Its index.
+    pub index: u64,
+    /// Its bytes, for [`event::codec::decode`].
+    pub leaf: Bytes,
+}
+
+/// What [`Subscription::next`] has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// The next leaves, at least one, without a gap.
+    Leaves(Vec<Delivery>),
+    /// Nothing came in time.
+    Idle,
+    /// Nothing will come any more: the sensor is drained, the pipeline failed, or another
+    /// subscription took over.
+    End,
+}
+
+/// Consecutive leaves on their way from the stages.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) first: u64,
+    pub(crate) leaves: Vec<Bytes>,
+    pub(crate) events: u64,
+    pub(crate) findings: u64,
+    /// To be durable at once.
+    pub(crate) urgent: bool,
+}
+
+impl Batch {
+    pub(crate) fn end(&self) -> u64 {
+        self.first + self.leaves.len() as u64
+    }
+
+    /// Memory that it takes, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.leaves
+            .iter()
+            .map(|leaf| leaf.len() + 2 * size_of::<Bytes>())
+            .sum()
+    }
+
+    fn from(&self, next: u64) -> Vec<Delivery> {
+        let leaves = (self.first..)
+            .zip(&self.leaves)
+            .skip_while(|(index, _)| *index < next);
+        leaves
+            .map(|(index, leaf)| Delivery {
+                index,
+                leaf: leaf.clone(),
+            })
+            .collect()
+    }
+}
+
+/// Where the stages, the ledger's thread and the agent meet.
+pub(crate) struct Outlet {
+    /// Room for batches, in bytes.
+    room: usize,
+    slot: Mutex<Slot>,
+    /// Indices given so far.
+    numbered: AtomicU64,
+    /// Nothing more comes from the ledger's thread.
+    written: AtomicBool,
+    /// Leaves before this one the agent is done with.
+    acknowledged: AtomicU64,
+}
+
+struct Slot {
+    live: Option<queue::Sender<Arc<Batch>>>,
+    committed: Sender<()>,
+    /// For the first subscription, so that it finds live what came before it was made.
+    unclaimed: Option<Inlet>,
+    /// Index after the last leaf that a subscription gets, once that is certain.
+    end: Option<u64>,
+}
+
+/// A subscription's end of its channels.
+struct Inlet {
+    live: queue::Receiver<Arc<Batch>>,
+    committed: Receiver<()>,
+}
+
+impl Outlet {
+    /// For a log of `size` leaves and an agent with room for so many bytes.
+    pub(crate) fn new(size: u64, room: usize) -> Self {
+        let (mut slot, inlet) = Slot::open(room);
+        slot.unclaimed = Some(inlet);
+        Self {
+            room,
+            slot: Mutex::new(slot),
+            numbered: AtomicU64::new(size),
+            written: AtomicBool::new(false),
+            acknowledged: AtomicU64::new(0),
+        }
+    }
+
+    /// Hands a batch to the agent if there is room; otherwise it will find it in the ledger.
+    pub(crate) fn offer(&self, batch: &Arc<Batch>) {
+        // Before the attempt: an agent that empties its queue after a refusal must see that it is
+        // behind, since nothing else may ever come to tell it.
+        self.numbered.store(batch.end(), Ordering::Release);
+        let mut slot = self.slot();
+        if let Some(live) = &slot.live
+            && live.try_send(Arc::clone(batch), batch.bytes()) == Err(TrySendError::Closed)
+        {
+            slot.live = None;
+        }
+    }
+
+    /// No more leaves for the agent.
+    pub(crate) fn close(&self) {
+        let mut slot = self.slot();
+        slot.live = None;
+        slot.end.get_or_insert(self.numbered());
+    }
+
+    /// More leaves are durable.
+    pub(crate) fn committed(&self) {
+        // Full: it will wake anyway.
+        let _ = self.slot().committed.try_send(());
+    }
+
+    /// Nothing more becomes durable.
+    pub(crate) fn close_ledger(&self) {
+        self.written.store(true, Ordering::Release);
+        self.committed();
+    }
+
+    pub(crate) fn acknowledged(&self) -> u64 {
+        self.acknowledged.load(Ordering::Acquire)
+    }
+
+    fn numbered(&self) -> u64 {
+        self.numbered.load(Ordering::Acquire)
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn subscribe(&self) -> Inlet {
+        let mut slot = self.slot();
+        if let Some(inlet) = slot.unclaimed.take() {
+            return inlet;
+        }
+        let (fresh, inlet) = Slot::open(self.room);
+        let live = fresh.live.filter(|_| slot.end.is_none());
+        *slot = Slot {
+            live,
+            end: slot.end,
+            ..fresh
+        };
+        inlet
+    }
+}
+
+impl Slot {
+    fn open(room: usize) -> (Self, Inlet) {
+        let (live, batches) = queue::bounded(room);
+        let (committed, notices) = crossbeam_channel::bounded(1);
+        let inlet = Inlet {
+            live: batches,
+            committed: notices,
+        };
+        (
+            Self {
+                live: Some(live),
+                committed,
+                unclaimed: None,
+                end: None,
+            },
+            inlet,
+        )
+    }
+}
+
+/// Every leaf from some index on, in order, each once. One at a time: a new subscription ends the
+/// one before.
+///
+/// Leaves come before they are durable. After a crash the ledger can end before what was
+/// delivered, and other leaves get those indices: hold against [`crate::Stats::durable_size`] what
+/// must not be taken back.
+pub struct Subscription {
+    next: u64,
+    inlet: Inlet,
+    /// Received, but begins after `next`.
+    early: Option<Arc<Batch>>,
+    /// Nothing more comes in `live`.
+    closed: bool,
+    /// Another subscription took over.
+    replaced: bool,
+    log: ledger::Reader,
+    shared: Arc<Shared>,
+}
+
+/// Most leaves, and about how many bytes, read back from the ledger at once.
+const READ_LEAVES: usize = 256;
+const READ_BYTES: usize = 256 << 10;
+
+impl Subscription {
+    pub(crate) fn new(shared: Arc<Shared>, log: ledger::Reader, from: u64) -> Self {
+        let inlet = shared.outlet.subscribe();
+        // Indices beyond the log were lost in a crash before they were durable.
+        let next = from.min(shared.outlet.numbered());
+        Self {
+            next,
+            inlet,
+            early: None,
+            closed: false,
+            replaced: false,
+            log,
+            shared,
+        }
+    }
+
+    /// Waits at most so long for the next leaves, findings included.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn next(&mut self, timeout: Duration) -> Result<Next, Error> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            // Asked before reading: what is not there after that will never be.
+            let written = self.shared.outlet.written.load(Ordering::Acquire);
+            let leaves = match self.live_leaves() {
+                Some(leaves) => leaves,
+                None => self.missed_leaves()?,
+            };
+            if let Some(last) = leaves.last() {
+                self.next = last.index + 1;
+                return Ok(Next::Leaves(leaves));
+            }
+            if self.is_at_end(written) {
+                return Ok(Next::End);
+            }
+            if !self.wait(deadline) {
+                return Ok(Next::Idle);
+            }
+        }
+    }
+
+    /// Index of the leaf that comes next.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.next
+    }
+
+    /// Says that every leaf before `index` is dealt with. Kept in the ledger with its next
+    /// checkpoint; [`crate::Handle::acknowledged`] tells it after a restart.
+    pub fn acknowledge(&self, index: u64) {
+        self.shared
+            .outlet
+            .acknowledged
+            .fetch_max(index, Ordering::AcqRel);
+    }
+
+    fn live_leaves(&mut self) -> Option<Vec<Delivery>> {
+        loop {
+            let batch = self.early.take().or_else(|| self.receive())?;
+            if batch.first > self.next {
+                self.early = Some(batch);
+                return None;
+            }
+            // What was read from the ledger meanwhile is not given again.
+            let leaves = batch.from(self.next);
+            if !leaves.is_empty() {
+                self.shared
+                    .counters
+                    .update(|stats| stats.agent.live += leaves.len() as u64);
+                return Some(leaves);
+            }
+        }
+    }
+
+    fn receive(&mut self) -> Option<Arc<Batch>> {
+        match self.inlet.live.channel().try_recv() {
+            Ok(charged) => Some(self.inlet.live.accept(charged)),
+            Err(crossbeam_channel::TryRecvError::Empty) => None,
+            Err(crossbeam_channel::TryRecvError::Disconnected) => {
+                self.closed = true;
+                None
+            }
+        }
+    }
+
+    /// Leaves that the stages could not hand over, as far as they are durable.
+    fn missed_leaves(&mut self) -> Result<Vec<Delivery>, Error> {
+        let target = self.target();
+        let mut leaves = Vec::new();
+        let mut bytes = 0;
+        for index in (self.next..target).take(READ_LEAVES) {
+            let Some(leaf) = self.log.read(index)? else {
+                break;
+            };
+            bytes += leaf.len();
+            leaves.push(Delivery {
+                index,
+                leaf: leaf.into(),
+            });
+            if bytes >= READ_BYTES {
+                break;
+            }
+        }
+        if !leaves.is_empty() {
+            self.shared
+                .counters
+                .update(|stats| stats.agent.from_ledger += leaves.len() as u64);
+        }
+        Ok(leaves)
+    }
+
+    /// Index of the next leaf that need not come from the ledger.
+    fn target(&self) -> u64 {
+        let end = || {
+            self.shared
+                .outlet
+                .slot()
+                .end
+                .unwrap_or(self.shared.outlet.numbered())
+        };
+        self.early.as_ref().map_or_else(end, |batch| batch.first)
+    }
+
+    fn is_at_end(&self, written: bool) -> bool {
+        let end = self.shared.outlet.slot().end;
+        self.replaced || self.closed && end.is_none_or(|end| self.next >= end || written)
+    }
+
+    /// Waits for a batch, or (when behind) for a commit; `false` when the time is over.
+    fn wait(&mut self, deadline: Instant) -> bool {
+        let (no_batch, no_commit) = (never(), never());
+        let wants_batch = self.early.is_none() && !self.closed;
+        let live = if wants_batch {
+            self.inlet.live.channel()
+        } else {
+            &no_batch
+        };
+        let behind = self.next < self.target();
+        let committed = if behind {
+            &self.inlet.committed
+        } else {
+            &no_commit
+        };
+        select! {
+            recv(live) -> charged => self.received(charged.ok()),
+            recv(committed) -> notice => self.replaced = notice.is_err(),
+            default(deadline.saturating_duration_since(Instant::now())) => return false,
+        }
+        true
+    }
+
+    fn received(&mut self, charged: Option<Charged<Arc<Batch>>>) {
+        match charged {
+            Some(charged) => self.early = Some(self.inlet.live.accept(charged)),
+            None => self.closed = true,
+        }
+    }
+}
+
+/// Takes findings back into the pipeline, where they become leaves. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Findings {
+    requests: Sender<Request>,
+}
+
+/// What the stages are asked to do besides the events.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Append(Box<Finding>),
+    Finish,
+}
+
+impl Findings {
+    pub(crate) fn new(requests: Sender<Request>) -> Self {
+        Self { requests }
+    }
+
+    /// Puts a finding into the ledger; waits while many are queued. One of level high or above is
+    /// made durable at once. Subscriptions get it as any leaf.
+    ///
+    /// # Errors
+    /// [`Error::Ended`]: the pipeline is finished or has failed.
+    pub fn submit(&self, finding: Finding) -> Result<(), Error> {
+        self.requests
+            .send(Request::Append(Box::new(finding)))
+            .map_err(|_| Error::Ended)
+    }
+}
+
+/// The stages' way out: to the ledger, which makes them wait, and to the agent, which does not.
+pub(crate) struct Feed {
+    ledger: queue::Sender<Arc<Batch>>,
+    shared: Arc<Shared>,
+    /// Dropped when nothing more comes.
+    open: Option<Sender<()>>,
+}
+
+impl Feed {
+    pub(crate) fn new(
+        ledger: queue::Sender<Arc<Batch>>,
+        shared: Arc<Shared>,
+        open: Sender<()>,
+    ) -> Self {
+        Self {
+            ledger,
+            shared,
+            open: Some(open),
+        }
+    }
+
+    pub(crate) fn send(&self, batch: Batch) -> Result<(), Closed> {
+        let batch = Arc::new(batch);
+        self.shared.outlet.offer(&batch);
+        let bytes = batch.bytes();
+        self.ledger.send(batch, bytes)
+    }
+
+    /// The agent has everything that it will get.
+    pub(crate) fn close(&mut self) {
+        self.shared.outlet.close();
+        self.open = None;
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,167 @@
+use event::{Ancestor, Event, EventKind, Process};
+
+use crate::process_table::ProcessTable;
+
+/// Longest argument block that goes into a leaf. Sources cap theirs far below; one that does not
+/// must not make a leaf that the ledger refuses (each argument costs two bytes more when encoded).
+pub(crate) const ARGV_BYTES: usize = 256 << 10;
+
+/// Joins what the table knows onto an event, and teaches the table what the event says. Returns
+/// whether the event had to be cut.
+pub(crate) fn enrich(event: &mut Event, table: &mut ProcessTable) -> bool {
+    table.advance(event.header.boot, event.header.time);
+    match &mut event.kind {
+        EventKind::Exec(exec) => return join(&mut exec.process, table),
+        EventKind::Snapshot(row) => return join(&mut row.process, table),
+        EventKind::Fork(fork) => table.fork(fork.child, fork.parent),
+        EventKind::Exit(exit) => {
+            exit.parent = exit.parent.or_else(|| table.parent(exit.key));
+            if exit.exe.is_empty() {
+                exit.exe = table.exe(exit.key).unwrap_or_default();
+            }
+            table.exit(exit.key, event.header.time);
+        }
+        _ => {}
+    }
+    false
+}
+
+fn join(process: &mut Process, table: &mut ProcessTable) -> bool {
+    let cut = cut_argv(process);
+    process.parent = process.parent.or_else(|| table.parent(process.key));
+    if process.parent_process.is_none() {
+        process.parent_process = parent(process, table).map(Box::new);
+    }
+    table.exec(process);
+    cut
+}
+
+fn parent(process: &Process, table: &mut ProcessTable) -> Option<Ancestor> {
+    table.ancestor(process.parent?)
+}
+
+fn cut_argv(process: &mut Process) -> bool {
+    let block = process.argv.as_block();
+    let Some(over) = block.len().checked_sub(ARGV_BYTES).filter(|over| *over > 0) else {
+        return false;
+    };
+    process.argv = event::Argv::from_block(block.slice(..ARGV_BYTES));
+    process.argv_truncated_bytes += over as u64;
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use event::{BootTime, Exec, Exit, Fork, Header, ProcessKey, codec};
+
+    use super::*;
+    use crate::TableLimits;
+
+    fn key(pid: u32) -> ProcessKey {
+        ProcessKey {
+            pid,
+            ..ProcessKey::default()
+        }
+    }
+
+    fn at(time: u64, kind: EventKind) -> Event {
+        Event {
+            header: Header {
+                time: BootTime(time),
+                ..Header::default()
+            },
+            kind,
+        }
+    }
+
+    fn exec(pid: u32, exe: &'static str) -> Event {
+        let process = Process {
+            key: key(pid),
+            exe: Bytes::from_static(exe.as_bytes()),
+            ..Process::default()
+        };
+        at(
+            1,
+            EventKind::Exec(Box::new(Exec {
+                process,
+                old_tid: None,
+            })),
+        )
+    }
+
+    fn process(event: &Event) -> &Process {
+        match &event.kind {
+            EventKind::Exec(exec) => &exec.process,
+            other => panic!("not an exec: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn exec_gets_its_parent_as_it_was_then() {
+        let mut table = ProcessTable::new(TableLimits::default());
+        let mut shell = exec(1, "/bin/sh");
+        enrich(&mut shell, &mut table);
+        let mut fork = at(
+            2,
+            EventKind::Fork(Fork {
+                child: key(2),
+                parent: key(1),
+            }),
+        );
+        enrich(&mut fork, &mut table);
+        let mut child = exec(2, "/bin/true");
+        enrich(&mut child, &mut table);
+        enrich(&mut exec(1, "/bin/other"), &mut table);
+        assert_eq!(process(&child).parent, Some(key(1)));
+        assert_eq!(
+            process(&child).parent_process.as_ref().unwrap().exe,
+            "/bin/sh"
+        );
+    }
+
+    #[test]
+    fn exit_gets_path_and_parent_unless_it_has_them() {
+        let mut table = ProcessTable::new(TableLimits::default());
+        enrich(
+            &mut at(
+                1,
+                EventKind::Fork(Fork {
+                    child: key(2),
+                    parent: key(1),
+                }),
+            ),
+            &mut table,
+        );
+        enrich(&mut exec(2, "/bin/true"), &mut table);
+        let mut exit = at(
+            3,
+            EventKind::Exit(Exit {
+                key: key(2),
+                ..Exit::default()
+            }),
+        );
+        enrich(&mut exit, &mut table);
+        let EventKind::Exit(exit) = exit.kind else {
+            unreachable!()
+        };
+        assert_eq!(exit.exe, "/bin/true");
+        assert_eq!(exit.parent, Some(key(1)));
+    }
+
+    #[test]
+    fn longest_arguments_fit_a_leaf_and_say_what_is_missing() {
+        let mut table = ProcessTable::new(TableLimits::default());
+        let mut event = exec(1, "/bin/true");
+        let EventKind::Exec(exec) = &mut event.kind else {
+            unreachable!()
+        };
+        exec.process.argv = event::Argv::from_block(Bytes::from(vec![0; 3 << 20]));
+        assert!(enrich(&mut event, &mut table));
+        assert_eq!(
+            process(&event).argv_truncated_bytes,
+            (3 << 20) - ARGV_BYTES as u64
+        );
+        assert!(codec::encode_event(&event).len() <= 1 << 20);
+    }
+}

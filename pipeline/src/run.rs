@@ -1,0 +1,254 @@
+//! The stages' thread: the one loop through which every event goes.
+//!
+//! queue → order → redact → enrich (process table) → encode → number → ledger and agent
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, after, never, select};
+use event::{Event, EventKind, Finding, Level, codec};
+use ledger::MAX_LEAF_BYTES;
+
+use crate::clock::Clock;
+use crate::deliver::{Batch, Feed, Request};
+use crate::enrich::enrich;
+use crate::handle::{Config, Shared};
+use crate::order::Order;
+use crate::process_table::ProcessTable;
+use crate::queue::{self, Closed};
+use crate::redact::Redactor;
+
+/// Leaves handed on at once, and bytes from which on a batch is.
+const BATCH_LEAVES: usize = 256;
+const BATCH_BYTES: usize = 64 << 10;
+
+/// Longest text of a selected column in a finding that would not fit a leaf otherwise.
+const SELECTED_CHARS: usize = 4096;
+
+pub(crate) struct Stages {
+    /// `None` once the sensor ended.
+    events: Option<queue::Receiver<Vec<Event>>>,
+    requests: Receiver<Request>,
+    clock: Option<Clock>,
+    order: Order,
+    redactor: Redactor,
+    table: ProcessTable,
+    feed: Feed,
+    batch: Batch,
+    batch_bytes: usize,
+    shared: Arc<Shared>,
+    /// Snapshot rows not yet emitted.
+    waiting: u64,
+    redactions: u64,
+    cut: u64,
+}
+
+enum Input {
+    Events(Vec<Event>),
+    Finding(Box<Finding>),
+    Timer,
+    Drained,
+    Finish,
+}
+
+impl Stages {
+    pub(crate) fn new(
+        config: &Config,
+        redactor: Redactor,
+        events: queue::Receiver<Vec<Event>>,
+        requests: Receiver<Request>,
+        feed: Feed,
+        shared: Arc<Shared>,
+        first: u64,
+    ) -> Self {
+        Self {
+            events: Some(events),
+            requests,
+            clock: config.live.then(|| Clock::new(config.hold.hold_max)),
+            order: Order::new(config.hold),
+            redactor,
+            table: ProcessTable::new(config.table),
+            feed,
+            batch: Batch {
+                first,
+                ..Batch::default()
+            },
+            batch_bytes: 0,
+            shared,
+            waiting: 0,
+            redactions: 0,
+            cut: 0,
+        }
+    }
+
+    /// Until [`Request::Finish`], or until the ledger's thread is gone (which says why itself).
+    pub(crate) fn run(mut self, initial: Vec<Event>) {
+        // A ledger that closed ended everything: what is still here cannot go anywhere.
+        let _ = self.stages(initial);
+    }
+
+    fn stages(&mut self, initial: Vec<Event>) -> Result<(), Closed> {
+        self.snapshot(initial)?;
+        loop {
+            match self.receive() {
+                Input::Events(events) => self.hold(events),
+                Input::Finding(finding) => self.finding(finding)?,
+                Input::Timer => {}
+                Input::Drained => self.drained()?,
+                Input::Finish => return self.hand_on(),
+            }
+            self.release()?;
+        }
+    }
+
+    fn receive(&mut self) -> Input {
+        let no_events = never();
+        let events = self
+            .events
+            .as_ref()
+            .map_or(&no_events, |queue| queue.channel());
+        let wait = self
+            .clock
+            .as_ref()
+            .and_then(|clock| self.order.wait(clock.now()));
+        let timer = wait.map_or_else(never, after);
+        select! {
+            recv(events) -> charged => match (charged, &self.events) {
+                (Ok(charged), Some(queue)) => Input::Events(queue.accept(charged)),
+                _ => Input::Drained,
+            },
+            recv(self.requests) -> request => match request {
+                Ok(Request::Append(finding)) => Input::Finding(finding),
+                Ok(Request::Finish) | Err(_) => Input::Finish,
+            },
+            recv(timer) -> _ => Input::Timer,
+        }
+    }
+
+    /// What already runs comes first. A row's parent can stand below it, so all rows are known
+    /// before any is joined.
+    fn snapshot(&mut self, mut initial: Vec<Event>) -> Result<(), Closed> {
+        self.waiting = initial.len() as u64;
+        self.shared.counters.update(|stats| {
+            stats.queue.take_in(self.waiting);
+            stats.queue.hand_on(self.waiting);
+            stats.stages.take_in(self.waiting);
+        });
+        for event in &mut initial {
+            self.redactions += u64::from(self.redactor.event(event));
+            if let EventKind::Snapshot(row) = &event.kind {
+                self.table.advance(event.header.boot, event.header.time);
+                self.table.exec(&row.process);
+            }
+        }
+        for event in initial {
+            self.waiting -= 1;
+            self.emit(event)?;
+        }
+        self.hand_on()
+    }
+
+    fn hold(&mut self, events: Vec<Event>) {
+        let count = events.len() as u64;
+        if let (Some(clock), Some(last)) = (&mut self.clock, events.last()) {
+            clock.observe(&last.header);
+        }
+        events.into_iter().for_each(|event| self.order.push(event));
+        self.shared.counters.update(|stats| {
+            stats.queue.hand_on(count);
+            stats.stages.seen += count;
+            stats.stages.held = self.order.len() as u64;
+        });
+    }
+
+    /// Emits what is due.
+    fn release(&mut self) -> Result<(), Closed> {
+        let caught_up = self.events.as_ref().is_none_or(queue::Receiver::is_empty);
+        let now = self.clock.as_ref().map(Clock::now);
+        while let Some(event) = self.order.pop(now, caught_up) {
+            self.emit(event)?;
+        }
+        self.hand_on()
+    }
+
+    fn emit(&mut self, mut event: Event) -> Result<(), Closed> {
+        self.redactions += u64::from(self.redactor.event(&mut event));
+        self.cut += u64::from(enrich(&mut event, &mut self.table));
+        self.batch.events += 1;
+        self.number(codec::encode_event(&event))
+    }
+
+    fn finding(&mut self, finding: Box<Finding>) -> Result<(), Closed> {
+        self.shared
+            .counters
+            .update(|stats| stats.findings.take_in(1));
+        self.batch.findings += 1;
+        self.batch.urgent |= finding.level >= Level::High;
+        let leaf = self.finding_leaf(finding);
+        self.number(leaf)
+    }
+
+    /// A rule may select more text than a leaf can hold.
+    fn finding_leaf(&mut self, mut finding: Box<Finding>) -> Bytes {
+        let leaf = codec::encode_finding(&finding);
+        if leaf.len() <= MAX_LEAF_BYTES {
+            return leaf;
+        }
+        self.cut += 1;
+        for (_, value) in &mut finding.selected {
+            value.truncate(value.floor_char_boundary(SELECTED_CHARS));
+        }
+        finding.selected.truncate(SELECTED_CHARS / 64);
+        codec::encode_finding(&finding)
+    }
+
+    /// The leaf gets the next index.
+    fn number(&mut self, leaf: Bytes) -> Result<(), Closed> {
+        self.batch_bytes += leaf.len();
+        self.batch.leaves.push(leaf);
+        if self.batch.leaves.len() >= BATCH_LEAVES || self.batch_bytes >= BATCH_BYTES {
+            return self.hand_on();
+        }
+        Ok(())
+    }
+
+    /// Hands the batch to the agent and to the ledger.
+    fn hand_on(&mut self) -> Result<(), Closed> {
+        if self.batch.leaves.is_empty() && !self.batch.urgent {
+            return Ok(());
+        }
+        let next = Batch {
+            first: self.batch.end(),
+            ..Batch::default()
+        };
+        let batch = std::mem::replace(&mut self.batch, next);
+        self.batch_bytes = 0;
+        self.count(&batch);
+        self.feed.send(batch)
+    }
+
+    fn count(&self, batch: &Batch) {
+        self.shared.counters.update(|stats| {
+            stats.stages.delivered += batch.events;
+            stats.stages.held = self.waiting + self.order.len() as u64;
+            stats.ledger.take_in(batch.events);
+            stats.late = self.order.late();
+            stats.redactions = self.redactions;
+            stats.cut = self.cut;
+            stats.table = self.table.stats();
+            stats.size = batch.end();
+        });
+    }
+
+    /// The sensor has ended: what is held goes out, and is made durable for an agent that is behind.
+    fn drained(&mut self) -> Result<(), Closed> {
+        self.events = None;
+        while let Some(event) = self.order.pop_first() {
+            self.emit(event)?;
+        }
+        self.batch.urgent = true;
+        self.hand_on()?;
+        self.feed.close();
+        Ok(())
+    }
+}

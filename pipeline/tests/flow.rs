@@ -1,0 +1,382 @@
+//! Events through the whole pipeline, into a real ledger and to an agent.
+
+mod synthetic;
+
+use std::time::{Duration, Instant};
+
+use event::{Event, EventKind, Finding, Leaf, Level, codec};
+use ledger::Reader;
+use pipeline::{Config, Delivery, Error, Handle, Next, Pipeline, Subscription};
+use synthetic::{Synthetic, Then};
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn recording() -> Config {
+    Config {
+        live: false,
+        ..Config::default()
+    }
+}
+
+fn start(dir: &tempfile::TempDir, events: u64, then: Then, config: &Config) -> Handle {
+    let sensor = Synthetic::new((0..events).map(synthetic::event), 300, then);
+    Pipeline::start(sensor, Vec::new(), synthetic::ledger(dir.path()), config).unwrap()
+}
+
+/// Everything up to the end.
+fn read_all(subscription: &mut Subscription) -> Vec<Delivery> {
+    let mut all = Vec::new();
+    loop {
+        match subscription.next(LONG).unwrap() {
+            Next::Leaves(leaves) => all.extend(leaves),
+            Next::Idle => panic!("nothing came for {LONG:?} after {} leaves", all.len()),
+            Next::End => return all,
+        }
+    }
+}
+
+fn read_some(subscription: &mut Subscription, count: usize) -> Vec<Delivery> {
+    let mut all = Vec::new();
+    while all.len() < count {
+        match subscription.next(LONG).unwrap() {
+            Next::Leaves(leaves) => all.extend(leaves),
+            other => panic!("{other:?} after {} leaves", all.len()),
+        }
+    }
+    all
+}
+
+#[track_caller]
+fn assert_same_as_ledger(leaves: &[Delivery], first: u64, dir: &tempfile::TempDir) {
+    let mut reader = Reader::open(dir.path()).unwrap();
+    for (index, delivery) in (first..).zip(leaves) {
+        assert_eq!(delivery.index, index);
+        assert_eq!(
+            reader.read(index).unwrap().as_deref(),
+            Some(&delivery.leaf[..])
+        );
+    }
+    assert_eq!(reader.read(first + leaves.len() as u64).unwrap(), None);
+}
+
+fn decoded(leaves: &[Delivery]) -> Vec<Event> {
+    leaves
+        .iter()
+        .map(|delivery| codec::decode_event(delivery.leaf.clone()).unwrap())
+        .collect()
+}
+
+#[test]
+fn flood_balances_at_every_moment_and_loses_nothing() {
+    const EVENTS: u64 = 200_000;
+    let dir = tempfile::tempdir().unwrap();
+    let began = Instant::now();
+    let handle = start(&dir, EVENTS, Then::Finish, &recording());
+    let mut subscription = handle.subscribe(0);
+    let leaves = std::thread::scope(|scope| {
+        let agent = scope.spawn(|| read_all(&mut subscription));
+        while !agent.is_finished() {
+            let stats = handle.stats();
+            assert!(stats.balanced(), "{stats:?}");
+            std::thread::yield_now();
+        }
+        agent.join().unwrap()
+    });
+    let finished = handle.finish();
+    let rate = EVENTS as f64 / began.elapsed().as_secs_f64();
+    eprintln!("{rate:.0} events/s");
+
+    let stats = finished.stats;
+    assert_eq!(finished.result.unwrap().size(), EVENTS);
+    assert!(stats.balanced() && stats.sensor_agrees(), "{stats:?}");
+    assert_eq!(
+        (stats.overall().seen, stats.overall().delivered),
+        (EVENTS, EVENTS)
+    );
+    assert_eq!(
+        (stats.lost_events, stats.lost),
+        (EVENTS / 1000, 3 * EVENTS / 1000)
+    );
+    assert_eq!(
+        (stats.size, stats.durable_size, stats.late),
+        (EVENTS, EVENTS, 0)
+    );
+    assert_eq!(stats.agent.live + stats.agent.from_ledger, EVENTS);
+
+    assert_same_as_ledger(&leaves, 0, &dir);
+    let events = decoded(&leaves);
+    assert!(
+        events
+            .iter()
+            .map(|event| event.header.sequence)
+            .eq(0..EVENTS)
+    );
+}
+
+#[test]
+fn leaves_are_redacted_and_joined() {
+    let dir = tempfile::tempdir().unwrap();
+    let handle = start(&dir, 30, Then::Finish, &recording());
+    let leaves = read_all(&mut handle.subscribe(0));
+    assert!(handle.finish().stats.redactions == 10);
+    for delivery in &leaves {
+        assert!(!delivery.leaf.windows(7).any(|window| window == b"hunter2"));
+    }
+    for event in decoded(&leaves) {
+        match event.kind {
+            EventKind::Exec(exec) => assert_eq!(exec.process.redactions, 1),
+            EventKind::Exit(exit) => assert_eq!(exit.exe, "/usr/bin/true"),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn agent_that_starts_when_all_is_over_gets_everything_from_the_ledger() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config {
+        agent_bytes: 16 << 10,
+        ..recording()
+    };
+    let handle = start(&dir, 20_000, Then::Finish, &config);
+    let mut subscription = handle.subscribe(0);
+    assert!(handle.is_drained(LONG));
+    let leaves = read_all(&mut subscription);
+    let stats = handle.finish().stats;
+    assert_same_as_ledger(&leaves, 0, &dir);
+    assert_eq!(leaves.len(), 20_000);
+    assert!(stats.agent.from_ledger > 15_000, "{:?}", stats.agent);
+}
+
+#[test]
+fn agent_that_fell_behind_is_woken_though_no_event_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config {
+        agent_bytes: 16 << 10,
+        ..Config::default()
+    };
+    let handle = start(&dir, 5_000, Then::Wait, &config);
+    let mut subscription = handle.subscribe(0);
+    while handle.stats().durable_size < 5_000 {
+        std::thread::yield_now();
+    }
+    let leaves = read_some(&mut subscription, 5_000);
+    assert_eq!(subscription.next(Duration::ZERO).unwrap(), Next::Idle);
+    handle.drain();
+    assert_eq!(subscription.next(LONG).unwrap(), Next::End);
+    drop(handle.finish());
+    assert_same_as_ledger(&leaves, 0, &dir);
+}
+
+#[test]
+fn agent_that_alternates_between_fast_and_stuck_gets_each_leaf_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config {
+        agent_bytes: 64 << 10,
+        ..recording()
+    };
+    let handle = start(&dir, 30_000, Then::Finish, &config);
+    let mut subscription = handle.subscribe(0);
+    let mut leaves = Vec::new();
+    for target in [1_000, 9_000, 17_000, 25_000] {
+        leaves.extend(read_some(&mut subscription, 500));
+        while handle.stats().durable_size < target {
+            std::thread::yield_now();
+        }
+    }
+    leaves.extend(read_all(&mut subscription));
+    drop(handle.finish());
+    assert_same_as_ledger(&leaves, 0, &dir);
+    assert_eq!(leaves.len(), 30_000);
+}
+
+#[test]
+fn quiet_live_event_needs_no_other_to_be_delivered() {
+    let dir = tempfile::tempdir().unwrap();
+    let handle = start(&dir, 1, Then::Wait, &Config::default());
+    let mut subscription = handle.subscribe(0);
+    assert_eq!(read_some(&mut subscription, 1).len(), 1);
+    drop(handle.finish());
+}
+
+#[test]
+fn findings_become_leaves_and_urgent_ones_durable_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config::default();
+    config.commit.interval = LONG;
+    config.commit.checkpoint_interval = LONG;
+    let handle = start(&dir, 3, Then::Wait, &config);
+    let mut subscription = handle.subscribe(0);
+    let evidence = read_some(&mut subscription, 3);
+    let finding = |level| Finding {
+        rule_id: "r1".into(),
+        level,
+        leaf_index: evidence[1].index,
+        ..Finding::default()
+    };
+    let findings = handle.findings();
+    findings.submit(finding(Level::Low)).unwrap();
+    assert_eq!(read_some(&mut subscription, 1)[0].index, 3);
+    assert_eq!(handle.stats().durable_size, 0);
+    findings.submit(finding(Level::High)).unwrap();
+    while handle.stats().durable_size < 5 {
+        std::thread::yield_now();
+    }
+    handle.drain();
+    assert_eq!(read_all(&mut subscription).len(), 1, "the second finding");
+    findings.submit(finding(Level::Medium)).unwrap();
+    let finished = handle.finish();
+    assert!(matches!(
+        findings.submit(finding(Level::Low)),
+        Err(Error::Ended)
+    ));
+
+    assert_eq!(finished.result.unwrap().size(), 6);
+    assert!(finished.stats.balanced(), "{:?}", finished.stats);
+    assert_eq!(finished.stats.findings.delivered, 3);
+    let last = Reader::open(dir.path()).unwrap().read(5).unwrap().unwrap();
+    let Leaf::Finding(last) = codec::decode(last.into()).unwrap() else {
+        panic!("no finding")
+    };
+    assert_eq!((last.level, last.leaf_index), (Level::Medium, 1));
+}
+
+#[test]
+fn finding_with_more_text_than_a_leaf_holds_is_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let handle = start(&dir, 0, Then::Wait, &Config::default());
+    let selected = (0..3_000)
+        .map(|i| (format!("c{i}"), "ü".repeat(3_000)))
+        .collect();
+    handle
+        .findings()
+        .submit(Finding {
+            selected,
+            ..Finding::default()
+        })
+        .unwrap();
+    let finished = handle.finish();
+    assert_eq!(finished.result.unwrap().size(), 1);
+    assert_eq!(finished.stats.cut, 1);
+}
+
+#[test]
+fn stop_in_the_middle_keeps_what_happened_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let handle = start(&dir, u64::MAX / 1_000_000, Then::Wait, &recording());
+    let mut subscription = handle.subscribe(0);
+    let mut leaves = read_some(&mut subscription, 3_000);
+    handle.drain();
+    leaves.extend(read_all(&mut subscription));
+    let finished = handle.finish();
+    assert_same_as_ledger(&leaves, 0, &dir);
+    assert_eq!(finished.result.unwrap().size(), leaves.len() as u64);
+    assert!(
+        finished.stats.balanced() && finished.stats.sensor_agrees(),
+        "{:?}",
+        finished.stats
+    );
+}
+
+#[test]
+fn restart_resumes_where_the_agent_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let handle = start(&dir, 1_000, Then::Finish, &recording());
+    assert_eq!((handle.first_index(), handle.acknowledged()), (0, None));
+    let mut subscription = handle.subscribe(0);
+    let first = read_all(&mut subscription);
+    subscription.acknowledge(400);
+    drop(subscription);
+    handle.finish().result.unwrap();
+
+    let handle = start(&dir, 500, Then::Finish, &recording());
+    assert_eq!(
+        (handle.first_index(), handle.acknowledged()),
+        (1_000, Some(400))
+    );
+    let again = read_all(&mut handle.subscribe(400));
+    handle.finish().result.unwrap();
+    assert_eq!(again.len(), 1_100);
+    assert_eq!(again[..600], first[400..]);
+    assert_same_as_ledger(&again, 400, &dir);
+}
+
+#[test]
+fn subscription_beyond_the_log_begins_at_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let handle = start(&dir, 0, Then::Finish, &recording());
+    let mut subscription = handle.subscribe(1_000_000);
+    assert_eq!(subscription.position(), 0);
+    assert_eq!(read_all(&mut subscription), []);
+    drop(handle.finish());
+}
+
+#[test]
+fn another_subscription_ends_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let handle = start(&dir, 100, Then::Wait, &Config::default());
+    let mut first = handle.subscribe(0);
+    read_some(&mut first, 50);
+    let mut second = handle.subscribe(0);
+    while first.next(LONG).unwrap() != Next::End {}
+    assert_eq!(read_some(&mut second, 100).len(), 100);
+    drop(handle.finish());
+}
+
+#[test]
+fn first_subscription_finds_live_what_came_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config::default();
+    config.commit.interval = LONG;
+    let handle = start(&dir, 100, Then::Wait, &config);
+    while handle.stats().size < 100 {
+        std::thread::yield_now();
+    }
+    assert_eq!(read_some(&mut handle.subscribe(0), 100).len(), 100);
+    let stats = handle.finish().stats;
+    assert_eq!((stats.agent.live, stats.agent.from_ledger), (100, 0));
+}
+
+#[test]
+fn broken_sensor_is_reported_after_what_it_gave() {
+    let dir = tempfile::tempdir().unwrap();
+    let handle = start(&dir, 700, Then::Break, &recording());
+    let leaves = read_all(&mut handle.subscribe(0));
+    assert_eq!(leaves.len(), 700);
+    let finished = handle.finish();
+    assert!(
+        matches!(finished.result, Err(Error::Sensor(_))),
+        "{:?}",
+        finished.result
+    );
+    assert_eq!(finished.stats.durable_size, 700);
+}
+
+#[test]
+fn snapshot_rows_come_first_and_find_parents_below_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let row = |pid| {
+        let mut event = synthetic::exec(synthetic::header(u64::MAX, 0, 0), pid, &["x"]);
+        let EventKind::Exec(exec) = event.kind else {
+            unreachable!()
+        };
+        event.kind = EventKind::Snapshot(Box::new(event::Snapshot {
+            process: exec.process,
+        }));
+        event
+    };
+    let sensor = Synthetic::new((0..3).map(synthetic::event), 10, Then::Finish);
+    let ledger = synthetic::ledger(dir.path());
+    let handle = Pipeline::start(sensor, vec![row(7), row(1)], ledger, &recording()).unwrap();
+    let events = decoded(&read_all(&mut handle.subscribe(0)));
+    let finished = handle.finish();
+    assert!(finished.stats.balanced(), "{:?}", finished.stats);
+    assert_eq!(events.len(), 5);
+    let EventKind::Snapshot(first) = &events[0].kind else {
+        panic!("{:?}", events[0])
+    };
+    assert_eq!(
+        first.process.parent_process.as_ref().unwrap().exe,
+        "/usr/bin/true"
+    );
+}
