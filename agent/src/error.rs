@@ -1,0 +1,55 @@
+use std::path::PathBuf;
+
+/// What can go wrong in the agent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The rule directory or a file in it cannot be read.
+    #[error("rules: {}: {source}", path.display())]
+    RulesUnreadable {
+        /// The file or directory.
+        path: PathBuf,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// A rule file is larger than any rule needs to be.
+    #[error("rules: {}: {bytes} bytes is over the limit of {limit}", path.display())]
+    RuleFileTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// Largest size taken.
+        limit: u64,
+    },
+    /// There is no rule file where rules were to be.
+    #[error("rules: no .yaml or .yml file in {}", .0.display())]
+    NoRules(PathBuf),
+    /// Rules do not compile; each cause names its file, line and column.
+    #[error("{}", join(.0))]
+    RulesInvalid(Vec<detect::Error>),
+    /// A leaf does not decode.
+    #[error("leaf {index}: {source}")]
+    Leaf {
+        /// Its index in the ledger.
+        index: u64,
+        /// Cause.
+        source: event::Error,
+    },
+    /// A sink does not take alerts any more.
+    #[error("sink {sink}: {source}")]
+    Sink {
+        /// Its name.
+        sink: &'static str,
+        /// Cause.
+        source: std::io::Error,
+    },
+}
+
+fn join(errors: &[detect::Error]) -> String {
+    errors
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
+}

@@ -1,0 +1,216 @@
+//! Every flag, once.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use event::Level;
+
+use crate::exit::EXIT_CODES;
+
+/// Watches every process start and end on this host, matches each event against rules as it
+/// happens, and keeps a signed ledger that cannot be altered unseen.
+#[derive(Debug, Parser)]
+#[command(name = "daemoneye", version, after_help = EXIT_CODES)]
+pub(crate) struct Args {
+    /// Print JSON instead of text.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Log more to standard error; repeat for debug and trace.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Watch this host until interrupted; alerts go to standard output.
+    Run(Run),
+    /// Run recorded events through the same stages and rules.
+    Replay(Replay),
+    /// Write this host's events to a file until interrupted.
+    Record(Record),
+    /// Check, test or list rules.
+    #[command(subcommand)]
+    Rules(Rules),
+    /// Verify the ledger or prove one of its entries.
+    #[command(subcommand)]
+    Ledger(Ledger),
+    /// Show what this host offers to the sensor and what would fix what is missing.
+    Doctor,
+    /// Drain and count the sensor's records: the floor that `cargo xtask bench` measures against.
+    #[command(hide = true)]
+    BenchCount(BenchCount),
+}
+
+impl Command {
+    /// Whether messages from the kernel programs are wanted.
+    pub(crate) fn wants_kernel_log(&self) -> bool {
+        match self {
+            Self::Run(run) => run.sensor.ebpf_debug,
+            Self::Record(record) => record.sensor.ebpf_debug,
+            _ => false,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) state: StateDir,
+    #[command(flatten)]
+    pub(crate) sensor: Sensor,
+    #[command(flatten)]
+    pub(crate) alerts: Alerts,
+    /// Write all counters to this file at the end.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stats_json: Option<PathBuf>,
+    /// Account to drop to after start, by name or number. Default: `daemoneye` if it exists, else
+    /// a number that belongs to nobody. Only used when started as root.
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Replay {
+    /// Recording made by `daemoneye record`.
+    pub(crate) file: PathBuf,
+    /// Keep the replay's ledger in this state directory. Default: a temporary one.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) alerts: Alerts,
+    /// Write all counters to this file at the end.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stats_json: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Record {
+    /// File to write; it must not exist yet.
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) sensor: Sensor,
+    /// Stop after this many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) seconds: Option<u64>,
+    /// Write all counters to this file at the end.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stats_json: Option<PathBuf>,
+    /// Account to drop to after start, as for `run`.
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchCount {
+    #[command(flatten)]
+    pub(crate) sensor: Sensor,
+    /// Write all counters to this file at the end.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stats_json: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct StateDir {
+    /// Directory for the ledger and its keys; created if it does not exist. Default: by platform,
+    /// for root /var/lib/daemoneye on Linux, for others below their home.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Sensor {
+    /// Source of events. `auto` takes the kernel's, and polling where that cannot be had.
+    #[arg(long = "sensor", value_enum, default_value_t = SensorChoice::Auto)]
+    pub(crate) choice: SensorChoice,
+    /// Load the eBPF programs that log from the kernel (for developers).
+    #[arg(long)]
+    pub(crate) ebpf_debug: bool,
+    /// Size of the kernel's ring buffer in MiB; raise it if `ring_full` losses are reported.
+    #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub(crate) ring_size: u32,
+    /// Time between two scans of the polling sensor, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=3_600_000))]
+    pub(crate) poll_interval: u64,
+}
+
+impl Sensor {
+    pub(crate) fn poll_interval(&self) -> Duration {
+        Duration::from_millis(self.poll_interval)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SensorChoice {
+    /// The kernel's events if they can be had, else polling.
+    Auto,
+    /// Linux eBPF.
+    Ebpf,
+    /// Windows ETW.
+    Etw,
+    /// macOS Endpoint Security.
+    EndpointSecurity,
+    /// Compare process lists; misses processes that live shorter than the interval.
+    Poll,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Alerts {
+    /// Rule file or directory. Default: the rules that are built in.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) rules: Option<PathBuf>,
+    /// Lowest level that raises an alert; findings below it are still recorded.
+    #[arg(long, value_name = "LEVEL", default_value = "low", value_parser = level)]
+    pub(crate) min_level: Level,
+}
+
+fn level(name: &str) -> Result<Level, String> {
+    let names: Vec<&str> = Level::ALL.iter().map(|level| level.name()).collect();
+    Level::from_name(name).ok_or_else(|| format!("expected one of {}", names.join(", ")))
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Rules {
+    /// Compile rules and report every error with its place.
+    Check {
+        /// Rule file or directory. Default: the rules that are built in.
+        path: Option<PathBuf>,
+    },
+    /// Run the tests that rules carry.
+    Test {
+        /// Rule file or directory. Default: the rules that are built in.
+        path: Option<PathBuf>,
+    },
+    /// List rules with level and title.
+    List {
+        /// Rule file or directory. Default: the rules that are built in.
+        path: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ledger {
+    /// Check every entry and every signed checkpoint.
+    Verify {
+        #[command(flatten)]
+        state: StateDir,
+        /// Public key that the checkpoints must be signed with. Default: the one kept beside the
+        /// ledger, which whoever alters the ledger can alter as well.
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+    },
+    /// Print an entry with its proof of inclusion, after checking the proof.
+    Prove {
+        /// Leaf index, as alerts name it.
+        index: u64,
+        #[command(flatten)]
+        state: StateDir,
+    },
+    /// Print the newest signed checkpoint, after signing one if nobody else holds the ledger.
+    Checkpoint {
+        #[command(flatten)]
+        state: StateDir,
+    },
+}

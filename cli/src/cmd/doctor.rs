@@ -1,0 +1,106 @@
+//! `daemoneye doctor`: what this host offers to the sensor.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use crate::exit::Failure;
+use crate::output::line;
+
+/// One line of the report.
+struct Finding {
+    name: &'static str,
+    ok: bool,
+    found: String,
+    fix: String,
+}
+
+pub(crate) fn doctor(json: bool) -> Result<ExitCode, Failure> {
+    let findings = findings();
+    for finding in &findings {
+        print(finding, json)?;
+    }
+    let all_ok = findings.iter().all(|finding| finding.ok);
+    if !json {
+        line(if all_ok {
+            "`daemoneye run` will use the kernel's events"
+        } else {
+            "`daemoneye run` will fall back to polling until what is marked `no` is mended"
+        })?;
+    }
+    Ok(if all_ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(crate::exit::Code::SensorUnavailable as u8)
+    })
+}
+
+fn print(finding: &Finding, json: bool) -> std::io::Result<()> {
+    if json {
+        return line(json!({
+            "check": finding.name, "ok": finding.ok, "found": finding.found, "fix": finding.fix,
+        }));
+    }
+    let mark = if finding.ok { "ok" } else { "no" };
+    line(format_args!(
+        "{mark}  {:<20} {}",
+        finding.name, finding.found
+    ))?;
+    if !finding.fix.is_empty() {
+        line(format_args!("    {:<20} fix: {}", "", finding.fix))?;
+    }
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn findings() -> Vec<Finding> {
+    let probes = sensor_linux::probe().into_iter().map(|probe| Finding {
+        name: probe.name,
+        ok: probe.ok,
+        found: probe.found,
+        fix: probe.fix.to_owned(),
+    });
+    probes.chain([trial()]).collect()
+}
+
+/// The surest probe: load and attach the programs, and let go of them again.
+#[cfg(target_os = "linux")]
+fn trial() -> Finding {
+    match sensor_linux::EbpfSensor::open(&sensor_linux::Options::default()) {
+        Ok(_) => Finding {
+            name: "eBPF programs",
+            ok: true,
+            found: "loaded, attached and detached again".into(),
+            fix: String::new(),
+        },
+        Err(error) => Finding {
+            name: "eBPF programs",
+            ok: false,
+            found: error.to_string(),
+            fix: error.advice().unwrap_or_default().to_owned(),
+        },
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn findings() -> Vec<Finding> {
+    let arguments = crate::args::Sensor {
+        choice: crate::sensor::KERNEL_SENSOR,
+        ebpf_debug: false,
+        ring_size: 8,
+        poll_interval: 1000,
+    };
+    let (ok, found) = match crate::sensor::kernel(&arguments) {
+        Ok(sensor) => (
+            true,
+            format!("{} started and stopped again", sensor.capabilities().sensor),
+        ),
+        Err(error) => (false, error.to_string()),
+    };
+    vec![Finding {
+        name: "kernel sensor",
+        ok,
+        found,
+        fix: String::new(),
+    }]
+}

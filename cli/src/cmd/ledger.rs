@@ -1,0 +1,186 @@
+//! `daemoneye ledger verify|prove|checkpoint`.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow};
+use event::{codec, json};
+use ledger::{IndexStatus, PublicKey, Reader, Report, VerifyOptions};
+use serde_json::{Value, json};
+
+use crate::args;
+use crate::exit::{Code, Failure, WithCode};
+use crate::output::line;
+use crate::state::State;
+
+pub(crate) fn ledger(command: &args::Ledger, json: bool) -> Result<ExitCode, Failure> {
+    match command {
+        args::Ledger::Verify { state, key } => verify(&open(state)?, key.as_deref(), json),
+        args::Ledger::Prove { index, state } => prove(&open(state)?, *index, json),
+        args::Ledger::Checkpoint { state } => checkpoint(&open(state)?, json),
+    }
+}
+
+fn open(state: &args::StateDir) -> Result<State, Failure> {
+    State::existing(state.state_dir.as_deref())
+}
+
+fn verify(state: &State, key: Option<&Path>, json: bool) -> Result<ExitCode, Failure> {
+    let key = key.map(read_key).transpose().code(Code::BadInput)?;
+    let outside_key = key.is_some();
+    let report = ledger::verify(
+        &state.ledger(),
+        VerifyOptions {
+            key,
+            progress: None,
+        },
+    )
+    .map_err(invalid)?;
+    if json {
+        line(report_json(&report))?;
+    } else {
+        print_report(state, &report, outside_key)?;
+    }
+    if let IndexStatus::Bad(cause) = &report.index {
+        return Err(Failure::new(
+            Code::LedgerInvalid,
+            anyhow!("the entries are intact, but their index is not: {cause}"),
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_report(state: &State, report: &Report, outside_key: bool) -> std::io::Result<()> {
+    line(format_args!(
+        "ledger {} is intact",
+        state.ledger().display()
+    ))?;
+    line(format_args!("  origin       {}", report.key.name()))?;
+    line(format_args!(
+        "  entries      {} in {} bytes, {} segments",
+        report.entries, report.bytes, report.segments
+    ))?;
+    line(format_args!(
+        "  checkpoints  {}, all signed; the last one covers {} entries",
+        report.checkpoints, report.sealed
+    ))?;
+    if report.unsealed() > 0 {
+        line(format_args!(
+            "  unsealed     {} entries after it, not signed yet",
+            report.unsealed()
+        ))?;
+    }
+    if let Some(torn) = &report.torn {
+        line(format_args!(
+            "  unfinished   {} bytes at the end of {}: a write that is under way or was cut off",
+            torn.bytes,
+            torn.file.display()
+        ))?;
+    }
+    if let Some(note) = index_note(&report.index) {
+        line(format_args!("  index        {note}"))?;
+    }
+    if !outside_key {
+        line("  key          the one beside the ledger; give a copy kept elsewhere with --key")?;
+    }
+    Ok(())
+}
+
+fn index_note(status: &IndexStatus) -> Option<&'static str> {
+    match status {
+        IndexStatus::InUse => Some("in use by a running daemon; not looked at"),
+        IndexStatus::Unclean => Some("left by a killed daemon; its next start repairs it"),
+        IndexStatus::Missing => Some("absent; the next start rebuilds it"),
+        _ => None,
+    }
+}
+
+fn report_json(report: &Report) -> Value {
+    json!({
+        "intact": true,
+        "origin": report.key.name(),
+        "entries": report.entries,
+        "root": report.root.to_string(),
+        "checkpoints": report.checkpoints,
+        "sealed": report.sealed,
+        "unsealed": report.unsealed(),
+        "bytes": report.bytes,
+        "segments": report.segments,
+        "unfinished_bytes": report.torn.as_ref().map_or(0, |torn| torn.bytes),
+        "index": format!("{:?}", report.index),
+    })
+}
+
+fn prove(state: &State, index: u64, json: bool) -> Result<ExitCode, Failure> {
+    let dir = state.ledger();
+    let leaf = Reader::open(&dir)
+        .and_then(|mut reader| reader.read(index))
+        .map_err(invalid)?
+        .ok_or_else(|| anyhow!("the ledger has no entry {index}"))?;
+    let proof = ledger::prove(&dir, index, None).map_err(invalid)?;
+    let key = public_key(&dir)?;
+    // Checked as a third party would: from the proof, the leaf and the key alone.
+    let checkpoint = proof.verify(&leaf, &key).code(Code::LedgerInvalid)?;
+    let leaf = codec::decode(leaf.into()).context("the entry does not decode")?;
+    let entry = json::leaf(&leaf);
+    if json {
+        line(json!({
+            "index": index, "verified": true, "tree_size": checkpoint.size(),
+            "entry": entry, "proof": proof.to_string(),
+        }))?;
+    } else {
+        line(entry)?;
+        line(format_args!(
+            "entry {index} is in the tree of {} entries, signed by {}",
+            checkpoint.size(),
+            checkpoint.origin()
+        ))?;
+        line(proof)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn checkpoint(state: &State, json: bool) -> Result<ExitCode, Failure> {
+    let dir = state.ledger();
+    let options = ledger::Options::new(ORIGIN_OF_EXISTING);
+    let (note, fresh) = match ledger::Ledger::open(&dir, &options) {
+        Ok((ledger, _)) => (ledger.close().map_err(invalid)?.note().to_owned(), true),
+        Err(ledger::Error::Locked { .. }) => (last_note(&dir)?, false),
+        Err(error) => return Err(invalid(error)),
+    };
+    if json {
+        line(json!({ "checkpoint": note, "signed_now": fresh }))?;
+    } else {
+        line(note.trim_end())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Never used: a ledger that exists keeps its own origin.
+const ORIGIN_OF_EXISTING: &str = "daemoneye";
+
+/// The newest checkpoint of a running daemon.
+fn last_note(dir: &Path) -> Result<String, Failure> {
+    let path = dir.join("last-checkpoint");
+    Ok(fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?)
+}
+
+fn public_key(dir: &Path) -> Result<PublicKey, Failure> {
+    read_key(&dir.join("ledger.pub")).code(Code::LedgerInvalid)
+}
+
+fn read_key(path: &Path) -> anyhow::Result<PublicKey> {
+    let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
+    PublicKey::parse(text.trim()).with_context(|| format!("{}", path.display()))
+}
+
+/// A refused file operation is no proof of damage.
+fn invalid(error: ledger::Error) -> Failure {
+    let code = match error {
+        ledger::Error::Io { .. } | ledger::Error::Locked { .. } => Code::Failure,
+        ledger::Error::NotIntegrated { .. } => Code::Failure,
+        _ => Code::LedgerInvalid,
+    };
+    Failure::new(code, error)
+}

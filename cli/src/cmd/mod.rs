@@ -1,0 +1,9 @@
+//! One file per command.
+
+pub(crate) mod bench_count;
+pub(crate) mod doctor;
+pub(crate) mod ledger;
+pub(crate) mod record;
+pub(crate) mod replay;
+pub(crate) mod rules;
+pub(crate) mod run;

@@ -1,0 +1,114 @@
+//! `daemoneye record FILE`: the sensor's events, redacted, as a recording.
+
+use std::fs::{File, OpenOptions};
+use std::io::BufWriter;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use event::sensor::BatchEnd;
+use event::wire::RecordingWriter;
+use event::{Event, Sensor};
+
+use crate::args::Record;
+use crate::exit::{Code, Failure, WithCode};
+use crate::output::notice;
+use crate::stats::{self, StatsFile};
+use crate::stop::Stop;
+use crate::{privileges, sensor};
+
+/// Longest wait for events before the stop flag is looked at again.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+pub(crate) fn record(args: &Record) -> Result<ExitCode, Failure> {
+    let file = create_new(&args.file).code(Code::StateUnusable)?;
+    let stats_file = StatsFile::create(args.stats_json.as_deref())?;
+    let mut sensor = sensor::open(&args.sensor)?;
+    let mut events = Vec::new();
+    sensor.snapshot(&mut events)?;
+    privileges::drop(args.user.as_deref(), &[])?;
+    let stop = Stop::on_signal(sensor.waker())?;
+    notice(format_args!(
+        "ready (sensor {}, recording)",
+        sensor.capabilities().sensor
+    ));
+    let recorder = Recorder {
+        out: RecordingWriter::new(BufWriter::new(file))?,
+        redactor: pipeline::redact::Redactor::new(&pipeline::redact::Config::default())?,
+        written: 0,
+    };
+    let deadline = args
+        .seconds
+        .map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let written = recorder.run(&mut *sensor, events, &stop, deadline)?;
+    let counted = sensor.stats();
+    stats_file.write(&serde_json::json!({ "sensor": stats::sensor(&counted) }))?;
+    notice(format_args!(
+        "{written} events recorded, {} dropped",
+        counted.dropped_total()
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Recorder {
+    out: RecordingWriter<BufWriter<File>>,
+    redactor: pipeline::redact::Redactor,
+    written: u64,
+}
+
+impl Recorder {
+    fn run(
+        mut self,
+        sensor: &mut dyn Sensor,
+        mut events: Vec<Event>,
+        stop: &Stop,
+        deadline: Option<Instant>,
+    ) -> Result<u64, Failure> {
+        loop {
+            self.write(&mut events)?;
+            let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if stop.requested() || over {
+                break;
+            }
+            let left = deadline.map_or(TIMEOUT, |d| d.saturating_duration_since(Instant::now()));
+            if sensor.next_batch(&mut events, left.min(TIMEOUT))? == BatchEnd::Finished {
+                break;
+            }
+        }
+        self.drain(sensor, events)?;
+        Ok(self.written)
+    }
+
+    /// What happened before the stop is still in the sensor; what happens from now on is not
+    /// waited for.
+    fn drain(&mut self, sensor: &mut dyn Sensor, mut events: Vec<Event>) -> Result<(), Failure> {
+        let held = sensor.stats().held;
+        let before = self.written;
+        while self.written - before < held {
+            sensor.next_batch(&mut events, Duration::ZERO)?;
+            if events.is_empty() {
+                break;
+            }
+            self.write(&mut events)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, events: &mut Vec<Event>) -> Result<(), Failure> {
+        for mut event in events.drain(..) {
+            self.redactor.event(&mut event);
+            self.out.write(&event)?;
+            self.written += 1;
+        }
+        Ok(self.out.flush()?)
+    }
+}
+
+fn create_new(path: &Path) -> anyhow::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .with_context(|| format!("recording {} cannot be created", path.display()))
+}

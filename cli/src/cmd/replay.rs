@@ -1,0 +1,54 @@
+//! `daemoneye replay FILE`: recorded events through the same stages.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use event::{Sensor, SensorError};
+use pipeline::Config;
+use sensor_fallback::ReplaySensor;
+
+use crate::args::Replay;
+use crate::cmd;
+use crate::exit::{Code, Failure, WithCode};
+use crate::session::{self, Parts, Session};
+use crate::state::State;
+use crate::stats::StatsFile;
+
+pub(crate) fn replay(args: &Replay, json: bool) -> Result<ExitCode, Failure> {
+    let rules = Arc::new(cmd::rules::load(args.alerts.rules.as_deref())?);
+    let stats_file = StatsFile::create(args.stats_json.as_deref())?;
+    let mut sensor = open(args)?;
+    let mut initial = Vec::new();
+    sensor.snapshot(&mut initial).code(Code::BadInput)?;
+    let temporary = tempfile::tempdir().context("creating a temporary state directory")?;
+    let state = State::create(Some(args.state_dir.as_deref().unwrap_or(temporary.path())))?;
+    let session = Session::start(Parts {
+        sensor: Box::new(sensor),
+        initial,
+        ledger: session::open_ledger(&state.ledger())?,
+        rules,
+        config: Config {
+            live: false,
+            ..Config::default()
+        },
+        policy: session::policy(&args.alerts),
+        format: session::format(json),
+    })?;
+    let outcome = session.wait()?;
+    stats_file.write(&outcome.json())?;
+    outcome.report(Code::BadInput)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn open(args: &Replay) -> Result<ReplaySensor<BufReader<File>>, Failure> {
+    let file = File::open(&args.file)
+        .with_context(|| format!("recording {} cannot be opened", args.file.display()))
+        .code(Code::BadInput)?;
+    ReplaySensor::open(BufReader::new(file))
+        .map_err(SensorError::from)
+        .with_context(|| format!("{}", args.file.display()))
+        .code(Code::BadInput)
+}

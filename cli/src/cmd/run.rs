@@ -1,0 +1,51 @@
+//! `daemoneye run`: watch this host until interrupted.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use pipeline::Config;
+
+use crate::args::Run;
+use crate::exit::{Code, Failure};
+use crate::output::notice;
+use crate::session::{self, Parts, Session};
+use crate::state::State;
+use crate::stats::StatsFile;
+use crate::stop::Stop;
+use crate::{cmd, privileges, sensor};
+
+pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
+    let rules = Arc::new(cmd::rules::load(args.alerts.rules.as_deref())?);
+    let state = State::create(args.state.state_dir.as_deref())?;
+    let stats_file = StatsFile::create(args.stats_json.as_deref())?;
+    let mut sensor = sensor::open(&args.sensor)?;
+    let mut initial = Vec::new();
+    sensor.snapshot(&mut initial)?;
+
+    // From here on without rights, and only now with more than one thread.
+    privileges::drop(args.user.as_deref(), &[state.dir()])?;
+    let ledger = session::open_ledger(&state.ledger())?;
+    let ready = format!(
+        "ready (sensor {}, {} rules, {} processes, state {})",
+        sensor.capabilities().sensor,
+        rules.rules().len(),
+        initial.len(),
+        state.dir().display()
+    );
+    let session = Session::start(Parts {
+        sensor,
+        initial,
+        ledger,
+        rules,
+        config: Config::default(),
+        policy: session::policy(&args.alerts),
+        format: session::format(json),
+    })?;
+    Stop::on_signal(session.stopper())?;
+    notice(ready);
+
+    let outcome = session.wait()?;
+    stats_file.write(&outcome.json())?;
+    outcome.report(Code::Failure)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,85 @@
+//! Picks the source of events for this system, and says why it took the one it took. The only
+//! place outside the sensors that asks which operating system this is.
+
+use anyhow::anyhow;
+use event::{Sensor, SensorError};
+use sensor_fallback::PollSensor;
+
+use crate::args::{self, SensorChoice};
+use crate::exit::{Code, Failure, WithCode};
+use crate::output::notice;
+
+/// Opens the sensor that was asked for. With `auto`, polling takes the place of a kernel sensor
+/// that cannot be had.
+pub(crate) fn open(args: &args::Sensor) -> Result<Box<dyn Sensor>, Failure> {
+    match args.choice {
+        SensorChoice::Auto => match kernel(args) {
+            Ok(sensor) => Ok(sensor),
+            Err(error) => {
+                notice(format_args!("no kernel events: {error}"));
+                notice("polling instead: processes that live shorter than the interval are missed");
+                poll(args)
+            }
+        },
+        SensorChoice::Poll => poll(args),
+        named if named == KERNEL_SENSOR => kernel(args).code(Code::SensorUnavailable),
+        named => Err(Failure::new(
+            Code::SensorUnavailable,
+            anyhow!("sensor {named:?} is not for this operating system"),
+        )),
+    }
+}
+
+fn poll(args: &args::Sensor) -> Result<Box<dyn Sensor>, Failure> {
+    let sensor = PollSensor::open(args.poll_interval())
+        .map_err(SensorError::from)
+        .code(Code::SensorUnavailable)?;
+    Ok(Box::new(sensor))
+}
+
+#[cfg(target_os = "linux")]
+pub(crate) const KERNEL_SENSOR: SensorChoice = SensorChoice::Ebpf;
+
+#[cfg(target_os = "linux")]
+pub(crate) fn kernel(args: &args::Sensor) -> Result<Box<dyn Sensor>, SensorError> {
+    Ok(Box::new(open_ebpf(args)?))
+}
+
+/// The eBPF sensor as itself, for the counting benchmark.
+#[cfg(target_os = "linux")]
+pub(crate) fn open_ebpf(args: &args::Sensor) -> Result<sensor_linux::EbpfSensor, SensorError> {
+    let options = sensor_linux::Options {
+        ring_bytes: args.ring_size << 20,
+        debug: args.ebpf_debug,
+        ..sensor_linux::Options::default()
+    };
+    Ok(sensor_linux::EbpfSensor::open(&options)?)
+}
+
+#[cfg(windows)]
+pub(crate) const KERNEL_SENSOR: SensorChoice = SensorChoice::Etw;
+
+#[cfg(windows)]
+pub(crate) fn kernel(_: &args::Sensor) -> Result<Box<dyn Sensor>, SensorError> {
+    Ok(Box::new(sensor_windows::EtwSensor::open()?))
+}
+
+#[cfg(target_os = "macos")]
+pub(crate) const KERNEL_SENSOR: SensorChoice = SensorChoice::EndpointSecurity;
+
+#[cfg(target_os = "macos")]
+pub(crate) fn kernel(_: &args::Sensor) -> Result<Box<dyn Sensor>, SensorError> {
+    Ok(Box::new(sensor_macos::EsSensor::open()?))
+}
+
+#[cfg(not(any(target_os = "linux", windows, target_os = "macos")))]
+pub(crate) const KERNEL_SENSOR: SensorChoice = SensorChoice::Auto;
+
+#[cfg(not(any(target_os = "linux", windows, target_os = "macos")))]
+pub(crate) fn kernel(_: &args::Sensor) -> Result<Box<dyn Sensor>, SensorError> {
+    Err(SensorError {
+        message: "this system has no kernel sensor yet".into(),
+        advice: None,
+        source: None,
+    })
+}

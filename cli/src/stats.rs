@@ -1,0 +1,55 @@
+//! Counters as a JSON file, for `--stats-json`.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Context;
+use event::Stats;
+use serde_json::{Value, json};
+
+use crate::exit::{Code, Failure, WithCode};
+
+/// The file that the counters go to, opened before rights are given up.
+pub(crate) struct StatsFile(Option<File>);
+
+impl StatsFile {
+    pub(crate) fn create(path: Option<&Path>) -> Result<Self, Failure> {
+        let file = path
+            .map(|path| {
+                File::create(path).with_context(|| format!("{} cannot be created", path.display()))
+            })
+            .transpose()
+            .code(Code::StateUnusable)?;
+        Ok(Self(file))
+    }
+
+    pub(crate) fn write(self, counters: &Value) -> Result<(), Failure> {
+        let Some(mut file) = self.0 else {
+            return Ok(());
+        };
+        writeln!(file, "{counters:#}").context("writing the counters")?;
+        Ok(())
+    }
+}
+
+/// A sensor's counters.
+pub(crate) fn sensor(stats: &Stats) -> Value {
+    let dropped: Vec<Value> = stats
+        .dropped
+        .iter()
+        .map(|(class, reason, count)| {
+            json!({ "class": class.name(), "reason": reason.name(), "count": count })
+        })
+        .collect();
+    json!({
+        "seen": stats.seen,
+        "delivered": stats.delivered,
+        "dropped": dropped,
+        "dropped_total": stats.dropped_total(),
+        "held": stats.held,
+        "truncated": stats.truncated,
+        "sequence_gaps": stats.sequence_gaps,
+        "untracked_exits": stats.untracked_exits,
+    })
+}
