@@ -138,12 +138,12 @@ impl Outcome {
             }
         };
         notice(format_args!(
-            "{} events, {} lost, {} findings, {} alerts; ledger of {} entries signed",
-            stats.overall().delivered,
+            "{}, {} lost; {}, {}; ledger of {} signed",
+            counted(stats.overall().delivered, "event", "events"),
             stats.sensor.dropped_total(),
-            self.agent.findings,
-            self.agent.alerts,
-            checkpoint.size(),
+            counted(self.agent.findings, "finding", "findings"),
+            counted(self.agent.alerts, "alert", "alerts"),
+            counted(checkpoint.size(), "entry", "entries"),
         ));
         let folded = self.agent.duplicates + self.agent.rate_limited;
         if folded > 0 {
@@ -236,6 +236,10 @@ pub(crate) fn open_ledger(dir: &Path) -> Result<Ledger, Failure> {
         ));
     }
     Ok(ledger)
+}
+
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// For the name of the log; any characters that such a name cannot have are replaced.

@@ -1,0 +1,92 @@
+//! The first process of the VM: mounts, runs every test binary under `/tests`, prints the verdict
+//! that `cargo xtask vm-test` looks for, and powers off.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+use anyhow::{Context as _, Result};
+use rustix::mount::{MountFlags, mount};
+use rustix::system::{RebootCommand, reboot};
+
+/// What is mounted where, by file system type.
+const MOUNTS: [(&str, &str); 8] = [
+    ("proc", "/proc"),
+    ("sysfs", "/sys"),
+    ("devtmpfs", "/dev"),
+    ("tmpfs", "/dev/shm"),
+    ("tmpfs", "/tmp"),
+    ("tracefs", "/sys/kernel/tracing"),
+    ("bpf", "/sys/fs/bpf"),
+    ("cgroup2", "/sys/fs/cgroup"),
+];
+
+fn main() {
+    let verdict = match run() {
+        Ok(true) => "init: success".to_owned(),
+        Ok(false) => "init: failure".to_owned(),
+        Err(error) => format!("init: failure: {error:#}"),
+    };
+    say(&verdict);
+    rustix::fs::sync();
+    // Only a kernel without it refuses; then the host's timeout ends the VM.
+    if let Err(error) = reboot(RebootCommand::PowerOff) {
+        say(&format!("init: cannot power off: {error}"));
+    }
+}
+
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+fn run() -> Result<bool> {
+    for (kind, place) in MOUNTS {
+        fs::create_dir_all(place).with_context(|| format!("cannot create {place}"))?;
+        // Not every kernel has every file system; what needs one says so itself.
+        if let Err(error) = mount(kind, place, kind, MountFlags::empty(), None) {
+            say(&format!("init: cannot mount {kind} on {place}: {error}"));
+        }
+    }
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    say(&format!("init: kernel {}", release.trim()));
+    vm::tiny::write(Path::new("/bin/true"), 0).context("cannot write /bin/true")?;
+    let mut all = true;
+    for test in tests()? {
+        say(&format!("init: running {}", test.display()));
+        let status = run_test(&test)?;
+        say(&format!("init: {} ended with {status}", test.display()));
+        all &= status.success();
+    }
+    Ok(all)
+}
+
+fn tests() -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir("/tests").context("no /tests in the initramfs")?;
+    let mut tests = entries
+        .map(|entry| Ok(entry?.path()))
+        .collect::<io::Result<Vec<_>>>()?;
+    tests.sort();
+    Ok(tests)
+}
+
+/// Arguments of the kernel's command line after `--` go to the tests, to select some.
+fn run_test(test: &Path) -> Result<ExitStatus> {
+    let mut command = Command::new(test);
+    command
+        .arg("--test-threads=1")
+        .args(std::env::args().skip(1));
+    command
+        .env("PATH", "/bin")
+        .env("TMPDIR", "/tmp")
+        .env("HOME", "/")
+        .env("RUST_BACKTRACE", "0");
+    command.env(vm::place::BIN_VARIABLE, "/bin/daemoneye");
+    command.env(vm::place::WORKLOAD_VARIABLE, "/bin/workload");
+    command
+        .env(vm::place::REQUIRE_VARIABLE, "1")
+        .env(vm::SLOW_VARIABLE, "10");
+    command
+        .status()
+        .with_context(|| format!("cannot start {}", test.display()))
+}

@@ -1,0 +1,137 @@
+//! Runs workloads under `daemoneye record` and gives what it recorded.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use event::wire::RecordingReader;
+use event::{Event, EventKind};
+use serde_json::Value;
+
+use crate::Daemon;
+
+/// A finished recording.
+#[derive(Debug)]
+pub struct Recording {
+    /// Everything recorded, in order.
+    pub events: Vec<Event>,
+    /// The counters at the end.
+    pub stats: Value,
+    /// What the recorder said.
+    pub stderr: String,
+}
+
+impl Recording {
+    /// Records while `workloads` runs, and gives what that returned as well. Many workloads in one
+    /// recording cost little more than one; tests tell them apart by pid.
+    ///
+    /// # Errors
+    /// The recorder's or the recording's.
+    pub fn of<T>(workloads: impl FnOnce() -> Result<T>) -> Result<(Self, T)> {
+        let dir = tempfile::tempdir().context("no temporary directory")?;
+        let file = dir.path().join("events.rec");
+        let stats = dir.path().join("stats.json");
+        let arguments = ["record", "--sensor", "ebpf", "--stats-json"].map(Path::new);
+        let daemon = Daemon::start(arguments.into_iter().chain([&*stats, &*file]))?;
+        let done = workloads()?;
+        let stderr = daemon.stop()?.stderr;
+        let events = read(&file).with_context(|| format!("the recorder said:\n{stderr}"))?;
+        let stats = std::fs::read(&stats).context("the recorder wrote no --stats-json")?;
+        let stats = serde_json::from_slice(&stats).context("--stats-json is no JSON")?;
+        Ok((
+            Self {
+                events,
+                stats,
+                stderr,
+            },
+            done,
+        ))
+    }
+
+    /// The events about a process, in order.
+    #[must_use]
+    pub fn about(&self, pid: u32) -> Vec<&Event> {
+        let about = |event: &&Event| event.key().is_some_and(|key| key.pid == pid);
+        self.events.iter().filter(about).collect()
+    }
+
+    /// A counter, by its path in the statistics (`/sensor/seen`).
+    ///
+    /// # Panics
+    /// There is none.
+    #[must_use]
+    pub fn counter(&self, path: &str) -> u64 {
+        let value = self.stats.pointer(path).and_then(Value::as_u64);
+        value.unwrap_or_else(|| panic!("no counter {path} in {}", self.stats))
+    }
+
+    /// Drops of the sensor, summed over the classes and reasons that `wanted` accepts.
+    ///
+    /// # Panics
+    /// The statistics have no list of drops.
+    #[must_use]
+    pub fn dropped(&self, wanted: impl Fn(&str, &str) -> bool) -> u64 {
+        let drops = self
+            .stats
+            .pointer("/sensor/dropped")
+            .and_then(Value::as_array);
+        let drops = drops.unwrap_or_else(|| panic!("no list of drops in {}", self.stats));
+        let text = |drop: &'_ Value, name| drop[name].as_str().unwrap_or_default().to_owned();
+        let wanted = |drop: &&Value| wanted(&text(drop, "class"), &text(drop, "reason"));
+        drops
+            .iter()
+            .filter(wanted)
+            .filter_map(|drop| drop["count"].as_u64())
+            .sum()
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<Event>> {
+    let file = File::open(path).with_context(|| format!("no recording {}", path.display()))?;
+    let mut reader = RecordingReader::new(BufReader::new(file))?;
+    let mut events = Vec::new();
+    while let Some(event) = reader.next()? {
+        events.push(event);
+    }
+    Ok(events)
+}
+
+/// Asserts the kinds of a list of events, as `fork exec exit`, and shows them where they differ.
+///
+/// # Panics
+/// They differ.
+pub fn expect_kinds(events: &[&Event], expected: &str) {
+    let kinds = events
+        .iter()
+        .map(|event| kind_name(event))
+        .collect::<Vec<_>>()
+        .join(" ");
+    assert!(
+        kinds == expected,
+        "expected {expected}, got {kinds}:\n{}",
+        dump(events)
+    );
+}
+
+/// The name of an event's kind.
+#[must_use]
+pub fn kind_name(event: &Event) -> &'static str {
+    match event.kind {
+        EventKind::Fork(_) => "fork",
+        EventKind::Exec(_) => "exec",
+        EventKind::Exit(_) => "exit",
+        EventKind::Snapshot(_) => "snapshot",
+        EventKind::Lost(_) => "lost",
+        _ => "unknown",
+    }
+}
+
+fn dump(events: &[&Event]) -> String {
+    events.iter().fold(String::new(), |mut text, event| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{event:?}");
+        text
+    })
+}

@@ -1,0 +1,96 @@
+//! A process that does one precise thing, seen from outside: what it said and who took part.
+
+use std::ffi::OsStr;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::place;
+
+/// What the `workload` program reported: lines of a name and a number, mostly pids.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Workload {
+    reported: Vec<(String, u64)>,
+}
+
+impl Workload {
+    /// Runs the program to its end. Its subcommands are in `src/bin/workload.rs`.
+    ///
+    /// # Errors
+    /// It cannot be started or does not end with 0.
+    pub fn run<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Result<Self> {
+        Self::run_command(Command::new(place::workload()?).args(arguments))
+    }
+
+    /// Like [`Workload::run`], for a command made by the caller.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn run_command(command: &mut Command) -> Result<Self> {
+        let output = command
+            .output()
+            .with_context(|| format!("cannot start {command:?}"))?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "{command:?} ended with {}: {errors}",
+            output.status
+        );
+        Ok(Self::parse(&said))
+    }
+
+    /// Reads `name number` lines; others are the output of programs that it ran.
+    #[must_use]
+    pub fn parse(said: &str) -> Self {
+        let pair = |line: &str| {
+            let (name, number) = line.split_once(' ')?;
+            Some((name.to_owned(), number.parse().ok()?))
+        };
+        Self {
+            reported: said.lines().filter_map(pair).collect(),
+        }
+    }
+
+    /// The number of that name.
+    ///
+    /// # Panics
+    /// It was not reported.
+    #[must_use]
+    pub fn number(&self, name: &str) -> u64 {
+        let found = self.reported.iter().find(|(n, _)| n == name);
+        found
+            .unwrap_or_else(|| panic!("the workload reported no {name}: {self:?}"))
+            .1
+    }
+
+    /// The pid of that name.
+    ///
+    /// # Panics
+    /// It was not reported.
+    #[must_use]
+    pub fn pid(&self, name: &str) -> u32 {
+        u32::try_from(self.number(name)).expect("pids have 32 bits")
+    }
+
+    /// All numbers of that name.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = u64> + 'a {
+        self.reported
+            .iter()
+            .filter(move |(n, _)| n == name)
+            .map(|(_, number)| *number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Workload;
+
+    #[test]
+    fn reports_are_found_among_other_output() {
+        let report = Workload::parse("noise\nself 12\ntid 13\ntid 14\nchild x\n");
+        assert_eq!(report.pid("self"), 12);
+        assert_eq!(report.all("tid").collect::<Vec<_>>(), [13, 14]);
+        assert_eq!(report.all("child").count(), 0);
+    }
+}
