@@ -1,0 +1,15 @@
+//! Signed notes, checkpoints and public keys: no panic, and keys have one spelling.
+#![no_main]
+
+use ledger::{CheckpointText, PublicKey, SignedNote};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    if let Ok(note) = SignedNote::parse(text) {
+        assert!(text.starts_with(note.text()));
+    }
+    let _ = CheckpointText::parse(text);
+    if let Ok(key) = PublicKey::parse(text) {
+        assert_eq!(key.to_string(), text);
+    }
+});

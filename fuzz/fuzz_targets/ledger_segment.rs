@@ -1,0 +1,16 @@
+//! Segment headers and frames: no panic, and what decodes encodes to the same bytes.
+#![no_main]
+
+use ledger::segment::{Frame, Header};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(header) = Header::decode(bytes) {
+        assert_eq!(Header::decode(&header.encode()), Ok(header));
+    }
+    if let Ok(frame) = Frame::decode(bytes) {
+        let mut encoded = Vec::new();
+        frame.encode(&mut encoded);
+        assert!(bytes.starts_with(&encoded));
+    }
+});
