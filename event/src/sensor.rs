@@ -195,7 +195,9 @@ pub struct Stats {
     pub held: u64,
     /// Delivered with arguments cut.
     pub truncated: u64,
-    /// Gaps found in the sequence numbers: must equal the ring losses at rest.
+    /// Sequence numbers that were passed over, found by a later number from the same cpu. Losses
+    /// that no counter of the source is needed to believe: once every cpu has sent something after
+    /// its last loss, they equal what was dropped at the ring.
     pub sequence_gaps: u64,
     /// Exits of processes that were never announced (gone before the snapshot reached them).
     pub untracked_exits: u64,

@@ -18,8 +18,9 @@ pub enum Slot {
     ExitRingFull = 3,
     /// Forks whose process found no room in the process map, so that its exit goes unreported.
     ForkTableFull = 4,
-    /// The same, found at exec.
-    ExecTableFull = 5,
+    /// Processes that got their entry only at an exec or as the parent of a fork: before the
+    /// loader's snapshot those that already ran, later those that had found no room.
+    LateEntry = 5,
     /// Execs whose arguments could not be read; the record itself is delivered.
     ArgvUnreadable = 6,
     /// Last threads of processes that the map did not know; no record.
@@ -34,7 +35,7 @@ impl Slot {
         Self::ExecRingFull,
         Self::ExitRingFull,
         Self::ForkTableFull,
-        Self::ExecTableFull,
+        Self::LateEntry,
         Self::ArgvUnreadable,
         Self::ExitUntracked,
     ];

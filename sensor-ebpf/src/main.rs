@@ -1,4 +1,4 @@
-//! The eBPF programs: raw tracepoints on fork, exec and exit of processes. Linux 5.8 and newer.
+//! The eBPF programs: raw tracepoints on fork, exec and exit of processes. Linux 5.10.10 and newer.
 //!
 //! Everything exists for bpf targets only, so that host builds of the workspace pass over it.
 

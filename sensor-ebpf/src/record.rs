@@ -12,6 +12,11 @@ pub const ABI: u16 = 1;
 /// Longest argument block that is captured; the kernel itself allows a quarter of the stack limit.
 pub const ARGV_CAP: usize = 32 * 1024;
 
+/// Start times are rounded down to this, in ns: procfs gives them in clock ticks (`USER_HZ`, 100 on
+/// every architecture that we support), and a process must have one key wherever it is read from. A
+/// pid cannot come round within a tick.
+pub const START_TICK: u64 = 10_000_000;
+
 /// What a record tells.
 pub mod kind {
     /// A process was created; only the header.
@@ -36,9 +41,9 @@ pub struct RecordHeader {
     pub sequence: u64,
     /// ns since boot (`CLOCK_BOOTTIME`).
     pub time: u64,
-    /// Start of the process, ns since boot.
+    /// Start of the process, ns since boot in steps of [`START_TICK`].
     pub start: u64,
-    /// Start of the forking process, ns since boot; 0 if unknown.
+    /// Start of the forking process, likewise; 0 if unknown.
     pub parent_start: u64,
     /// Process id in the initial pid namespace.
     pub tgid: u32,
@@ -168,8 +173,7 @@ const _: () = assert!(core::mem::offset_of!(ExecRecord, flags) == 172);
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Identity {
-    /// Start, ns since boot; where the loader took it from procfs, rounded down to clock ticks.
-    /// Every record takes it from here, so that a process has one key.
+    /// Start, ns since boot in steps of [`START_TICK`].
     pub start: u64,
     /// Start of the forking process; 0 if unknown.
     pub parent_start: u64,

@@ -1,5 +1,8 @@
 use std::path::PathBuf;
 
+/// What is needed to load the programs.
+pub(crate) const PRIVILEGES: &str = "run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE";
+
 /// Why the sensor cannot start or go on, and what would help.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -24,6 +27,9 @@ pub enum Error {
         /// Cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// procfs here numbers processes otherwise than the kernel does.
+    #[error("this is not the host's pid namespace")]
+    PidNamespace,
     /// This kernel cannot run the programs.
     #[error("the kernel does not take the eBPF {what}: {source}")]
     Load {
@@ -50,11 +56,10 @@ impl Error {
             Self::BtfUnreadable { .. } => {
                 Some("the kernel needs CONFIG_DEBUG_INFO_BTF; Debian's kernels have it since 5.10")
             }
-            Self::NotPermitted { .. } => {
-                Some("run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_RESOURCE")
-            }
+            Self::NotPermitted { .. } => Some(PRIVILEGES),
+            Self::PidNamespace => Some("start it in the host's, for a container with --pid=host"),
             Self::Load { .. } | Self::MissingFields(_) => {
-                Some("Linux 5.8 or newer is needed; `daemoneye doctor` shows what is there")
+                Some("Linux 5.10.10 or newer is needed; `daemoneye doctor` shows what is there")
             }
             Self::Btf(_) | Self::System { .. } => None,
         }

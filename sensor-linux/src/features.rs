@@ -5,7 +5,9 @@ use std::fs;
 use aya::maps::MapType;
 use aya::sys::is_map_supported;
 
+use crate::error::PRIVILEGES;
 use crate::load::kernel_offsets;
+use crate::procfs;
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +30,14 @@ const CAP_BPF: u32 = 39;
 /// Looks at everything. Loads nothing and changes nothing.
 #[must_use]
 pub fn probe() -> Vec<Probe> {
-    vec![kernel(), privileges(), lockdown(), btf(), ring_buffer()]
+    vec![
+        kernel(),
+        privileges(),
+        pid_namespace(),
+        lockdown(),
+        btf(),
+        ring_buffer(),
+    ]
 }
 
 fn kernel() -> Probe {
@@ -50,11 +59,7 @@ fn privileges() -> Probe {
         name: "privileges",
         ok,
         found: format!("effective capabilities {caps:#x}"),
-        fix: if ok {
-            ""
-        } else {
-            "run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE"
-        },
+        fix: if ok { "" } else { PRIVILEGES },
     }
 }
 
@@ -64,6 +69,20 @@ fn effective_capabilities(status: &str) -> u64 {
         .find_map(|line| line.strip_prefix("CapEff:"))
         .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
         .unwrap_or(0)
+}
+
+fn pid_namespace() -> Probe {
+    let ok = procfs::in_initial_pid_namespace();
+    Probe {
+        name: "pid namespace",
+        ok,
+        found: if ok { "the host's" } else { "not the host's" }.into(),
+        fix: if ok {
+            ""
+        } else {
+            "start it in the host's, for a container with --pid=host"
+        },
+    }
 }
 
 /// Confidentiality mode refuses the reads of kernel memory that the programs live on.
@@ -125,7 +144,7 @@ fn ring_buffer() -> Probe {
         fix: if ok {
             ""
         } else {
-            "Linux 5.8 or newer, and the privileges above"
+            "Linux 5.10.10 or newer, and the privileges above"
         },
     }
 }

@@ -1,5 +1,5 @@
 //! The Linux sensor: loads the eBPF programs of `sensor-ebpf`, drains their ring buffer and turns
-//! records into events. Linux 5.8 or newer with BTF; `CAP_BPF`, `CAP_PERFMON` and, for reading
+//! records into events. Linux 5.10.10 or newer with BTF; `CAP_BPF`, `CAP_PERFMON` and, for reading
 //! other users' processes at the start, `CAP_SYS_PTRACE` (or root).
 //!
 //! Read in the order of the work: [`features`](crate::EbpfSensor) probes, `btf` and `offsets` find

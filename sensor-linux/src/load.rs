@@ -9,7 +9,7 @@ use sensor_ebpf::drops::SLOTS_PER_CPU;
 
 use crate::btf::Btf;
 use crate::offsets::Offsets;
-use crate::sys::Counters;
+use crate::sys::{Counters, trim_heap};
 use crate::{Error, Options};
 
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -44,7 +44,7 @@ pub(crate) fn load(options: &Options) -> Result<Programs, Error> {
     let cpus = possible_cpus()?;
     let object = if options.debug { DEBUG_OBJECT } else { OBJECT };
     let mut ebpf = EbpfLoader::new()
-        // The object has no CO-RE relocations; parsing the kernel's BTF again would cost 30 MB.
+        // The object has no CO-RE relocations.
         .btf(None)
         .override_global("OFFSETS", &offsets.values[..], true)
         .map_max_entries("EVENTS", options.ring_bytes)
@@ -64,6 +64,7 @@ pub(crate) fn load(options: &Options) -> Result<Programs, Error> {
     for name in PROGRAMS {
         attach(&mut ebpf, name)?;
     }
+    trim_heap();
     Ok(Programs {
         ring,
         processes,
@@ -152,8 +153,10 @@ fn load_error(what: &str, source: impl std::error::Error + Send + Sync + 'static
     }
 }
 
+/// EPERM alone: EACCES is how the verifier refuses a program.
 fn is_permission(error: &(dyn std::error::Error + 'static)) -> bool {
+    let eperm = rustix::io::Errno::PERM.raw_os_error();
     std::iter::successors(Some(error), |e| e.source())
         .filter_map(|e| e.downcast_ref::<std::io::Error>())
-        .any(|e| e.kind() == std::io::ErrorKind::PermissionDenied)
+        .any(|e| e.raw_os_error() == Some(eperm))
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use event::{Argv, BootId, BootTime, Credentials, FileIdentity, Process, ProcessKey};
+use sensor_ebpf::record::START_TICK;
 
 /// Longest argument block that is taken, as for exec records.
 const ARGV_CAP: usize = sensor_ebpf::record::ARGV_CAP;
@@ -15,6 +16,8 @@ const ARGV_CAP: usize = sensor_ebpf::record::ARGV_CAP;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stat {
     pub(crate) comm: Vec<u8>,
+    /// No thread runs any more: a zombie that waits for its parent, or one being taken apart.
+    pub(crate) ended: bool,
     pub(crate) ppid: u32,
     pub(crate) session: u32,
     pub(crate) tty: u32,
@@ -37,6 +40,12 @@ pub(crate) fn pids() -> std::io::Result<Vec<u32>> {
     Ok(pids)
 }
 
+/// Whether procfs here numbers processes as the kernel does. The inode of the first pid namespace
+/// is fixed: <https://github.com/torvalds/linux/blob/v6.12/include/linux/proc_ns.h#L45>
+pub(crate) fn in_initial_pid_namespace() -> bool {
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link == Path::new("pid:[4026531836]"))
+}
+
 /// This boot's id.
 pub(crate) fn boot_id() -> Option<BootId> {
     fs::read_to_string("/proc/sys/kernel/random/boot_id")
@@ -50,10 +59,9 @@ pub(crate) fn stat(pid: u32) -> Option<Stat> {
     parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// The start of a process, rounded down to a clock tick.
+/// The start of a process, as records give it.
 pub(crate) fn start(stat: &Stat) -> BootTime {
-    let tick_ns = 1_000_000_000 / rustix::param::clock_ticks_per_second();
-    BootTime(stat.start_ticks.saturating_mul(tick_ns))
+    BootTime(stat.start_ticks.saturating_mul(START_TICK))
 }
 
 /// Everything that procfs still knows of a process. What cannot be read is left out.
@@ -95,8 +103,11 @@ pub(crate) fn parse_stat(line: &[u8]) -> Option<Stat> {
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
     // Field numbers of proc(5), of which `state` is the third and the first here.
     let field = |number: usize| fields.get(number - 3).copied();
+    let threads: u64 = field(20)?.parse().ok()?;
     Some(Stat {
         comm,
+        // A leader that left while its threads run is a zombie as well.
+        ended: matches!(field(3)?, "Z" | "X" | "x") && threads <= 1,
         ppid: field(4)?.parse().ok()?,
         session: field(6)?.parse().ok()?,
         tty: field(7)?.parse::<i64>().ok()?.try_into().unwrap_or(0),
@@ -142,11 +153,17 @@ fn file_identity(metadata: &fs::Metadata, link: &[u8]) -> FileIdentity {
         inode: metadata.ino(),
         device: rustix::fs::major(dev) << 20 | rustix::fs::minor(dev),
         nlink: u32::try_from(metadata.nlink()).unwrap_or(u32::MAX),
-        mtime: u64::try_from(metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec()).unwrap_or(0),
+        mtime: mtime_ns(metadata.mtime(), metadata.mtime_nsec()),
         mode: metadata.mode(),
         uid: metadata.uid(),
         memfd: metadata.nlink() == 0 && link.starts_with(b"/memfd:"),
     }
+}
+
+/// Anybody can set a file's time, to years that ns since 1970 cannot hold.
+fn mtime_ns(seconds: i64, nanos: i64) -> u64 {
+    let ns = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+    u64::try_from(ns.max(0)).unwrap_or(u64::MAX)
 }
 
 /// The kernel marks unlinked files in the link's text; exec records give the bare path.
@@ -176,8 +193,26 @@ mod tests {
             (stat.ppid, stat.session, stat.tty, stat.start_ticks),
             (1, 7, 34816, 123_456)
         );
+        assert!(!stat.ended);
         assert_eq!(parse_stat(b"42 (cut) S 1 42"), None);
         assert_eq!(parse_stat(b""), None);
+    }
+
+    #[test]
+    fn a_zombie_has_ended_unless_threads_outlive_their_leader() {
+        let ended = |state: &str, threads: &str| {
+            let line = format!("1 (x) {state} 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 {threads} 0 5 0");
+            parse_stat(line.as_bytes()).unwrap().ended
+        };
+        assert!(ended("Z", "1") && ended("X", "0"));
+        assert!(!ended("Z", "2") && !ended("S", "1"));
+    }
+
+    #[test]
+    fn a_file_time_beyond_all_years_is_no_overflow() {
+        assert_eq!(mtime_ns(i64::MAX, 999_999_999), u64::MAX);
+        assert_eq!(mtime_ns(i64::MIN, 0), 0);
+        assert_eq!(mtime_ns(2, 5), 2_000_000_005);
     }
 
     #[test]

@@ -7,13 +7,10 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aya::maps::{MapData, RingBuf};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-
-/// Records in one drain from which on the host counts as busy.
-const BUSY: usize = 8;
 
 /// How long a busy reader naps. Bounds the latency that batching adds.
 const NAP: Duration = Duration::from_millis(2);
@@ -27,7 +24,10 @@ const MAX_BATCH_BYTES: usize = 1 << 20;
 /// Decides how to wait.
 pub(crate) struct Waiter {
     wake: Arc<OwnedFd>,
-    last_drain: usize,
+    /// When the last drain that found something was over, and whether the one before it was shortly
+    /// before.
+    last_record: Option<Instant>,
+    busy: bool,
     /// The last drain left records in the ring.
     behind: bool,
 }
@@ -37,7 +37,8 @@ impl Waiter {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(Self {
             wake: Arc::new(wake),
-            last_drain: 0,
+            last_record: None,
+            busy: false,
             behind: false,
         })
     }
@@ -56,7 +57,7 @@ impl Waiter {
         if self.behind {
             return Ok(());
         }
-        if self.last_drain >= BUSY {
+        if self.busy {
             return self.poll(None, NAP.min(timeout));
         }
         self.poll(Some(ring), timeout)
@@ -75,25 +76,31 @@ impl Waiter {
             count += 1;
             bytes += record.len();
         }
-        self.last_drain = count;
+        self.note(count);
+    }
+
+    /// Two drains in a row with records between them mean that more are on their way; an empty one
+    /// after a nap means that they are not.
+    fn note(&mut self, count: usize) {
+        let now = Instant::now();
+        let recent = self.last_record.is_some_and(|last| now - last < NAP + NAP);
+        self.busy = count > 0 && recent;
+        if count > 0 {
+            self.last_record = Some(now);
+        }
     }
 
     fn poll(&self, ring: Option<&RingBuf<MapData>>, timeout: Duration) -> io::Result<()> {
         let timeout = Timespec::try_from(timeout).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let wake = PollFd::from_borrowed_fd(self.wake.as_fd(), PollFlags::IN);
-        let result = match ring {
-            Some(ring) => {
-                let ring = PollFd::from_borrowed_fd(ring.as_fd(), PollFlags::IN);
-                poll(&mut [wake, ring], Some(&timeout))
-            }
-            None => poll(&mut [wake], Some(&timeout)),
-        };
-        match result {
+        let mut fds = vec![PollFd::from_borrowed_fd(self.wake.as_fd(), PollFlags::IN)];
+        fds.extend(ring.map(|ring| PollFd::from_borrowed_fd(ring.as_fd(), PollFlags::IN)));
+        match poll(&mut fds, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        // Nothing to read means that nobody called the waker.
-        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
+        if !fds[0].revents().is_empty() {
+            let _ = rustix::io::read(&self.wake, &mut [0; 8]);
+        }
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use event::{
     BootTime, Capabilities, Event, EventKind, Header, Lost, ProcessKey, Sensor, SensorError,
     Snapshot, Stats, WallTime,
 };
+use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 use sensor_ebpf::config::Field;
 
@@ -62,6 +63,9 @@ impl EbpfSensor {
     /// # Errors
     /// This process or this kernel cannot run them; [`Error::advice`] says what would help.
     pub fn open(options: &Options) -> Result<Self, Error> {
+        if !procfs::in_initial_pid_namespace() {
+            return Err(Error::PidNamespace);
+        }
         let programs = load(options)?;
         let waiter = Waiter::new().map_err(|source| Error::System {
             call: "eventfd",
@@ -184,7 +188,8 @@ impl EbpfSensor {
     fn row(&mut self, adopted: Adopted) -> Option<Snapshot> {
         let Adopted { key, parent, stat } = adopted;
         let process = procfs::process(key, parent, &stat);
-        let lives = procfs::stat(key.pid).is_some_and(|now| now.start_ticks == stat.start_ticks);
+        let lives = procfs::stat(key.pid)
+            .is_some_and(|now| !now.ended && now.start_ticks == stat.start_ticks);
         if !lives && self.withdraw(key) {
             return None;
         }
@@ -205,7 +210,11 @@ impl EbpfSensor {
             .insert(pid, identity_words(start, parent), BPF_NOEXIST)
         {
             Ok(()) => Ok(Some(start)),
-            Err(error) if is_exists(&error) => Ok(self.entered_by_kernel(pid)),
+            Err(error) if has_errno(&error, Errno::EXIST) => Ok(self.entered_by_kernel(pid)),
+            Err(error) if has_errno(&error, Errno::TOOBIG) => {
+                self.tally.snapshot_without_room += 1;
+                Ok(Some(start))
+            }
             Err(error) => Err(Error::Load {
                 what: "process map".into(),
                 source: Box::new(error),
@@ -259,7 +268,7 @@ impl Sensor for EbpfSensor {
                 source,
             })?
             .into_iter()
-            .filter_map(|pid| Some((pid, procfs::stat(pid)?)))
+            .filter_map(|pid| Some((pid, procfs::stat(pid).filter(|stat| !stat.ended)?)))
             .collect();
         // A parent is older than its children, and so is known when they are entered.
         stats.sort_unstable_by_key(|(pid, stat)| (stat.start_ticks, *pid));
@@ -276,6 +285,7 @@ impl Sensor for EbpfSensor {
                 kind: EventKind::Snapshot(Box::new(row)),
             });
         }
+        self.tally.snapshot_done(&self.programs.counters);
         Ok(())
     }
 
@@ -318,9 +328,9 @@ fn identity_words(start: BootTime, parent: Option<ProcessKey>) -> IdentityWords 
     [start.0, parent_start, parent_tgid.into()]
 }
 
-fn is_exists(error: &aya::maps::MapError) -> bool {
+fn has_errno(error: &aya::maps::MapError, errno: Errno) -> bool {
     matches!(error, aya::maps::MapError::SyscallError(call)
-        if call.io_error.kind() == std::io::ErrorKind::AlreadyExists)
+        if call.io_error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 fn boot_time() -> BootTime {
@@ -342,7 +352,7 @@ fn nanoseconds(clock: ClockId) -> u64 {
 
 /// Fields of an event that hang on a kernel field that may be absent.
 fn capabilities(offsets: &Offsets) -> Capabilities {
-    let hangs_on: [(&'static str, &[Field]); 6] = [
+    let hangs_on: [(&'static str, &[Field]); 8] = [
         (
             "executable",
             &[
@@ -354,6 +364,20 @@ fn capabilities(offsets: &Offsets) -> Capabilities {
         ),
         ("args", &[Field::TaskMm, Field::MmArgStart, Field::MmArgEnd]),
         ("working_directory", &[Field::TaskFs, Field::FsPwd]),
+        (
+            "credentials",
+            &[
+                Field::TaskCred,
+                Field::CredUid,
+                Field::CredGid,
+                Field::CredEuid,
+                Field::CredEgid,
+            ],
+        ),
+        (
+            "effective_caps",
+            &[Field::TaskCred, Field::CredCapEffective],
+        ),
         ("login_uid", &[Field::TaskLoginUid]),
         ("session", &[Field::TaskSessionId]),
         (

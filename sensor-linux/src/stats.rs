@@ -5,18 +5,18 @@ use sensor_ebpf::drops::Slot;
 
 use crate::sys::Counters;
 
-/// Counters of the programs that mean an event will never be delivered.
-const DROPS: [(Slot, EventClass, DropReason); 5] = [
-    (Slot::ForkRingFull, EventClass::Fork, DropReason::RingFull),
-    (Slot::ExecRingFull, EventClass::Exec, DropReason::RingFull),
-    (Slot::ExitRingFull, EventClass::Exit, DropReason::RingFull),
-    // The record itself is delivered, but the exit of that process will be missing.
-    (Slot::ForkTableFull, EventClass::Exit, DropReason::TableFull),
-    (Slot::ExecTableFull, EventClass::Exit, DropReason::TableFull),
+/// Records dropped at the ring: each took a sequence number.
+const RING_DROPS: [(Slot, EventClass); 3] = [
+    (Slot::ForkRingFull, EventClass::Fork),
+    (Slot::ExecRingFull, EventClass::Exec),
+    (Slot::ExitRingFull, EventClass::Exit),
 ];
 
-/// Drops at the ring: each took a sequence number.
-const RING_DROPS: [Slot; 3] = [Slot::ForkRingFull, Slot::ExecRingFull, Slot::ExitRingFull];
+/// Kinds of loss that are announced: those at the ring, exits for want of room in the process map,
+/// and records that do not decode.
+const KINDS: usize = RING_DROPS.len() + 2;
+
+type Loss = (EventClass, DropReason, u64);
 
 /// What arrived here.
 #[derive(Debug)]
@@ -25,10 +25,13 @@ pub(crate) struct Tally {
     pub(crate) truncated: u64,
     pub(crate) malformed: u64,
     pub(crate) snapshot: u64,
-    /// Highest sequence number and count of records, by cpu.
+    /// Rows of the snapshot that found no room in the process map.
+    pub(crate) snapshot_without_room: u64,
+    /// [`Slot::LateEntry`] when the snapshot was over: what comes on top had found no room before.
+    late_entries_before: u64,
+    /// Highest sequence number and count of the records that arrived, by cpu.
     arrived: Vec<(u64, u64)>,
-    announced: [u64; DROPS.len()],
-    announced_malformed: u64,
+    announced: [u64; KINDS],
     announced_until: BootTime,
 }
 
@@ -39,9 +42,10 @@ impl Tally {
             truncated: 0,
             malformed: 0,
             snapshot: 0,
+            snapshot_without_room: 0,
+            late_entries_before: 0,
             arrived: vec![(0, 0); cpus as usize],
-            announced: [0; DROPS.len()],
-            announced_malformed: 0,
+            announced: [0; KINDS],
             announced_until: now,
         }
     }
@@ -55,13 +59,19 @@ impl Tally {
         self.delivered += 1;
     }
 
+    /// The snapshot is over: every process that already ran is in the map, or counted.
+    pub(crate) fn snapshot_done(&mut self, counters: &Counters) {
+        self.late_entries_before = counters.total(Slot::LateEntry);
+    }
+
     /// Losses since the last call.
     pub(crate) fn announce(&mut self, counters: &Counters, now: BootTime) -> Vec<Lost> {
         let from = std::mem::replace(&mut self.announced_until, now);
+        let losses = self.losses(counters);
         let mut lost = Vec::new();
-        let mut add = |class, reason, total: u64, announced: &mut u64| {
+        for ((class, reason, total), announced) in losses.into_iter().zip(&mut self.announced) {
             let count = total.saturating_sub(*announced);
-            *announced = total;
+            *announced = total.max(*announced);
             if count > 0 {
                 lost.push(Lost {
                     class,
@@ -71,47 +81,56 @@ impl Tally {
                     to: now,
                 });
             }
-        };
-        for ((slot, class, reason), announced) in DROPS.iter().zip(&mut self.announced) {
-            add(*class, *reason, counters.total(*slot), announced);
         }
-        add(
-            EventClass::Unknown,
-            DropReason::Malformed,
-            self.malformed,
-            &mut self.announced_malformed,
-        );
         lost
     }
 
     /// Everything counted so far. `held` is what the programs submitted and nobody read yet.
     pub(crate) fn stats(&self, counters: &Counters) -> Stats {
         let begun = counters.total(Slot::Sequence);
-        let ring_drops: u64 = RING_DROPS.iter().map(|slot| counters.total(*slot)).sum();
-        let never_recorded =
-            counters.total(Slot::ForkTableFull) + counters.total(Slot::ExecTableFull);
+        let losses = self.losses(counters);
+        let at_the_ring = total(&losses[..RING_DROPS.len()]);
         let read = self.delivered + self.malformed;
         Stats {
-            seen: begun + never_recorded + self.snapshot,
+            seen: begun + self.exits_without_room(counters) + self.snapshot,
             delivered: self.delivered + self.snapshot,
-            dropped: self.dropped(counters),
-            held: begun.saturating_sub(ring_drops).saturating_sub(read),
+            dropped: losses
+                .into_iter()
+                .filter(|(_, _, count)| *count > 0)
+                .collect(),
+            held: begun.saturating_sub(at_the_ring).saturating_sub(read),
             truncated: self.truncated,
             sequence_gaps: self.sequence_gaps(),
             untracked_exits: counters.total(Slot::ExitUntracked),
         }
     }
 
-    fn dropped(&self, counters: &Counters) -> Vec<(EventClass, DropReason, u64)> {
-        DROPS
-            .iter()
-            .map(|(slot, class, reason)| (*class, *reason, counters.total(*slot)))
-            .chain([(EventClass::Unknown, DropReason::Malformed, self.malformed)])
-            .filter(|(_, _, count)| *count > 0)
-            .collect()
+    fn losses(&self, counters: &Counters) -> [Loss; KINDS] {
+        let ring = RING_DROPS.map(|(slot, class)| {
+            let count = counters.total(slot);
+            (class, DropReason::RingFull, count)
+        });
+        let exits = self.exits_without_room(counters);
+        let [forks, execs, ring_exits] = ring;
+        [
+            forks,
+            execs,
+            ring_exits,
+            (EventClass::Exit, DropReason::TableFull, exits),
+            (EventClass::Unknown, DropReason::Malformed, self.malformed),
+        ]
     }
 
-    /// Numbers that were given out on a cpu below the highest one seen, and did not arrive.
+    /// Processes whose exit will not be reported. One that finds room later, at an exec, is no
+    /// longer among them.
+    fn exits_without_room(&self, counters: &Counters) -> u64 {
+        let late = counters
+            .total(Slot::LateEntry)
+            .saturating_sub(self.late_entries_before);
+        (counters.total(Slot::ForkTableFull) + self.snapshot_without_room).saturating_sub(late)
+    }
+
+    /// Numbers below the highest one that arrived from a cpu and that did not arrive themselves.
     /// Counted, not followed one by one: with preemptible tracepoints two records can swap places.
     fn sequence_gaps(&self) -> u64 {
         self.arrived
@@ -120,4 +139,8 @@ impl Tally {
             .map(|(highest, count)| (highest + 1).saturating_sub(*count))
             .sum()
     }
+}
+
+fn total(losses: &[Loss]) -> u64 {
+    losses.iter().map(|(_, _, count)| count).sum()
 }

@@ -1,5 +1,6 @@
-//! The only unsafe code of this crate: a read-only view of the programs' counters.
-#![expect(unsafe_code, reason = "maps the counter array of the eBPF programs")]
+//! The only unsafe code of this crate: a read-only view of the programs' counters, and a call to the
+//! C library's allocator.
+#![expect(unsafe_code, reason = "mmap and malloc_trim")]
 
 use std::io;
 use std::os::fd::AsFd;
@@ -8,6 +9,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use sensor_ebpf::drops::{SLOTS_PER_CPU, Slot};
+
+/// Gives free heap back to the system. aya parses the kernel's whole BTF whether asked to or not,
+/// and glibc would keep those 10 MB for good.
+pub(crate) fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes no pointer and may be called at any time.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
 
 /// The counter array of the programs, mapped so that reading it needs no system call.
 #[derive(Debug)]

@@ -28,7 +28,7 @@ pub(crate) fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
         bprm: ctx.arg(2),
     };
     let tgid: u32 = field(source.task, Field::TaskTgid);
-    let identity = identify(source.task, tgid, 1, Slot::ExecTableFull);
+    let identity = identify(source.task, tgid, 1);
     let header = header(kind::EXEC, tgid, &identity);
     let (arg_start, arg_end) = argument_block(source.task);
     let arguments = Arguments {

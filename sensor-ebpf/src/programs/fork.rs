@@ -21,7 +21,7 @@ pub(crate) fn sched_process_fork(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     let parent_tgid: u32 = field(parent, Field::TaskTgid);
-    let forker = identify(parent, parent_tgid, 0, Slot::ForkTableFull);
+    let forker = identify(parent, parent_tgid, 0);
     let identity = Identity {
         start,
         parent_start: forker.start,

@@ -5,10 +5,11 @@ mod exit;
 mod fork;
 mod path;
 
+use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use sensor_ebpf::config::Field;
 use sensor_ebpf::drops::Slot;
-use sensor_ebpf::record::{ABI, Identity, RecordHeader};
+use sensor_ebpf::record::{ABI, Identity, RecordHeader, START_TICK};
 
 use crate::maps::{self, PROCESSES, count};
 use crate::read::field;
@@ -17,17 +18,15 @@ use crate::read::field;
 #[inline(always)]
 fn process_of(task: u64) -> (u32, u64) {
     let leader: u64 = field(task, Field::TaskGroupLeader);
-    (
-        field(task, Field::TaskTgid),
-        field(leader, Field::TaskStart),
-    )
+    let start: u64 = field(leader, Field::TaskStart);
+    (field(task, Field::TaskTgid), start - start % START_TICK)
 }
 
 /// What the map knows of a task's process. One that ran before the programs were attached gets its
 /// entry here, with its present parent.
 #[inline(always)]
 #[expect(unsafe_code, reason = "map value")]
-fn identify(task: u64, tgid: u32, announced: u32, full: Slot) -> Identity {
+fn identify(task: u64, tgid: u32, announced: u32) -> Identity {
     // SAFETY: copied at once; only fork, exec and exit of this very process write the entry.
     if let Some(known) = unsafe { PROCESSES.get(&tgid).copied() } {
         return known;
@@ -40,8 +39,12 @@ fn identify(task: u64, tgid: u32, announced: u32, full: Slot) -> Identity {
         parent_tgid,
         announced,
     };
-    if PROCESSES.insert(&tgid, &identity, 0).is_err() {
-        count(full);
+    // Fails if the map is full, which was counted at the fork, or if the loader was faster.
+    if PROCESSES
+        .insert(&tgid, &identity, BPF_NOEXIST.into())
+        .is_ok()
+    {
+        count(Slot::LateEntry);
     }
     identity
 }

@@ -6,7 +6,7 @@ use sensor_ebpf::config::Field;
 use crate::read::{field, member, string};
 
 /// Steps of one walk: components and mount points. The verifier follows each.
-const MAX_STEPS: u32 = 64;
+const MAX_STEPS: u32 = 128;
 
 /// `NAME_MAX` and its NUL.
 pub(crate) const NAME_CAP: u32 = 256;
