@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{RecvTimeoutError, TryRecvError};
 use ledger::{Checkpoint, Ledger};
 
 use crate::Error;
-use crate::deliver::Batch;
-use crate::handle::Shared;
-use crate::queue::Receiver;
+use crate::deliver::{Batch, FromStages};
+use crate::handle::{LogStart, Shared};
 
 /// When leaves become durable and signed.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +40,7 @@ pub(crate) trait Log: Send {
     fn commit(&mut self) -> Result<u64, ledger::Error>;
     fn checkpoint(&mut self) -> Result<Checkpoint, ledger::Error>;
     fn set_cursor(&mut self, name: &str, index: u64);
+    fn durable_size(&self) -> u64;
 }
 
 impl Log for Ledger {
@@ -58,13 +59,25 @@ impl Log for Ledger {
     fn set_cursor(&mut self, name: &str, index: u64) {
         Ledger::set_cursor(self, name, index);
     }
+
+    fn durable_size(&self) -> u64 {
+        Ledger::durable_size(self)
+    }
 }
 
 pub(crate) struct Committer<L> {
     log: L,
-    batches: Receiver<Arc<Batch>>,
+    stages: FromStages,
     policy: CommitPolicy,
     shared: Arc<Shared>,
+    /// Index after the last leaf that came.
+    end: u64,
+    /// How far the agent is, as the last batch tells.
+    acknowledged: u64,
+    /// What the ledger has of that.
+    cursor: Option<u64>,
+    /// How often to look for a batch before sleeping.
+    looks: usize,
     pending: Pending,
     /// When the oldest leaf came that no checkpoint covers.
     unsigned_since: Option<Instant>,
@@ -88,22 +101,43 @@ enum Received {
 impl<L: Log> Committer<L> {
     pub(crate) fn new(
         log: L,
-        batches: Receiver<Arc<Batch>>,
+        stages: FromStages,
         policy: CommitPolicy,
         shared: Arc<Shared>,
+        start: &LogStart,
     ) -> Self {
+        let acknowledged = start.resume_from();
         Self {
             log,
-            batches,
+            stages,
             policy,
             shared,
+            end: start.size,
+            acknowledged,
+            cursor: start.cursor.filter(|cursor| *cursor == acknowledged),
+            looks: 0,
             pending: Pending::default(),
             unsigned_since: None,
         }
     }
 
-    /// Until the stages end; leaves a last checkpoint in `shared`.
+    /// Until the stages end; leaves a last checkpoint in `shared`. On a full disk, goes on without
+    /// writing, so that the agent is not left blind.
     pub(crate) fn run(mut self) -> Result<(), Error> {
+        let result = self.write();
+        if let Err(error) = &result
+            && error.is_storage_full()
+        {
+            self.suspend(error);
+        }
+        result
+    }
+
+    fn write(&mut self) -> Result<(), Error> {
+        // A cursor beyond the log would hide new leaves once the log has grown past it.
+        if self.cursor.is_none() && self.end > 0 {
+            self.checkpoint()?;
+        }
         loop {
             match self.receive() {
                 Received::Batch(batch) => self.append(&batch)?,
@@ -124,31 +158,57 @@ impl<L: Log> Committer<L> {
     }
 
     /// Waits without end when there is nothing to commit or sign.
-    fn receive(&self) -> Received {
-        let channel = self.batches.channel();
+    fn receive(&mut self) -> Received {
         let due = [self.commit_due(), self.checkpoint_due()]
             .into_iter()
             .flatten()
             .min();
+        if self.looks == 0 && self.pending.since.is_some() {
+            self.linger(due);
+        }
+        let channel = self.stages.batches.channel();
         let received = match due {
+            _ if self.looks > 0 => channel.try_recv().map_err(|error| match error {
+                TryRecvError::Empty => RecvTimeoutError::Timeout,
+                TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+            }),
             Some(due) => channel.recv_deadline(due),
             None => channel.recv().map_err(Into::into),
         };
+        self.looks = self.looks.saturating_sub(1);
         match received {
-            Ok(charged) => Received::Batch(self.batches.accept(charged)),
-            Err(error) if error.is_timeout() => Received::Timer,
-            Err(_) => Received::End,
+            Ok(charged) => Received::Batch(self.stages.batches.accept(charged)),
+            Err(RecvTimeoutError::Timeout) => {
+                self.looks = 0;
+                Received::Timer
+            }
+            Err(RecvTimeoutError::Disconnected) => Received::End,
         }
     }
 
+    /// A commit is to come anyway: sleeps until then, unless the bell rings, and takes what has
+    /// come in one go. Waking for every batch costs more than its leaves.
+    fn linger(&mut self, due: Option<Instant>) {
+        let bell = &self.stages.bell;
+        // Rung, late or closed: all are reasons to look.
+        let _ = match due {
+            Some(due) => bell.recv_deadline(due),
+            None => bell.recv().map_err(Into::into),
+        };
+        // Once more than there are: to see whether the stages are gone.
+        self.looks = self.stages.batches.channel().len() + 1;
+    }
+
     fn append(&mut self, batch: &Batch) -> Result<(), Error> {
+        self.pending.add(batch);
+        self.end = batch.end();
+        self.acknowledged = batch.acknowledged.min(self.end);
         for (expected, leaf) in (batch.first..).zip(&batch.leaves) {
             let given = self.log.append(leaf)?;
             if given != expected {
                 return Err(Error::LeafIndex { expected, given });
             }
         }
-        self.pending.add(batch);
         if !batch.leaves.is_empty() {
             self.unsigned_since.get_or_insert_with(Instant::now);
         }
@@ -166,25 +226,61 @@ impl<L: Log> Committer<L> {
     fn commit_is_due(&self, now: Instant) -> bool {
         self.pending.urgent
             || self.pending.count() >= self.policy.leaves
-            || self.commit_due().is_some_and(|due| due <= now)
+            || self.looks == 0 && self.commit_due().is_some_and(|due| due <= now)
     }
 
     fn commit(&mut self) -> Result<(), Error> {
+        // A crash before the first checkpoint is not to leave a log without a cursor.
+        if self.cursor.is_none() {
+            return self.checkpoint().map(drop);
+        }
+        self.set_cursor();
         let size = self.log.commit()?;
         self.is_durable(size);
         Ok(())
     }
 
-    fn checkpoint(&mut self) -> Result<Checkpoint, Error> {
-        let acknowledged = self.shared.outlet.acknowledged();
-        if acknowledged > 0 {
-            self.log.set_cursor(AGENT_CURSOR, acknowledged);
+    /// The leaves before it become durable before it does.
+    fn set_cursor(&mut self) {
+        if self.cursor != Some(self.acknowledged) {
+            self.log.set_cursor(AGENT_CURSOR, self.acknowledged);
+            self.cursor = Some(self.acknowledged);
         }
+    }
+
+    fn checkpoint(&mut self) -> Result<Checkpoint, Error> {
+        self.set_cursor();
         let checkpoint = self.log.checkpoint()?;
         self.unsigned_since = None;
         self.is_durable(checkpoint.size());
         self.shared.counters.update(|stats| stats.checkpoints += 1);
         Ok(checkpoint)
+    }
+
+    /// Lets the stages and the agent go on until the stages end, without a ledger. It is not tried
+    /// again in this run: what a failed write left in the files is only known after a reopen.
+    fn suspend(&mut self, error: &Error) {
+        let causes = error.with_causes();
+        tracing::error!("{causes}; events are matched, but no longer recorded");
+        if self.log.durable_size() >= self.end {
+            self.is_durable(self.end);
+        }
+        self.shared.outlet.suspend_ledger();
+        self.give_up();
+        while let Ok(charged) = self.stages.batches.channel().recv() {
+            let batch = self.stages.batches.accept(charged);
+            self.pending.add(&batch);
+            self.give_up();
+        }
+    }
+
+    fn give_up(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        self.shared.counters.update(|stats| {
+            stats.ledger.give_up(pending.events);
+            stats.findings.give_up(pending.findings);
+            stats.unrecorded += pending.count();
+        });
     }
 
     fn is_durable(&mut self, size: u64) {

@@ -28,7 +28,7 @@ pub struct Delivery {
 /// What [`Subscription::next`] has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    /// The next leaves, at least one, without a gap.
+    /// The next leaves, at least one, without a gap; but see [`crate::AgentStats::skipped`].
     Leaves(Vec<Delivery>),
     /// Nothing came in time.
     Idle,
@@ -46,6 +46,9 @@ pub(crate) struct Batch {
     pub(crate) findings: u64,
     /// To be durable at once.
     pub(crate) urgent: bool,
+    /// Leaves before this one the agent is done with, and what it found in them is in this batch or
+    /// an earlier one.
+    pub(crate) acknowledged: u64,
 }
 
 impl Batch {
@@ -81,8 +84,10 @@ pub(crate) struct Outlet {
     slot: Mutex<Slot>,
     /// Indices given so far.
     numbered: AtomicU64,
-    /// Nothing more comes from the ledger's thread.
+    /// Nothing more becomes durable.
     written: AtomicBool,
+    /// … and yet the stages go on.
+    suspended: AtomicBool,
     /// Leaves before this one the agent is done with.
     acknowledged: AtomicU64,
 }
@@ -103,8 +108,9 @@ struct Inlet {
 }
 
 impl Outlet {
-    /// For a log of `size` leaves and an agent with room for so many bytes.
-    pub(crate) fn new(size: u64, room: usize) -> Self {
+    /// For a log of `size` leaves and an agent with room for so many bytes that got to
+    /// `acknowledged` before.
+    pub(crate) fn new(size: u64, acknowledged: u64, room: usize) -> Self {
         let (mut slot, inlet) = Slot::open(room);
         slot.unclaimed = Some(inlet);
         Self {
@@ -112,7 +118,8 @@ impl Outlet {
             slot: Mutex::new(slot),
             numbered: AtomicU64::new(size),
             written: AtomicBool::new(false),
-            acknowledged: AtomicU64::new(0),
+            suspended: AtomicBool::new(false),
+            acknowledged: AtomicU64::new(acknowledged),
         }
     }
 
@@ -146,6 +153,12 @@ impl Outlet {
     pub(crate) fn close_ledger(&self) {
         self.written.store(true, Ordering::Release);
         self.committed();
+    }
+
+    /// Nothing more becomes durable, but leaves keep coming.
+    pub(crate) fn suspend_ledger(&self) {
+        self.suspended.store(true, Ordering::Release);
+        self.close_ledger();
     }
 
     pub(crate) fn acknowledged(&self) -> u64 {
@@ -252,6 +265,9 @@ impl Subscription {
                 self.next = last.index + 1;
                 return Ok(Next::Leaves(leaves));
             }
+            if written && self.skip() {
+                continue;
+            }
             if self.is_at_end(written) {
                 return Ok(Next::End);
             }
@@ -267,8 +283,9 @@ impl Subscription {
         self.next
     }
 
-    /// Says that every leaf before `index` is dealt with. Kept in the ledger with its next
-    /// checkpoint; [`crate::Handle::acknowledged`] tells it after a restart.
+    /// Says that every leaf before `index` is dealt with and what was found in them submitted.
+    /// Kept in the ledger with its next checkpoint, once the findings are; after a restart
+    /// [`crate::Handle::resume_from`] goes by it.
     pub fn acknowledge(&self, index: u64) {
         self.shared
             .outlet
@@ -345,7 +362,27 @@ impl Subscription {
 
     fn is_at_end(&self, written: bool) -> bool {
         let end = self.shared.outlet.slot().end;
-        self.replaced || self.closed && end.is_none_or(|end| self.next >= end || written)
+        let torn = written && self.early.is_some() && !self.is_suspended();
+        self.replaced || torn || self.closed && end.is_none_or(|end| self.next >= end || written)
+    }
+
+    fn is_suspended(&self) -> bool {
+        self.shared.outlet.suspended.load(Ordering::Acquire)
+    }
+
+    /// With the ledger suspended, goes on after leaves that are neither here nor there.
+    fn skip(&mut self) -> bool {
+        let known = self.early.is_some() || self.closed;
+        if self.replaced || !known || !self.is_suspended() {
+            return false;
+        }
+        let target = self.target();
+        let skipped = target.saturating_sub(self.next);
+        self.next += skipped;
+        self.shared
+            .counters
+            .update(|stats| stats.agent.skipped += skipped);
+        skipped > 0
     }
 
     /// Waits for a batch, or (when behind) for a commit; `false` when the time is over.
@@ -411,18 +448,14 @@ impl Findings {
 
 /// The stages' way out: to the ledger, which makes them wait, and to the agent, which does not.
 pub(crate) struct Feed {
-    ledger: queue::Sender<Arc<Batch>>,
+    ledger: ToLedger,
     shared: Arc<Shared>,
     /// Dropped when nothing more comes.
     open: Option<Sender<()>>,
 }
 
 impl Feed {
-    pub(crate) fn new(
-        ledger: queue::Sender<Arc<Batch>>,
-        shared: Arc<Shared>,
-        open: Sender<()>,
-    ) -> Self {
+    pub(crate) fn new(ledger: ToLedger, shared: Arc<Shared>, open: Sender<()>) -> Self {
         Self {
             ledger,
             shared,
@@ -430,17 +463,82 @@ impl Feed {
         }
     }
 
-    pub(crate) fn send(&self, batch: Batch) -> Result<(), Closed> {
+    pub(crate) fn send(&mut self, batch: Batch) -> Result<(), Closed> {
         let batch = Arc::new(batch);
         self.shared.outlet.offer(&batch);
-        let bytes = batch.bytes();
-        self.ledger.send(batch, bytes)
+        self.ledger.send(batch)
     }
 
     /// The agent has everything that it will get.
     pub(crate) fn close(&mut self) {
         self.shared.outlet.close();
         self.open = None;
+    }
+}
+
+/// The way to the ledger's thread, which sleeps while it gathers leaves for a commit: a bell wakes
+/// it when there is a reason to.
+pub(crate) struct ToLedger {
+    // Before the bell, so that it is closed when the bell is.
+    batches: queue::Sender<Arc<Batch>>,
+    bell: Sender<()>,
+    /// From so many leaves or bytes on, rings.
+    leaves: u64,
+    bytes: usize,
+    /// Sent since the bell rang.
+    quiet_leaves: u64,
+    quiet_bytes: usize,
+}
+
+/// The other end of [`ToLedger`].
+pub(crate) struct FromStages {
+    pub(crate) batches: queue::Receiver<Arc<Batch>>,
+    pub(crate) bell: Receiver<()>,
+}
+
+/// A way to the ledger's thread with room for so many bytes, and a commit every so many leaves.
+pub(crate) fn to_ledger(room: usize, leaves: u64) -> (ToLedger, FromStages) {
+    let (sender, batches) = queue::bounded(room);
+    let (bell, rung) = crossbeam_channel::bounded(1);
+    let to = ToLedger {
+        batches: sender,
+        bell,
+        leaves,
+        bytes: room / 2,
+        quiet_leaves: 0,
+        quiet_bytes: 0,
+    };
+    (
+        to,
+        FromStages {
+            batches,
+            bell: rung,
+        },
+    )
+}
+
+impl ToLedger {
+    /// Waits until there is room.
+    fn send(&mut self, batch: Arc<Batch>) -> Result<(), Closed> {
+        let (bytes, urgent) = (batch.bytes(), batch.urgent);
+        self.quiet_leaves += batch.leaves.len() as u64;
+        self.quiet_bytes += bytes;
+        let much = self.quiet_bytes >= self.bytes;
+        if much {
+            // Before there can be no room: nobody else would make any.
+            self.ring();
+        }
+        self.batches.send(batch, bytes)?;
+        if urgent || much || self.quiet_leaves >= self.leaves {
+            self.ring();
+            (self.quiet_leaves, self.quiet_bytes) = (0, 0);
+        }
+        Ok(())
+    }
+
+    fn ring(&self) {
+        // Full: it rings already.
+        let _ = self.bell.try_send(());
     }
 }
 

@@ -1,5 +1,6 @@
 use event::{Ancestor, Event, EventKind, Process};
 
+use crate::order::is_lost;
 use crate::process_table::ProcessTable;
 
 /// Longest argument block that goes into a leaf. Sources cap theirs far below; one that does not
@@ -9,7 +10,10 @@ pub(crate) const ARGV_BYTES: usize = 256 << 10;
 /// Joins what the table knows onto an event, and teaches the table what the event says. Returns
 /// whether the event had to be cut.
 pub(crate) fn enrich(event: &mut Event, table: &mut ProcessTable) -> bool {
-    table.advance(event.header.boot, event.header.time);
+    // A loss is noticed ahead of what still waits in the ring: its time is not the table's.
+    if !is_lost(event) {
+        table.advance(event.header.boot, event.header.time);
+    }
     match &mut event.kind {
         EventKind::Exec(exec) => return join(&mut exec.process, table),
         EventKind::Snapshot(row) => return join(&mut row.process, table),

@@ -41,3 +41,32 @@ pub enum Error {
     #[error("the pipeline has ended")]
     Ended,
 }
+
+impl Error {
+    /// Whether space is what is missing.
+    pub(crate) fn is_storage_full(&self) -> bool {
+        let first: &(dyn std::error::Error + 'static) = self;
+        std::iter::successors(Some(first), |error| error.source())
+            .filter_map(|error| error.downcast_ref::<io::Error>())
+            .any(|error| {
+                matches!(
+                    error.kind(),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                )
+            })
+    }
+}
+
+impl Error {
+    /// The message and those of its causes, in one line for the log.
+    pub(crate) fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let causes = std::iter::successors(std::error::Error::source(self), |e| e.source());
+        for cause in causes.map(ToString::to_string) {
+            if !text.ends_with(&cause) {
+                text = format!("{text}: {cause}");
+            }
+        }
+        text
+    }
+}

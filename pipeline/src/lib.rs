@@ -4,8 +4,9 @@
 //! Three threads joined by bounded queues, which [`Pipeline::start`] starts: `sensor` reads the
 //! source, `stages` orders, redacts, enriches, encodes and numbers, `ledger` appends, commits and
 //! signs. Nothing is dropped here: a slow ledger makes the source wait, which counts what it loses
-//! itself; a slow agent is served from the ledger. No thread wakes while nothing happens, but for
-//! the sensor's once a second.
+//! itself; a slow agent is served from the ledger. A full disk suspends the ledger, not detection:
+//! what is then unrecorded, or skipped by a slow agent, is counted. No thread wakes while nothing
+//! happens, but for the sensor's once a second.
 //!
 //! The crate names no sensor, calls no operating system and knows no rules: findings come back
 //! through [`Findings`] as more leaves.

@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use event::{BootId, BootTime, Event, Header};
+use event::{BootId, BootTime, Event, EventKind};
 
 use crate::clock::after;
 use crate::queue;
@@ -36,6 +36,9 @@ impl Default for HoldPolicy {
 /// An event is released when one at least `hold` younger has come (whatever was before it has come
 /// too, since sources give near order), or when it is old enough by the clock. From 90 % of its
 /// limits on, the oldest go at once.
+///
+/// A `Lost` event carries the time at which the loss was noticed, ahead of all that still waits in
+/// the ring. So it says nothing about how far time is, and goes out where it came in.
 #[derive(Debug)]
 pub(crate) struct Order {
     policy: HoldPolicy,
@@ -68,13 +71,8 @@ impl Order {
 
     /// Takes an event; equal ones keep the order in which they came.
     pub(crate) fn push(&mut self, event: Event) {
-        let place = self.place(&event.header);
-        if self
-            .released
-            .is_some_and(|(boots, time, ..)| (place.0, place.1) < (boots, time))
-        {
-            self.late += 1;
-        }
+        let place = self.place(&event);
+        self.late += u64::from(!is_lost(&event) && self.is_late(place));
         self.bytes += queue::weight(&event);
         let behind = self
             .held
@@ -100,7 +98,9 @@ impl Order {
     pub(crate) fn pop_first(&mut self) -> Option<Event> {
         let (place, event) = self.held.pop_front()?;
         self.bytes -= queue::weight(&event);
-        self.released = self.released.max(Some(place));
+        if !is_lost(&event) {
+            self.released = self.released.max(Some(place));
+        }
         Some(event)
     }
 
@@ -120,14 +120,23 @@ impl Order {
         self.late
     }
 
-    fn place(&mut self, header: &Header) -> Place {
+    fn place(&mut self, event: &Event) -> Place {
+        let header = &event.header;
         if self.boot != Some(header.boot) {
             self.boot = Some(header.boot);
             self.boots += 1;
             self.newest = BootTime(0);
         }
+        if is_lost(event) && header.time > self.newest {
+            return (self.boots, self.newest, u32::MAX, u64::MAX);
+        }
         self.newest = self.newest.max(header.time);
         (self.boots, header.time, header.cpu, header.sequence)
+    }
+
+    fn is_late(&self, (boots, time, ..): Place) -> bool {
+        self.released
+            .is_some_and(|released| (boots, time) < (released.0, released.1))
     }
 
     fn is_due(&self, (boots, time, ..): Place, now: Option<BootTime>, caught_up: bool) -> bool {
@@ -147,9 +156,13 @@ impl Order {
     }
 }
 
+pub(crate) fn is_lost(event: &Event) -> bool {
+    matches!(event.kind, EventKind::Lost(_))
+}
+
 #[cfg(test)]
 mod tests {
-    use event::{EventKind, Fork};
+    use event::{DropReason, EventClass, Fork, Header, Lost};
     use proptest::prelude::*;
 
     use super::*;
@@ -223,6 +236,62 @@ mod tests {
         order.push(event(9 * MS, 1, 1));
         assert_eq!(pop_all(&mut order, None, true), [9 * MS]);
         assert_eq!(order.late(), 1);
+    }
+
+    fn lost(time: u64) -> Event {
+        let kind = EventKind::Lost(Lost {
+            class: EventClass::Exec,
+            reason: DropReason::RingFull,
+            count: 1,
+            from: BootTime(0),
+            to: BootTime(time),
+        });
+        Event {
+            kind,
+            ..event(time, 0, 0)
+        }
+    }
+
+    /// A loss noticed now while the ring still held older records made all of them late.
+    #[test]
+    fn loss_noticed_ahead_of_the_backlog_goes_out_in_place_and_makes_nothing_late() {
+        let mut order = Order::new(HoldPolicy::default());
+        order.push(event(10 * MS, 0, 1));
+        order.push(lost(5_000 * MS));
+        assert!(pop_all(&mut order, None, true).is_empty());
+        order.push(event(10 * MS - 1, 1, 1));
+        order.push(event(11 * MS, 0, 2));
+        assert_eq!(
+            pop_all(&mut order, None, true),
+            [10 * MS - 1, 10 * MS, 5_000 * MS]
+        );
+        order.push(lost(5_001 * MS));
+        assert_eq!(
+            pop_all(&mut order, Some(12 * MS), true),
+            [11 * MS, 5_001 * MS]
+        );
+        order.push(event(11 * MS, 1, 2));
+        assert_eq!(order.late(), 0);
+    }
+
+    #[test]
+    fn loss_behind_the_events_is_not_late() {
+        let mut order = Order::new(HoldPolicy::default());
+        order.push(event(10 * MS, 0, 1));
+        order.push(event(30 * MS, 0, 2));
+        assert_eq!(pop_all(&mut order, None, true), [10 * MS]);
+        order.push(lost(9 * MS));
+        order.push(lost(20 * MS));
+        assert_eq!(pop_all(&mut order, None, true), [9 * MS, 20 * MS]);
+        order.push(event(15 * MS, 1, 1));
+        assert_eq!(order.late(), 0);
+    }
+
+    #[test]
+    fn loss_before_any_event_waits_for_none() {
+        let mut order = Order::new(HoldPolicy::default());
+        order.push(lost(5_000 * MS));
+        assert_eq!(pop_all(&mut order, Some(MS), true), [5_000 * MS]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::deliver::{Batch, Feed, Request};
 use crate::enrich::enrich;
 use crate::handle::{Config, Shared};
-use crate::order::Order;
+use crate::order::{Order, is_lost};
 use crate::process_table::ProcessTable;
 use crate::queue::{self, Closed};
 use crate::redact::Redactor;
@@ -39,6 +39,7 @@ pub(crate) struct Stages {
     shared: Arc<Shared>,
     /// Snapshot rows not yet emitted.
     waiting: u64,
+    acknowledged: u64,
     redactions: u64,
     cut: u64,
 }
@@ -74,6 +75,7 @@ impl Stages {
                 ..Batch::default()
             },
             batch_bytes: 0,
+            acknowledged: shared.outlet.acknowledged(),
             shared,
             waiting: 0,
             redactions: 0,
@@ -95,7 +97,11 @@ impl Stages {
                 Input::Finding(finding) => self.finding(finding)?,
                 Input::Timer => {}
                 Input::Drained => self.drained()?,
-                Input::Finish => return self.hand_on(),
+                Input::Finish => {
+                    // Even without a leaf: the ledger is to know how far the agent is.
+                    self.batch.urgent = true;
+                    return self.hand_on();
+                }
             }
             self.release()?;
         }
@@ -150,7 +156,8 @@ impl Stages {
 
     fn hold(&mut self, events: Vec<Event>) {
         let count = events.len() as u64;
-        if let (Some(clock), Some(last)) = (&mut self.clock, events.last()) {
+        let last = events.iter().rfind(|event| !is_lost(event));
+        if let (Some(clock), Some(last)) = (&mut self.clock, last) {
             clock.observe(&last.header);
         }
         events.into_iter().for_each(|event| self.order.push(event));
@@ -221,10 +228,22 @@ impl Stages {
             first: self.batch.end(),
             ..Batch::default()
         };
-        let batch = std::mem::replace(&mut self.batch, next);
+        let mut batch = std::mem::replace(&mut self.batch, next);
+        batch.acknowledged = self.acknowledged();
         self.batch_bytes = 0;
         self.count(&batch);
         self.feed.send(batch)
+    }
+
+    /// Leaves before this one the agent is done with, and what it found in them is in this batch or
+    /// an earlier one.
+    pub(crate) fn acknowledged(&mut self) -> u64 {
+        // In this order: the agent submits first and acknowledges then.
+        let acknowledged = self.shared.outlet.acknowledged();
+        if self.requests.is_empty() {
+            self.acknowledged = acknowledged;
+        }
+        self.acknowledged
     }
 
     fn count(&self, batch: &Batch) {

@@ -9,7 +9,7 @@ pub struct Balance {
     pub seen: u64,
     /// Handed on to the next stage.
     pub delivered: u64,
-    /// Given up: only when the pipeline failed.
+    /// Given up: only when the pipeline failed or the ledger is suspended.
     pub dropped: u64,
     /// In the stage now.
     pub held: u64,
@@ -32,8 +32,9 @@ impl Balance {
         self.held -= count;
     }
 
-    pub(crate) fn give_up(&mut self) {
-        self.dropped += std::mem::take(&mut self.held);
+    pub(crate) fn give_up(&mut self, count: u64) {
+        self.dropped += count;
+        self.held -= count;
     }
 }
 
@@ -64,10 +65,15 @@ pub struct Stats {
     pub table: TableStats,
     /// What the agent got.
     pub agent: AgentStats,
+    /// Leaves in the ledger at the start: the index of this run's first leaf.
+    pub first_index: u64,
     /// Leaf indices given so far: the next leaf's index.
     pub size: u64,
     /// Leaves that survive a power loss.
     pub durable_size: u64,
+    /// Leaves that are not in the ledger because the disk is full. Above zero, the ledger is
+    /// suspended until the next start; the agent goes on getting leaves.
+    pub unrecorded: u64,
     /// Commits done.
     pub commits: u64,
     /// Checkpoints signed.
@@ -81,6 +87,8 @@ pub struct AgentStats {
     pub live: u64,
     /// Leaves read back from the ledger, because the agent was behind.
     pub from_ledger: u64,
+    /// Leaves that it was too slow for while the ledger was suspended, and will never get.
+    pub skipped: u64,
 }
 
 impl Stats {
@@ -119,6 +127,12 @@ impl Stats {
         let sensor = &self.sensor;
         sensor.seen == sensor.delivered + sensor.dropped_total() + sensor.held
             && sensor.delivered + self.lost_events == self.queue.seen
+    }
+
+    /// Whether the ledger grew by exactly the leaves counted as durable. Holds at all times.
+    #[must_use]
+    pub fn ledger_agrees(&self) -> bool {
+        self.first_index + self.ledger.delivered + self.findings.delivered == self.durable_size
     }
 }
 

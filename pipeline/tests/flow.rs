@@ -77,7 +77,7 @@ fn flood_balances_at_every_moment_and_loses_nothing() {
         let agent = scope.spawn(|| read_all(&mut subscription));
         while !agent.is_finished() {
             let stats = handle.stats();
-            assert!(stats.balanced(), "{stats:?}");
+            assert!(stats.balanced() && stats.ledger_agrees(), "{stats:?}");
             std::thread::yield_now();
         }
         agent.join().unwrap()
@@ -89,6 +89,7 @@ fn flood_balances_at_every_moment_and_loses_nothing() {
     let stats = finished.stats;
     assert_eq!(finished.result.unwrap().size(), EVENTS);
     assert!(stats.balanced() && stats.sensor_agrees(), "{stats:?}");
+    assert!(stats.ledger_agrees(), "{stats:?}");
     assert_eq!(
         (stats.overall().seen, stats.overall().delivered),
         (EVENTS, EVENTS)
@@ -299,6 +300,113 @@ fn restart_resumes_where_the_agent_acknowledged() {
     assert_eq!(again.len(), 1_100);
     assert_eq!(again[..600], first[400..]);
     assert_same_as_ledger(&again, 400, &dir);
+}
+
+/// Leaves an earlier run's log behind, with or without a cursor.
+fn earlier_run(dir: &tempfile::TempDir, leaves: u64, cursor: Option<u64>) {
+    let mut ledger = synthetic::ledger(dir.path());
+    for i in 0..leaves {
+        ledger.append(&i.to_le_bytes()).unwrap();
+    }
+    if let Some(cursor) = cursor {
+        ledger.set_cursor("agent", cursor);
+    }
+    ledger.checkpoint().unwrap();
+}
+
+fn wait_until_durable(handle: &Handle, size: u64) {
+    while handle.stats().durable_size < size {
+        std::thread::yield_now();
+    }
+}
+
+/// The agent had leaves that a crash took from the log: it skipped as many of the new run's.
+#[test]
+fn cursor_beyond_the_log_hides_no_leaf_of_the_new_run() {
+    let dir = tempfile::tempdir().unwrap();
+    earlier_run(&dir, 100, Some(700));
+    let handle = start(&dir, 1_000, Then::Wait, &Config::default());
+    wait_until_durable(&handle, 1_000);
+    assert_eq!(
+        (handle.acknowledged(), handle.resume_from()),
+        (Some(100), 100)
+    );
+    let mut subscription = handle.subscribe(handle.resume_from());
+    let leaves = read_some(&mut subscription, 1_000);
+    assert_eq!((leaves[0].index, leaves.len()), (100, 1_000));
+    let stats = handle.finish().stats;
+    assert!(stats.ledger_agrees(), "{stats:?}");
+    // And not in the run after it either, though the log has grown past the old cursor.
+    let handle = start(&dir, 0, Then::Finish, &recording());
+    assert_eq!(handle.resume_from(), 100);
+    drop(handle.finish());
+}
+
+/// Without a first checkpoint there was no cursor, and the next run skipped what was unprocessed.
+#[test]
+fn first_commit_stores_a_cursor_and_crash_before_the_first_checkpoint_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config::default();
+    config.commit.checkpoint_interval = LONG;
+    let handle = start(&dir, 500, Then::Wait, &config);
+    wait_until_durable(&handle, 500);
+    let copy = tempfile::tempdir().unwrap();
+    copy_dir(dir.path(), copy.path());
+    drop(handle.finish());
+
+    let handle = start(&copy, 0, Then::Finish, &recording());
+    assert_eq!(
+        (handle.first_index(), handle.acknowledged()),
+        (500, Some(0))
+    );
+    assert_eq!(
+        read_all(&mut handle.subscribe(handle.resume_from())).len(),
+        500
+    );
+    drop(handle.finish());
+}
+
+/// What a power loss would leave.
+fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir(&to).unwrap();
+            copy_dir(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn log_without_a_cursor_is_taken_up_a_bounded_way_before_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    earlier_run(&dir, 70_000, None);
+    for _ in 0..2 {
+        let handle = start(&dir, 0, Then::Finish, &recording());
+        assert_eq!(handle.resume_from(), 70_000 - 65_536);
+        handle.finish().result.unwrap();
+    }
+}
+
+#[test]
+fn clean_end_keeps_the_last_acknowledgement_and_every_finding() {
+    let dir = tempfile::tempdir().unwrap();
+    let handle = start(&dir, 10, Then::Wait, &Config::default());
+    let mut subscription = handle.subscribe(0);
+    for _ in 0..20 {
+        let next = read_some(&mut subscription, 1).last().unwrap().index + 1;
+        handle.findings().submit(Finding::default()).unwrap();
+        subscription.acknowledge(next);
+    }
+    let stats = handle.finish().stats;
+    assert_eq!(stats.findings.delivered, 20);
+    assert!(stats.ledger_agrees(), "{stats:?}");
+    let handle = start(&dir, 0, Then::Finish, &recording());
+    assert_eq!(handle.acknowledged(), Some(subscription.position()));
+    drop(handle.finish());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use event::{Event, Sensor};
 use ledger::{Checkpoint, Ledger};
 
 use crate::commit::{AGENT_CURSOR, CommitPolicy, Committer, Log};
-use crate::deliver::{Feed, Findings, Outlet, Request, Subscription};
+use crate::deliver::{self, Feed, Findings, Outlet, Request, Subscription};
 use crate::intake::Intake;
 use crate::redact::{self, Redactor};
 use crate::run::Stages;
@@ -55,6 +55,9 @@ impl Default for Config {
 /// Findings that wait for the stages.
 const REQUESTS: usize = 256;
 
+/// Most leaves that an agent gets again when nobody knows how far it was.
+const REPEATED_LEAVES: u64 = 1 << 16;
+
 /// Starts pipelines.
 #[derive(Debug)]
 pub struct Pipeline;
@@ -74,7 +77,7 @@ impl Pipeline {
         let log = LogStart {
             size: ledger.size(),
             durable_size: ledger.durable_size(),
-            acknowledged: ledger.cursor(AGENT_CURSOR),
+            cursor: ledger.cursor(AGENT_CURSOR),
             reader: ledger.reader(),
         };
         start(sensor, initial, ledger, log, config)
@@ -85,8 +88,21 @@ impl Pipeline {
 pub(crate) struct LogStart {
     pub(crate) size: u64,
     pub(crate) durable_size: u64,
-    pub(crate) acknowledged: Option<u64>,
+    /// As stored: can be beyond the log.
+    pub(crate) cursor: Option<u64>,
     pub(crate) reader: ledger::Reader,
+}
+
+impl LogStart {
+    /// Indices beyond the log were lost in a crash, and other leaves get them now.
+    pub(crate) fn acknowledged(&self) -> Option<u64> {
+        self.cursor.map(|cursor| cursor.min(self.size))
+    }
+
+    pub(crate) fn resume_from(&self) -> u64 {
+        let unknown = || self.size.saturating_sub(REPEATED_LEAVES);
+        self.acknowledged().unwrap_or_else(unknown)
+    }
 }
 
 pub(crate) fn start<L: Log + 'static>(
@@ -99,12 +115,12 @@ pub(crate) fn start<L: Log + 'static>(
     let redactor = Redactor::new(&config.redact)?;
     let shared = Arc::new(Shared::new(sensor.waker(), &log, config.agent_bytes));
     let (event_sender, events) = queue::bounded(config.queue_bytes);
-    let (batch_sender, batches) = queue::bounded(config.ledger_bytes);
+    let (to_ledger, from_stages) = deliver::to_ledger(config.ledger_bytes, config.commit.leaves);
     let (request_sender, requests) = bounded(REQUESTS);
     let (open, drained) = bounded(0);
 
     let intake = Intake::new(sensor, event_sender, Arc::clone(&shared));
-    let feed = Feed::new(batch_sender, Arc::clone(&shared), open);
+    let feed = Feed::new(to_ledger, Arc::clone(&shared), open);
     let stages = Stages::new(
         config,
         redactor,
@@ -114,7 +130,13 @@ pub(crate) fn start<L: Log + 'static>(
         Arc::clone(&shared),
         log.size,
     );
-    let committer = Committer::new(ledger, batches, config.commit, Arc::clone(&shared));
+    let committer = Committer::new(
+        ledger,
+        from_stages,
+        config.commit,
+        Arc::clone(&shared),
+        &log,
+    );
 
     let threads = vec![
         spawn("sensor", &shared, move || intake.run())?,
@@ -153,8 +175,9 @@ pub struct Finished {
 }
 
 impl Handle {
-    /// Every leaf from this index on; for the leaves of this run, [`Handle::first_index`]. An
-    /// index beyond the log becomes its end.
+    /// Every leaf from this index on: [`Handle::resume_from`] for an agent that goes on,
+    /// [`Handle::first_index`] for the leaves of this run. An index beyond the log becomes its end,
+    /// which moves.
     #[must_use]
     pub fn subscribe(&self, from: u64) -> Subscription {
         let (shared, reader) = (Arc::clone(&self.shared), self.log.reader.clone());
@@ -179,10 +202,18 @@ impl Handle {
         self.log.size
     }
 
-    /// What [`Subscription::acknowledge`] said in an earlier run, as far as it is known.
+    /// What [`Subscription::acknowledge`] said in an earlier run, as far as it is known; not beyond
+    /// [`Handle::first_index`]. `None` for a new log and one whose index was rebuilt.
     #[must_use]
     pub fn acknowledged(&self) -> Option<u64> {
-        self.log.acknowledged
+        self.log.acknowledged()
+    }
+
+    /// Where an agent goes on that is to miss nothing: what it acknowledged, or, if that is not
+    /// known, 65,536 leaves before the end of the log at the start. Some leaves come again.
+    #[must_use]
+    pub fn resume_from(&self) -> u64 {
+        self.log.resume_from()
     }
 
     /// Reads durable leaves.
@@ -244,10 +275,13 @@ pub(crate) struct Shared {
 impl Shared {
     fn new(waker: Waker, log: &LogStart, agent_bytes: usize) -> Self {
         let counters = Counters::default();
-        counters.update(|stats| (stats.size, stats.durable_size) = (log.size, log.durable_size));
+        counters.update(|stats| {
+            (stats.first_index, stats.size) = (log.size, log.size);
+            stats.durable_size = log.durable_size;
+        });
         Self {
             counters,
-            outlet: Outlet::new(log.size, agent_bytes),
+            outlet: Outlet::new(log.size, log.resume_from(), agent_bytes),
             stopping: AtomicBool::new(false),
             waker,
             outcome: Mutex::default(),
@@ -269,7 +303,7 @@ impl Shared {
 
     /// The first error is the one that is reported; every error ends the pipeline.
     fn fail(&self, error: Error) {
-        tracing::debug!("pipeline stops: {error}");
+        tracing::debug!("pipeline stops: {}", error.with_causes());
         let mut outcome = self.outcome();
         if !matches!(*outcome, Some(Err(_))) {
             *outcome = Some(Err(error));
@@ -287,7 +321,7 @@ impl Shared {
                 &mut stats.findings,
             ]
             .into_iter()
-            .for_each(|balance| balance.give_up());
+            .for_each(|balance| balance.give_up(balance.held));
         });
         let result = self.outcome().take().unwrap_or(Err(Error::Ended));
         Finished {

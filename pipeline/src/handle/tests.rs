@@ -13,7 +13,13 @@ use crate::Next;
 struct Failing {
     ledger: Ledger,
     commits_left: u32,
-    panics: bool,
+    how: Failure,
+}
+
+#[derive(Clone, Copy)]
+enum Failure {
+    Panic,
+    Io(io::ErrorKind),
 }
 
 impl Log for Failing {
@@ -22,9 +28,11 @@ impl Log for Failing {
     }
 
     fn commit(&mut self) -> Result<u64, ledger::Error> {
-        assert!(!self.panics, "the disk is on fire");
         let Some(left) = self.commits_left.checked_sub(1) else {
-            let source = io::ErrorKind::StorageFull.into();
+            let Failure::Io(kind) = self.how else {
+                panic!("the disk is on fire");
+            };
+            let source = kind.into();
             return Err(ledger::Error::Io {
                 call: "sync",
                 path: "/full".into(),
@@ -41,6 +49,10 @@ impl Log for Failing {
 
     fn set_cursor(&mut self, name: &str, index: u64) {
         self.ledger.set_cursor(name, index);
+    }
+
+    fn durable_size(&self) -> u64 {
+        self.ledger.durable_size()
     }
 }
 
@@ -92,14 +104,13 @@ impl Sensor for Endless {
     }
 }
 
-/// Runs until it fails by itself; checks what holds in every failure.
-fn run(commits_left: u32, panics: bool) -> (Finished, u64) {
+fn failing(commits_left: u32, how: Failure) -> (tempfile::TempDir, Handle) {
     let dir = tempfile::tempdir().unwrap();
     let (ledger, _) = Ledger::open(dir.path(), &Options::new("test.example/log")).unwrap();
     let log = LogStart {
         size: 0,
         durable_size: 0,
-        acknowledged: None,
+        cursor: None,
         reader: ledger.reader(),
     };
     let sensor = Box::new(Endless {
@@ -113,9 +124,15 @@ fn run(commits_left: u32, panics: bool) -> (Finished, u64) {
     let failing = Failing {
         ledger,
         commits_left,
-        panics,
+        how,
     };
     let handle = start(sensor, Vec::new(), failing, log, &config).unwrap();
+    (dir, handle)
+}
+
+/// Runs until it fails by itself; checks what holds in every failure.
+fn run(commits_left: u32, how: Failure) -> (Finished, u64) {
+    let (_dir, handle) = failing(commits_left, how);
     let findings = handle.findings();
     let mut subscription = handle.subscribe(0);
     let mut next = 0;
@@ -141,32 +158,108 @@ fn run(commits_left: u32, panics: bool) -> (Finished, u64) {
     assert!(stats.balanced() && stats.sensor_agrees(), "{stats:?}");
     assert_eq!(stats.overall().held, 0);
     assert!(stats.overall().dropped > 0);
+    assert!(stats.ledger_agrees(), "{stats:?}");
     assert_eq!(stats.overall().delivered, stats.durable_size);
     (finished, next)
 }
 
 #[test]
 fn ledger_that_fails_ends_the_pipeline_and_says_why() {
-    let (finished, delivered) = run(3, false);
+    let (finished, delivered) = run(3, Failure::Io(io::ErrorKind::Other));
     let error = finished.result.unwrap_err();
     assert!(
         matches!(error, Error::Ledger(ledger::Error::Io { .. })),
         "{error:?}"
     );
-    assert!(
-        error.to_string().starts_with("ledger: sync /full: "),
-        "{error}"
-    );
+    assert_eq!(error.to_string(), "ledger: sync /full");
     assert!(finished.stats.durable_size >= 3_000);
     assert!(delivered >= finished.stats.durable_size);
 }
 
 #[test]
 fn thread_that_panics_ends_the_pipeline_and_is_named() {
-    let (finished, _) = run(0, true);
+    let (finished, _) = run(0, Failure::Panic);
     let error = finished.result.unwrap_err();
     assert_eq!(
         error.to_string(),
         "ledger thread panicked: the disk is on fire"
     );
+}
+
+/// A full disk ended the pipeline, and with it detection.
+#[test]
+fn full_disk_suspends_the_ledger_and_the_agent_goes_on() {
+    let (_dir, handle) = failing(3, Failure::Io(io::ErrorKind::StorageFull));
+    let findings = handle.findings();
+    let mut subscription = handle.subscribe(handle.resume_from());
+    let (mut next, mut seen, mut skipped) = (0, 0, 0);
+    let mut draining = false;
+    loop {
+        match subscription.next(Duration::from_secs(60)).unwrap() {
+            Next::Leaves(leaves) => {
+                for leaf in leaves {
+                    skipped += leaf.index - next;
+                    seen += 1;
+                    next = leaf.index + 1;
+                }
+                subscription.acknowledge(next);
+            }
+            Next::Idle => panic!("the agent was left waiting"),
+            Next::End => break,
+        }
+        let stats = handle.stats();
+        assert!(stats.balanced() && stats.ledger_agrees(), "{stats:?}");
+        if !draining && stats.unrecorded > 20_000 && next > stats.durable_size + 20_000 {
+            findings.submit(event::Finding::default()).unwrap();
+            handle.drain();
+            draining = true;
+        }
+    }
+    assert!(draining, "the agent's leaves ended by themselves");
+    let finished = handle.finish();
+    let stats = &finished.stats;
+    let error = finished.result.unwrap_err();
+    assert!(error.is_storage_full(), "{error:?}");
+    assert!(stats.balanced() && stats.ledger_agrees(), "{stats:?}");
+    assert_eq!(stats.overall().held + stats.findings.held, 0);
+    assert_eq!(stats.unrecorded, stats.size - stats.durable_size);
+    assert_eq!(stats.findings.dropped, 1);
+    assert_eq!(stats.agent.live + stats.agent.from_ledger, seen);
+    // What the agent could not be given at the very end, it cannot tell from its indices.
+    assert!(stats.agent.skipped >= skipped, "{:?}", stats.agent);
+    assert_eq!(seen + stats.agent.skipped, subscription.position());
+}
+
+/// A crash lost findings that were still queued, and their evidence was not matched again.
+#[test]
+fn cursor_does_not_cover_leaves_whose_findings_are_queued() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, _) = Ledger::open(dir.path(), &Options::new("test.example/log")).unwrap();
+    let log = LogStart {
+        size: 10,
+        durable_size: 10,
+        cursor: Some(3),
+        reader: ledger.reader(),
+    };
+    let shared = Arc::new(Shared::new(Arc::new(|| ()), &log, 1));
+    let (to_ledger, _from_stages) = deliver::to_ledger(1, 1);
+    let (open, _drained) = bounded(0);
+    let (submitted, requests) = bounded(1);
+    let (_events, events) = queue::bounded(1);
+    let config = Config::default();
+    let mut stages = Stages::new(
+        &config,
+        Redactor::new(&config.redact).unwrap(),
+        events,
+        requests.clone(),
+        Feed::new(to_ledger, Arc::clone(&shared), open),
+        Arc::clone(&shared),
+        log.size,
+    );
+    assert_eq!(stages.acknowledged(), 3);
+    submitted.send(Request::Append(Box::default())).unwrap();
+    Subscription::new(shared, log.reader.clone(), 3).acknowledge(7);
+    assert_eq!(stages.acknowledged(), 3);
+    drop(requests.recv().unwrap());
+    assert_eq!(stages.acknowledged(), 7);
 }

@@ -6,12 +6,17 @@
 //! known program, the shape of a known key. The same rules hold inside an argument that is itself a
 //! command line (`sh -c '…'`). A secret becomes [`MARKER`]; the number of arguments stays.
 //!
+//! What a shell could run is never taken out: a value ends where that begins (`shell`), even if
+//! the rest of a password stays. Otherwise one word such as `token:` would hide a payload from every
+//! rule and from the ledger.
+//!
 //! This is a net, not a proof: a secret that nothing announces (`echo hunter2 | sudo -S`) passes.
 //! Rules, table and ledger see only what comes out here.
 
 mod patterns;
 mod programs;
 mod scan;
+mod shell;
 #[cfg(test)]
 mod tests;
 

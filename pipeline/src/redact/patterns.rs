@@ -9,6 +9,8 @@ pub(super) enum Kind {
     Url,
     /// The begin of a PEM block.
     Pem,
+    /// `chpasswd`, which reads accounts from a pipe.
+    Accounts,
     /// The begin of a key that shows by its shape.
     Shape(&'static Shape),
     /// The begin of the name of a program that takes passwords by short flags.
@@ -24,6 +26,8 @@ pub(super) struct Shape {
     pub(super) alphabet: fn(u8) -> bool,
     /// At least so many.
     pub(super) at_least: usize,
+    /// So much of the prefix stays.
+    pub(super) kept: usize,
 }
 
 const fn shape(prefix: &'static str, at_least: usize, alphabet: fn(u8) -> bool) -> Shape {
@@ -31,6 +35,7 @@ const fn shape(prefix: &'static str, at_least: usize, alphabet: fn(u8) -> bool) 
         prefix,
         alphabet,
         at_least,
+        kept: 0,
     }
 }
 
@@ -50,11 +55,15 @@ pub(super) fn url_safe(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
 }
 
+fn path(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'/'
+}
+
 fn dotted(byte: u8) -> bool {
     url_safe(byte) || byte == b'.'
 }
 
-static SHAPES: [Shape; 19] = [
+static SHAPES: [Shape; 22] = [
     shape("AKIA", 16, upper_or_digit), // AWS access key
     shape("ASIA", 16, upper_or_digit), // AWS session key
     shape("AIza", 30, url_safe),       // Google API key
@@ -73,12 +82,18 @@ static SHAPES: [Shape; 19] = [
     shape("sk_live_", 10, alphanumeric), // Stripe
     shape("rk_live_", 10, alphanumeric),
     shape("sk-ant-", 20, url_safe),
+    shape("pypi-Ag", 10, url_safe),
+    shape("tskey-", 10, url_safe), // Tailscale
+    Shape {
+        kept: "hooks.slack.com/services/".len(),
+        ..shape("hooks.slack.com/services/", 10, path)
+    },
     shape("eyJ", 20, dotted), // JWT: `scan` wants its three parts
 ];
 
 /// Words of which every secret's name has one. What the name is as a whole decides
 /// ([`is_secret_name`]).
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 24] = [
     "pass",
     "pwd",
     "secret",
@@ -96,6 +111,13 @@ const NAMES: [&str; 17] = [
     "private-key",
     "private_key",
     "encryption",
+    "accountkey",
+    "account-key",
+    "account_key",
+    "storagekey",
+    "storage-key",
+    "storage_key",
+    "oauth2-bearer",
 ];
 
 pub(super) fn all() -> impl Iterator<Item = (&'static [u8], Kind)> {
@@ -105,14 +127,18 @@ pub(super) fn all() -> impl Iterator<Item = (&'static [u8], Kind)> {
         .map(|shape| (shape.prefix.as_bytes(), Kind::Shape(shape)));
     let programs = programs::all().map(|(word, program)| (word.as_bytes(), Kind::Program(program)));
     names
-        .chain([(&b"://"[..], Kind::Url), (b"-----begin", Kind::Pem)])
+        .chain([
+            (&b"://"[..], Kind::Url),
+            (b"-----begin", Kind::Pem),
+            (b"chpasswd", Kind::Accounts),
+        ])
         .chain(shapes)
         .chain(programs)
 }
 
 /// Ends of names (without separators) whose values are secret. `--password-file`, `--token-ttl`
 /// and `--max-tokens` end differently.
-const ENDS: [&str; 20] = [
+const ENDS: [&str; 24] = [
     "password",
     "passwd",
     "passphrase",
@@ -125,6 +151,10 @@ const ENDS: [&str; 20] = [
     "privatekey",
     "secretkey",
     "encryptionkey",
+    "secretkeybase",
+    "accountkey",
+    "storagekey",
+    "oauth2bearer",
     "storepass",
     "keypass",
     "sshpass",

@@ -15,6 +15,8 @@ pub(super) struct Program {
     pub(super) flags: &'static [Flag],
     /// Long flags whose value is `user:password`.
     pub(super) accounts: &'static [&'static str],
+    /// Its `-b` takes the password as the last of its arguments (`htpasswd`).
+    pub(super) hashes: bool,
 }
 
 /// A short flag and where its secret is.
@@ -90,22 +92,23 @@ const fn program(
         after: None,
         flags,
         accounts: &[],
+        hashes: false,
     }
 }
 
-pub(super) const COUNT: usize = 15;
+pub(super) const COUNT: usize = 19;
 
 static PROGRAMS: [Program; COUNT] = [
     // `-p name` asks and `name` is the database.
     program(0, &["mysql", "mariadb", "mycli"], &[], &[attached("-p")]),
     program(1, &["sshpass"], &["sshpass"], &[both("-p")]),
     Program {
-        accounts: &["--user", "--proxy-user"],
+        accounts: &["--user", "--proxy-user", "--cert"],
         ..program(
             2,
             &["curl"],
             &["curl"],
-            &[part("-u", b':'), part("-U", b':')],
+            &[part("-u", b':'), part("-U", b':'), part("-E", b':')],
         )
     },
     Program {
@@ -138,7 +141,7 @@ static PROGRAMS: [Program; COUNT] = [
         &["7z", "7za", "7zr", "rar", "unrar"],
         &[attached("-p")],
     ),
-    program(8, &["zip", "unzip"], &["zip", "unzip"], &[separate("-P")]),
+    program(8, &["zip", "unzip"], &["zip", "unzip"], &[both("-P")]),
     program(9, &["sqlcmd", "bcp"], &["sqlcmd", "bcp"], &[both("-P")]),
     program(
         10,
@@ -168,6 +171,29 @@ static PROGRAMS: [Program; COUNT] = [
         &["useradd", "usermod"],
         &[both("-p")],
     ),
+    Program {
+        after: Some("login"),
+        ..program(15, &["az"], &["az"], &[both("-p")])
+    },
+    program(
+        16,
+        &["twine", "rdesktop"],
+        &["twine", "rdesktop"],
+        &[both("-p")],
+    ),
+    Program {
+        after: Some("enc"),
+        ..program(
+            17,
+            &["openssl"],
+            &["openssl"],
+            &[separate("-k"), separate("-K")],
+        )
+    },
+    Program {
+        hashes: true,
+        ..program(18, &["htpasswd"], &["htpasswd"], &[])
+    },
 ];
 
 /// Every program by the words with which its names begin.

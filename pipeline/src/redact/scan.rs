@@ -3,6 +3,10 @@ use std::ops::Range;
 use super::MARKER;
 use super::patterns::{Kind, Shape, is_secret_name, is_switch, url_safe};
 use super::programs::{self, Flag, Program};
+use super::shell::{
+    ends_word, is_blank, is_code, is_meta, is_quote, runs_next, starts_command, starts_word_after,
+    word_len,
+};
 
 /// A look at one argument block. Words come in the order of their ends; what was looked at for one
 /// word is skipped for the next, so that no block costs more than a few passes over it.
@@ -13,6 +17,14 @@ pub(super) struct Scan<'a> {
     /// The argument that the word is in, and the one before it.
     argument: Range<usize>,
     before: Range<usize>,
+    /// A shell's `-c` came before, with at most options between.
+    runs: bool,
+    /// Whether the argument is a command line, once that was asked.
+    command_line: Option<bool>,
+    /// PEM blocks up to here were looked at.
+    keyed: usize,
+    /// Headers up to here had their look at the rest of their argument.
+    headed: usize,
     /// Names up to here were looked at.
     named: usize,
     /// For each program, up to where its arguments were looked at: in the block, and within one
@@ -29,6 +41,10 @@ impl<'a> Scan<'a> {
             secrets: Vec::new(),
             argument: 0..argument_end(block, 0),
             before: 0..0,
+            runs: false,
+            command_line: None,
+            keyed: 0,
+            headed: 0,
             named: 0,
             block_done: [false; programs::COUNT],
             line_done: [0; programs::COUNT],
@@ -42,6 +58,7 @@ impl<'a> Scan<'a> {
             Kind::Name => self.name(word),
             Kind::Url => self.url(word),
             Kind::Pem => self.pem(word),
+            Kind::Accounts => self.accounts(word),
             Kind::Shape(shape) => self.shape(shape, word),
             Kind::Program(program) => self.program(program, word),
         }
@@ -51,7 +68,24 @@ impl<'a> Scan<'a> {
         self.secrets
     }
 
+    /// A secret, up to where it could be something that runs.
     fn secret(&mut self, secret: Range<usize>) {
+        let text = &self.block[secret.clone()];
+        if starts_command(text) {
+            return;
+        }
+        let in_command_line = self.is_command_line();
+        let length = if is_code(text, in_command_line) {
+            word_len(text)
+        } else {
+            // The value of `name=$(…)` ended before the parenthesis.
+            let opens = text.ends_with(b"$") && self.block.get(secret.end) == Some(&b'(');
+            text.len() - usize::from(opens)
+        };
+        self.push(secret.start..secret.start + length);
+    }
+
+    fn push(&mut self, secret: Range<usize>) {
         let value = &self.block[secret.clone()];
         if !value.is_empty() && value != MARKER {
             self.secrets.push(secret);
@@ -77,6 +111,10 @@ impl<'a> Scan<'a> {
         while self.argument.end < place {
             let start = self.argument.end + 1;
             self.before = std::mem::replace(&mut self.argument, start..start);
+            let before = &self.block[self.before.clone()];
+            let is_option = matches!(before.first(), Some(b'-' | b'+'));
+            self.runs = runs_next(before) || self.runs && is_option;
+            self.command_line = None;
             self.argument.end = argument_end(self.block, start);
         }
     }
@@ -96,12 +134,24 @@ impl<'a> Scan<'a> {
         let end = self.skip(word.end, is_name_byte);
         self.named = end;
         let dashes = self.skip(start, |byte| byte == b'-') - start;
-        if dashes < end - start && is_secret_name(&self.block[start + dashes..end], self.names) {
+        let is_name = dashes < end - start
+            && (is_secret_name(&self.block[start + dashes..end], self.names)
+                || self.is_connection_password(start..end));
+        if is_name {
             self.value_of(Name {
                 whole: start..end,
                 dashes,
             });
         }
+    }
+
+    /// `Pwd=…` in a connection string; alone, `PWD=/…` is a directory.
+    fn is_connection_password(&self, name: Range<usize>) -> bool {
+        self.block[name.clone()].eq_ignore_ascii_case(b"pwd")
+            && self.at(name.end) == Some(b'=')
+            && !matches!(self.at(name.end + 1), None | Some(b'/' | b'$' | b'~'))
+            && (self.previous(name.start) == Some(b';')
+                || self.at(self.skip(name.end, |byte| !ends_word(byte))) == Some(b';'))
     }
 
     /// Finds the value that belongs to a name.
@@ -141,36 +191,41 @@ impl<'a> Scan<'a> {
 
     /// `name=value`
     fn assigned(&mut self, name: &Name, start: usize) {
-        if self.is_one_value(name) {
+        let bare = name.whole.start == self.argument.start;
+        if bare && !self.is_command_line() {
             self.given(name, start..self.argument.end);
         } else {
             self.shell_word(name, start);
         }
     }
 
-    /// Whether an assignment takes up its whole argument, spaces and all.
-    fn is_one_value(&self, name: &Name) -> bool {
-        let bare = name.whole.start == self.argument.start;
-        bare && (name.dashes > 0 || !self.is_command_line())
-    }
-
-    /// Whether the argument is a command line: its assignments end where a shell's words end.
-    fn is_command_line(&self) -> bool {
+    /// Whether the argument is a command line: its values end where a shell's words end.
+    fn is_command_line(&mut self) -> bool {
         let argument = &self.block[self.argument.clone()];
-        let before = &self.block[self.before.clone()];
-        let blank = argument.iter().any(|byte| is_blank(*byte));
-        let runs = before.len() <= 8
-            && before.starts_with(b"-")
-            && matches!(before.last(), Some(b'c' | b'C'));
-        blank && (runs || argument.iter().any(|byte| b";|&$`()<>".contains(byte)))
+        let runs = self.runs;
+        *self
+            .command_line
+            .get_or_insert_with(|| runs || is_code(argument, false))
     }
 
     /// The word from `start` on, of a command line or URL query, without its quotes.
     fn shell_word(&mut self, name: &Name, start: usize) {
-        let start = self.skip(start, |byte| byte == b'\\');
-        let value = match self.at(start).filter(|byte| is_quote(*byte)) {
-            Some(quote) => start + 1..self.quote_end(start + 1, quote),
-            None => start..self.skip(start, |byte| !ends_word(byte)),
+        let start = start + scheme_len(&self.block[start..self.argument.end]);
+        let quote = self.skip(start, |byte| byte == b'\\');
+        let value = match self.at(quote) {
+            // A backtick opens no value but a substitution.
+            Some(byte @ (b'"' | b'\'')) => {
+                let value = quote + 1..self.quote_end(quote + 1, byte);
+                // `\'` is a quote only to a shell within quotes; to another it begins a word.
+                let plain = quote > start && self.block[value.clone()].iter().any(|b| is_meta(*b));
+                let length = word_len(&self.block[value.clone()]);
+                value.start..if plain {
+                    value.start + length
+                } else {
+                    value.end
+                }
+            }
+            _ => quote..self.skip(quote, |byte| !ends_word(byte)),
         };
         self.given(name, value);
     }
@@ -190,14 +245,44 @@ impl<'a> Scan<'a> {
         let title = &self.block[name.whole.clone()];
         let skipped = if title.ends_with(b"passin") || title.ends_with(b"passout") {
             text.starts_with(b"pass:").then_some(5)
+        } else if title == b"-pass" {
+            openssl_source(text)
+        } else if is_cookie(title) && name.dashes > 0 && !text.contains(&b'=') {
+            // `curl --cookie jar.txt`
+            None
+        } else if starts_pem(text) {
+            (!self.is_command_line()).then_some(0)
         } else {
             // `docker build --secret id=…` names a secret and does not contain it.
             (!text.starts_with(b"id=")).then(|| scheme_len(text))
         };
-        match skipped {
-            Some(skipped) => self.secret(value.start + skipped..value.end),
-            None => self.named = value.end,
+        let Some(skipped) = skipped else {
+            self.named = if starts_pem(text) {
+                self.named
+            } else {
+                value.end
+            };
+            return;
+        };
+        let value = value.start + skipped..value.end;
+        if is_cookie(title) && is_code(&self.block[value.clone()], true) {
+            self.cookies(value);
+        } else {
+            self.secret(value);
         }
+    }
+
+    /// `a=b; c=d`, up to what is no cookie.
+    fn cookies(&mut self, value: Range<usize>) {
+        let text = &self.block[value.clone()];
+        if starts_command(text) {
+            return;
+        }
+        let mut end = word_len(text);
+        while let Some(more) = next_cookie(&text[end..]) {
+            end += more;
+        }
+        self.push(value.start..value.start + end);
     }
 
     /// `"name": "value"`
@@ -213,16 +298,38 @@ impl<'a> Scan<'a> {
     /// `Name: value`, to the end of the argument or of the quotes around it.
     fn header(&mut self, name: &Name, from: usize) {
         let start = self.skip(from, is_blank);
-        let bare = name.whole.start == self.argument.start;
-        let end = match self
-            .previous(name.whole.start)
-            .filter(|byte| is_quote(*byte))
-        {
+        let start = start + scheme_len(&self.block[start..self.argument.end]);
+        if self.is_prose(name, start) {
+            return;
+        }
+        let before = self.previous(name.whole.start);
+        let end = match before.filter(|byte| is_quote(*byte)) {
             Some(quote) => self.quote_end(start, quote),
-            None if bare => self.argument.end,
+            None if before.is_none_or(|byte| byte == b'=') && self.takes_rest(name) => {
+                self.argument.end
+            }
             None => return self.shell_word(name, start),
         };
         self.given(name, start..end);
+    }
+
+    /// Whether a header without quotes reaches to the end of the argument: one per argument.
+    fn takes_rest(&mut self, name: &Name) -> bool {
+        let is_first = name.whole.start >= self.headed;
+        self.headed = self.argument.end;
+        is_first && (is_cookie(&self.block[name.whole.clone()]) || !self.is_command_line())
+    }
+
+    /// `Password: rename field`: a word before a colon and more than one after it.
+    fn is_prose(&self, name: &Name, start: usize) -> bool {
+        let title = &self.block[name.whole.clone()];
+        let is_word = title.iter().all(u8::is_ascii_alphabetic);
+        if !is_word || is_cookie(title) || title.eq_ignore_ascii_case(b"authorization") {
+            return false;
+        }
+        let end = self.skip(start, |byte| !ends_word(byte));
+        let next = self.skip(end, is_blank);
+        next > end && self.at(next).is_some_and(|byte| !ends_word(byte))
     }
 
     /// `--name value` within a command line.
@@ -231,7 +338,8 @@ impl<'a> Scan<'a> {
             .previous(name.whole.start)
             .is_none_or(starts_word_after);
         let start = self.skip(from, is_blank);
-        if starts_word && self.takes_value(name) && self.at(start) != Some(b'-') {
+        let takes_value = starts_word && self.takes_value(name) || self.is_set_in_line(name);
+        if takes_value && self.at(start) != Some(b'-') {
             self.shell_word(name, start);
         }
     }
@@ -239,14 +347,20 @@ impl<'a> Scan<'a> {
     /// `--name`, `value` as two arguments.
     fn next_argument(&mut self, name: &Name) {
         let start = self.argument.end + 1;
-        if name.whole.start != self.argument.start
-            || !self.takes_value(name)
-            || start >= self.block.len()
-            || self.block[start] == b'-'
-        {
+        let is_flag = name.whole.start == self.argument.start && self.takes_value(name);
+        let is_set = &self.block[self.before.clone()] == b"set";
+        if !is_flag && !is_set || start >= self.block.len() || self.block[start] == b'-' {
             return;
         }
         self.given(name, start..argument_end(self.block, start));
+    }
+
+    /// `config set NAME VALUE` within a command line.
+    fn is_set_in_line(&self, name: &Name) -> bool {
+        let head = &self.block[self.argument.start..name.whole.start];
+        let word = head.iter().rev().take_while(|byte| !is_blank(**byte));
+        let length = word.count();
+        head[..head.len() - length].ends_with(b" set ")
     }
 
     fn takes_value(&self, name: &Name) -> bool {
@@ -261,12 +375,19 @@ impl<'a> Scan<'a> {
             return;
         };
         if let Some(colon) = authority[..at].iter().position(|byte| *byte == b':') {
-            self.secret(word.end + colon + 1..word.end + at);
+            let password = word.end + colon + 1..word.end + at;
+            let length = word_len(&self.block[password.clone()]);
+            let end = if self.is_command_line() {
+                password.start + length
+            } else {
+                password.end
+            };
+            self.secret(password.start..end);
         }
     }
 
     fn pem(&mut self, word: Range<usize>) {
-        if self.is_in_secret(word.end - 1) {
+        if word.start < self.keyed || self.is_in_secret(word.end - 1) {
             return;
         }
         let head = &self.block[word.end..self.argument.end.min(word.end + 40)];
@@ -274,21 +395,53 @@ impl<'a> Scan<'a> {
             return;
         };
         let start = self.skip(word.end + at + 11, |byte| byte == b'-');
-        let rest = &self.block[start..self.argument.end];
-        let end = rest.windows(8).position(|window| window == b"-----END");
-        self.secret(start..end.map_or(self.argument.end, |end| start + end));
+        let text = &self.block[start..self.argument.end];
+        let end = start + key_len(text);
+        self.keyed = end;
+        self.push(start..end);
+    }
+
+    /// `echo user:password | chpasswd`
+    fn accounts(&mut self, word: Range<usize>) {
+        let head = &self.block[self.argument.start..word.start];
+        let near = &head[head.len().saturating_sub(64)..];
+        let Some(pipe) = near.iter().rposition(|byte| *byte == b'|') else {
+            return;
+        };
+        let end = word.start - (near.len() - pipe);
+        let head = &self.block[self.argument.start..end];
+        let length = head.iter().rev().take_while(|b| !is_meta(**b)).count();
+        let mut start = end - length;
+        while start < end {
+            let length = self.block[start..end]
+                .iter()
+                .take_while(|byte| !ends_word(**byte))
+                .count();
+            self.account_of(start..start + length);
+            start += length + 1;
+        }
+    }
+
+    /// `user:password`, but not a URL.
+    fn account_of(&mut self, word: Range<usize>) {
+        let text = &self.block[word.clone()];
+        if let Some(colon) = text.iter().position(|byte| *byte == b':')
+            && !text[colon + 1..].starts_with(b"//")
+        {
+            self.secret(word.start + colon + 1..word.end);
+        }
     }
 
     fn shape(&mut self, shape: &Shape, word: Range<usize>) {
         let is_part = |byte| url_safe(byte) || (shape.alphabet)(byte);
-        let inside = self.previous(word.start).is_some_and(is_part);
+        let inside = shape.kept == 0 && self.previous(word.start).is_some_and(is_part);
         if inside || &self.block[word.clone()] != shape.prefix.as_bytes() {
             return;
         }
         let end = self.skip(word.end, shape.alphabet);
         let jwt = shape.prefix != "eyJ" || is_jwt(&self.block[word.start..end]);
         if end - word.end >= shape.at_least && jwt {
-            self.secret(word.start..end);
+            self.push(word.start + shape.kept..end);
         }
     }
 
@@ -342,6 +495,9 @@ impl<'a> Scan<'a> {
         {
             return;
         }
+        if program.hashes {
+            return self.positional(words);
+        }
         while let Some(word) = words.next() {
             if let Some(flag) = program.flags.iter().find(|flag| self.matches(flag, &word)) {
                 self.short_flag(flag, word, &mut words);
@@ -352,6 +508,30 @@ impl<'a> Scan<'a> {
                     Some(long + 1..word.end)
                 };
                 self.after(Some(b':'), value.unwrap_or(word.end..word.end));
+            }
+        }
+    }
+
+    /// `htpasswd -b FILE USER PASSWORD`; with `-n` without the file.
+    fn positional(&mut self, words: Words<'a>) {
+        let (mut batch, mut place, mut cost) = (false, 3, false);
+        for word in words {
+            let text = &self.block[word.clone()];
+            if std::mem::take(&mut cost) {
+                continue;
+            }
+            if let Some(letters) = text.strip_prefix(b"-") {
+                batch |= letters.contains(&b'b');
+                place -= u32::from(letters.contains(&b'n') && place == 3);
+                cost = letters.ends_with(b"C");
+                continue;
+            }
+            place -= 1;
+            if place == 0 {
+                if batch {
+                    self.secret(word);
+                }
+                return;
             }
         }
     }
@@ -432,7 +612,7 @@ impl Iterator for Words<'_> {
         let start = start + usize::from(quote.is_some());
         let ends = |byte: u8| match quote {
             Some(quote) => byte == quote,
-            None if self.quoted => is_blank(byte) || is_quote(byte),
+            None if self.quoted => ends_word(byte),
             None => byte == 0,
         };
         let text = &self.block[start..self.rest.end];
@@ -476,26 +656,59 @@ fn is_jwt(text: &[u8]) -> bool {
             .is_some_and(|claims| claims.starts_with(b"eyJ"))
 }
 
+/// What of an `openssl -pass` argument comes before the secret, if there is one.
+fn openssl_source(text: &[u8]) -> Option<usize> {
+    let elsewhere = [&b"file:"[..], b"env:", b"fd:", b"stdin"];
+    let elsewhere = elsewhere.iter().any(|source| text.starts_with(source));
+    (!elsewhere).then(|| if text.starts_with(b"pass:") { 5 } else { 0 })
+}
+
+fn is_cookie(title: &[u8]) -> bool {
+    let at = title.len().saturating_sub(6);
+    title[at..].eq_ignore_ascii_case(b"cookie")
+}
+
+fn starts_pem(text: &[u8]) -> bool {
+    text.starts_with(b"-----BEGIN")
+}
+
+/// Length of `; name=value` at the begin of a text.
+fn next_cookie(text: &[u8]) -> Option<usize> {
+    let rest = text.strip_prefix(b";")?;
+    let rest = rest.strip_prefix(b" ").unwrap_or(rest);
+    let name = rest.iter().take_while(|byte| is_name_byte(**byte)).count();
+    let value = rest[name..].strip_prefix(b"=")?;
+    (name > 0 && !starts_command(value)).then(|| text.len() - value.len() + word_len(value))
+}
+
+/// How far the text can be the inside of a PEM block: to its end line, or to the first word that
+/// cannot be part of it.
+fn key_len(text: &[u8]) -> usize {
+    let is_key = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=-,:\\".contains(&byte);
+    let mut word = 0;
+    let mut end = text.len();
+    for (place, byte) in text.iter().enumerate() {
+        if text[place..].starts_with(b"-----END") {
+            return place;
+        }
+        if is_blank(*byte) {
+            word = place + 1;
+        } else if place == word && starts_command(&text[word..]) {
+            end = word;
+            break;
+        } else if !is_key(*byte) {
+            end = if ends_word(*byte) { place } else { word };
+            break;
+        }
+    }
+    // The blank stays, lest the next word touch the marker and look like more of the key.
+    text[..end].trim_ascii_end().len()
+}
+
 fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
 }
 
-fn is_blank(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
-}
-
-fn is_quote(byte: u8) -> bool {
-    matches!(byte, b'"' | b'\'' | b'`')
-}
-
 fn is_slash(byte: u8) -> bool {
     matches!(byte, b'/' | b'\\')
-}
-
-fn starts_word_after(byte: u8) -> bool {
-    is_blank(byte) || is_quote(byte) || b";|&(".contains(&byte)
-}
-
-fn ends_word(byte: u8) -> bool {
-    is_blank(byte) || is_quote(byte) || b";|&()<>".contains(&byte)
 }

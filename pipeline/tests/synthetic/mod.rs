@@ -160,7 +160,7 @@ pub(crate) fn event(i: u64) -> Event {
     let mut header = header(time, u32::from(i.is_multiple_of(2)), i);
     header.wall = WallTime(1);
     let kind = match i % 3 {
-        _ if i % 1000 == 999 => EventKind::Lost(Lost {
+        _ if i % 1000 == 998 => EventKind::Lost(Lost {
             class: EventClass::Exec,
             reason: DropReason::RingFull,
             count: 3,
