@@ -8,9 +8,12 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(header) = Header::decode(bytes) {
         assert_eq!(Header::decode(&header.encode()), Ok(header));
     }
-    if let Ok(frame) = Frame::decode(bytes) {
+    let Some((&nonce, bytes)) = bytes.split_first_chunk() else {
+        return;
+    };
+    if let Ok(frame) = Frame::decode(nonce, bytes) {
         let mut encoded = Vec::new();
-        frame.encode(&mut encoded);
+        frame.encode(nonce, &mut encoded);
         assert!(bytes.starts_with(&encoded));
     }
 });

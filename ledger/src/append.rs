@@ -1,10 +1,9 @@
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::checkpoint::{self, Checkpoint, CheckpointText};
-use crate::disk::{self, Access, AppendFile};
+use crate::disk::{self, Access, AppendFile, Lock};
 use crate::error::Error;
 use crate::hash::{Hash, HashKind, chain_next, origin_hash};
 use crate::index::{Index, LeafPlace, OFFSET_STRIDE, State, Update};
@@ -16,7 +15,7 @@ use crate::prove::{self, Nodes};
 use crate::reader::{Live, Reader};
 use crate::recover::{self, Recovery};
 pub use crate::segment::MAX_LEAF_BYTES;
-use crate::segment::{Frame, Header};
+use crate::segment::{Frame, Header, Nonce};
 use crate::tiles::Tiles;
 use crate::tlog_proof::TlogProof;
 use crate::tree::Frontier;
@@ -62,6 +61,7 @@ pub struct Ledger {
     pub(crate) edge: Edge,
     pub(crate) segment: AppendFile,
     pub(crate) segment_first: u64,
+    pub(crate) nonce: Nonce,
     pub(crate) buffer: Vec<u8>,
     pub(crate) live: Arc<Live>,
     pub(crate) index: Index,
@@ -73,7 +73,7 @@ pub struct Ledger {
     pub(crate) cursors: BTreeMap<String, u64>,
     pub(crate) cursors_changed: bool,
     pub(crate) poisoned: bool,
-    pub(crate) _lock: File,
+    pub(crate) _lock: Lock,
 }
 
 /// The growing edge of the log: what the next leaf is hashed onto.
@@ -110,6 +110,9 @@ impl Ledger {
     /// What the last run left unfinished is settled and reported: the torn end of a write that was
     /// never acknowledged is cut, an index that is missing or corrupt is rebuilt. Anything else
     /// that is wrong is an error, and no file but the index is changed.
+    ///
+    /// Leaves after the last checkpoint are taken as they stand, since only the key vouches for
+    /// leaves; [`Recovery::unsealed`] says how many the next checkpoint will sign for.
     pub fn open(dir: &Path, options: &Options) -> Result<(Ledger, Recovery), Error> {
         recover::open(dir, options)
     }
@@ -167,7 +170,7 @@ impl Ledger {
         self.key.public()
     }
 
-    /// The last checkpoint signed, if any.
+    /// The last checkpoint signed. There always is one: a log begins with that of size 0.
     pub fn last_checkpoint(&self) -> Option<&Checkpoint> {
         self.last_checkpoint.as_ref()
     }
@@ -244,7 +247,7 @@ impl Ledger {
             chain,
             starts_commit,
         }
-        .encode(&mut self.buffer);
+        .encode(self.nonce, &mut self.buffer);
         self.edge.add(leaf, chain, place);
         if self.buffer.len() >= WRITE_BYTES {
             self.write_buffer()?;
@@ -256,7 +259,7 @@ impl Ledger {
     /// existence proves them so.
     fn begin_segment(&mut self) -> Result<(), Error> {
         let first = self.edge.size();
-        self.segment = create_segment(&self.dir, self.origin(), &self.edge)?;
+        (self.segment, self.nonce) = create_segment(&self.dir, self.origin(), &self.edge)?;
         self.segment_first = first;
         Ok(())
     }
@@ -368,17 +371,23 @@ impl std::fmt::Debug for Ledger {
 }
 
 /// Creates the segment that the next leaf goes to, with its header durable.
-pub(crate) fn create_segment(dir: &Path, origin: &str, edge: &Edge) -> Result<AppendFile, Error> {
+pub(crate) fn create_segment(
+    dir: &Path,
+    origin: &str,
+    edge: &Edge,
+) -> Result<(AppendFile, Nonce), Error> {
     let first = edge.size();
-    let origin = origin_hash(origin);
+    let mut nonce = Nonce::default();
+    getrandom::fill(&mut nonce).map_err(Error::Random)?;
     let header = Header {
         hash: edge.frontier.kind(),
         first,
-        origin,
+        nonce,
+        origin: origin_hash(origin),
         chain: edge.chain,
     };
     let path = layout::segment(dir, first);
     // By rename: a segment with half a header never exists.
     disk::replace(&path, &header.encode(), Access::Owner)?;
-    AppendFile::open(&path, Access::Owner)
+    Ok((AppendFile::open(&path, Access::Owner)?, nonce))
 }

@@ -30,8 +30,18 @@ pub(crate) fn create_dir(dir: &Path) -> Result<(), Error> {
     sync_parent(dir)
 }
 
-/// Takes the writer's lock, held until the returned file is dropped.
-pub(crate) fn lock(dir: &Path) -> Result<File, Error> {
+/// The writer's lock, held until this is dropped.
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    /// Explicitly, since a child that was just forked and did not exec yet keeps the file open.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
+/// Takes the writer's lock.
+pub(crate) fn lock(dir: &Path) -> Result<Lock, Error> {
     let path = layout::lock(dir);
     let file = options(Access::Owner)
         .write(true)
@@ -40,7 +50,7 @@ pub(crate) fn lock(dir: &Path) -> Result<File, Error> {
         .open(&path)
         .map_err(Error::io("open", &path))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(Error::Locked {
             dir: dir.to_owned(),
         }),

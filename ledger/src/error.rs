@@ -11,7 +11,7 @@ use crate::tlog_proof::TlogProofError;
 #[non_exhaustive]
 pub enum Error {
     /// A file operation was refused by the OS. A full disk is `ErrorKind::StorageFull`.
-    #[error("{call} {}: {source}", path.display())]
+    #[error("{call} {}", path.display())]
     Io {
         /// The operation, as a verb.
         call: &'static str,
@@ -21,7 +21,7 @@ pub enum Error {
         source: io::Error,
     },
     /// `index.redb` could not be read or written. The entries are unaffected.
-    #[error("index {}: {source}", path.display())]
+    #[error("index {} cannot be used", path.display())]
     Index {
         /// The index file.
         path: PathBuf,
@@ -47,6 +47,33 @@ pub enum Error {
         /// Leaves found in the segments.
         log_size: u64,
         /// Leaves that the last checkpoint covers.
+        checkpoint_size: u64,
+    },
+    /// The outside checkpoint given to [`crate::verify`] is not one, or not of this log's key. With
+    /// [`NoteError::Malformed`] it is bad input; otherwise it, or the key, is of another log.
+    #[error("outside checkpoint is not one of this log")]
+    OutsideCheckpoint {
+        /// What is wrong with it.
+        source: NoteError,
+    },
+    /// The log has fewer leaves than an outside checkpoint signed for.
+    #[error(
+        "history was truncated: the log holds {log_size} leaves, and an outside checkpoint signed \
+         for {checkpoint_size}"
+    )]
+    HistoryTruncated {
+        /// Leaves in the log.
+        log_size: u64,
+        /// Leaves that the outside checkpoint covers.
+        checkpoint_size: u64,
+    },
+    /// The log's first leaves do not hash to the root that an outside checkpoint signed.
+    #[error(
+        "history was rewritten: the first {checkpoint_size} leaves are not those that an outside \
+         checkpoint signed for"
+    )]
+    HistoryRewritten {
+        /// Leaves that the outside checkpoint covers.
         checkpoint_size: u64,
     },
     /// An earlier write or sync failed, so what is on disk is unknown. Reopen the ledger.
@@ -95,8 +122,8 @@ pub enum Error {
     /// A proof text is malformed or does not verify.
     #[error(transparent)]
     Proof(#[from] TlogProofError),
-    /// The OS gave no randomness for a new key.
-    #[error("no randomness for a new key: {0}")]
+    /// The OS gave no randomness, which a new key and a new segment need.
+    #[error("no randomness: {0}")]
     Random(getrandom::Error),
 }
 
@@ -120,7 +147,7 @@ impl Error {
 }
 
 /// The first damaged place found.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
     /// The damaged file.
     pub file: PathBuf,
@@ -130,6 +157,13 @@ pub struct Damage {
     pub leaves: Range<u64>,
     /// What is wrong.
     pub cause: Cause,
+}
+
+/// The cause is part of the text, so what follows in the chain is what caused that.
+impl std::error::Error for Damage {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.source()
+    }
 }
 
 impl fmt::Display for Damage {
@@ -181,7 +215,7 @@ pub enum Cause {
         size: u64,
     },
     /// A checkpoint is malformed or its signature does not verify.
-    #[error("checkpoint on line {line}: {source}")]
+    #[error("checkpoint on line {line} is not sound")]
     Checkpoint {
         /// Line of the checkpoint's first line, counted from 1.
         line: u64,

@@ -124,13 +124,16 @@ impl Reader {
         }
         let path = layout::segment(&self.dir, place.segment);
         // A wrong hint is no error: the segment is then read from its start.
-        let Ok(file) = File::open(&path) else {
+        let Ok(mut file) = File::open(&path) else {
+            return Ok(());
+        };
+        let Ok(Ok(header)) = segment::read_header(&mut file) else {
             return Ok(());
         };
         let len = file.metadata().map_err(Error::io("read", &path))?.len();
         if (Header::LEN as u64..=len).contains(&place.offset) {
-            let scanner =
-                Scanner::new(file, place.offset, len).map_err(Error::io("read", &path))?;
+            let scanner = Scanner::new(file, header.nonce, place.offset, len)
+                .map_err(Error::io("read", &path))?;
             let marks = vec![(leaf, place.offset)];
             let (first, next) = (place.segment, leaf);
             self.open = Some(OpenSegment {
@@ -160,11 +163,13 @@ impl Reader {
         let Some(open) = &mut self.open else {
             return Ok(None);
         };
-        match open.step()? {
-            Step::Leaf => Ok(Some(open.scanner.leaf().to_vec())),
-            Step::End => Ok(None),
-            Step::Bad(cause) => self.bad(cause),
-        }
+        let read = match open.step()? {
+            Step::Leaf => true,
+            Step::End => false,
+            Step::Bad(_) => self.read_bad()?,
+        };
+        let open = self.open.as_ref().filter(|_| read);
+        Ok(open.map(|open| open.scanner.leaf().to_vec()))
     }
 
     /// Stands before the leaf at `index`; `false` when the log ends before it.
@@ -189,10 +194,15 @@ impl Reader {
             let next = open.next;
             let ended = open.scanner.offset() == open.scanner.limit();
             if !ended {
-                let Step::Bad(cause) = open.step()? else {
-                    return Ok(false);
+                let is_whole = match open.step()? {
+                    Step::Leaf | Step::End => true,
+                    Step::Bad(_) => self.read_bad()?,
                 };
-                return self.bad(cause).map(|_| false);
+                match is_whole {
+                    // Written whole meanwhile.
+                    true => continue,
+                    false => return Ok(false),
+                }
             }
             if next == open.first || !layout::segment(&self.dir, next).exists() {
                 return Ok(false);
@@ -225,10 +235,10 @@ impl Reader {
             true => Ok(header),
             false => Err(Cause::Header("first leaf is not the file name's")),
         });
-        header.map_err(|cause| Error::damaged(&path, 0, first..first + 1, cause))?;
+        let header = header.map_err(|cause| Error::damaged(&path, 0, first..first + 1, cause))?;
         let len = file.metadata().map_err(Error::io("read", &path))?.len();
         let offset = Header::LEN as u64;
-        let scanner = Scanner::new(file, offset, len).map_err(read)?;
+        let scanner = Scanner::new(file, header.nonce, offset, len).map_err(read)?;
         let marks = vec![(first, offset)];
         Ok(Some(OpenSegment {
             path,
@@ -240,23 +250,37 @@ impl Reader {
         }))
     }
 
-    /// A frame is not sound: damage, or (for a reader from outside) a write under way.
-    fn bad(&self, cause: Cause) -> Result<Option<Vec<u8>>, Error> {
-        let open = self.open.as_ref().expect("a frame was read from it");
-        let (leaf, offset) = (open.next, open.scanner.offset());
-        if self.live.is_none() && disk::segments(&self.dir)?.last() == Some(&open.first) {
-            let mut file = File::open(&open.path).map_err(Error::io("open", &open.path))?;
-            let len = file
-                .metadata()
-                .map_err(Error::io("read", &open.path))?
-                .len();
-            let commit = segment::commit_follows(&mut file, offset, len)
-                .map_err(Error::io("read", &open.path))?;
-            if commit == Some(false) {
-                return Ok(None);
+    /// Reads the next frame, which was not sound a moment ago, once more. `false` when it is a
+    /// write under way, to a reader from outside.
+    ///
+    /// Only once something stands that is written after the frame is durable, be it a commit or
+    /// the next segment, is a frame judged, by what is read of it *after* that was seen: a writer
+    /// may have come past it since the first look.
+    fn read_bad(&mut self) -> Result<bool, Error> {
+        let was_durable = self.live.is_some() || self.is_followed()?;
+        let open = self.open.as_mut().expect("a frame was read from it");
+        match open.step()? {
+            Step::Leaf => Ok(true),
+            Step::Bad(cause) if was_durable => {
+                let (leaf, offset) = (open.next, open.scanner.offset());
+                Err(Error::damaged(&open.path, offset, leaf..leaf + 1, cause))
             }
+            Step::Bad(_) | Step::End => Ok(false),
         }
-        Err(Error::damaged(&open.path, offset, leaf..leaf + 1, cause))
+    }
+
+    /// Whether a segment or a commit follows the frame that is to be read.
+    fn is_followed(&self) -> Result<bool, Error> {
+        let open = self.open.as_ref().expect("a frame was read from it");
+        if disk::segments(&self.dir)?.last() != Some(&open.first) {
+            return Ok(true);
+        }
+        let mut file = File::open(&open.path).map_err(Error::io("open", &open.path))?;
+        let read = || Error::io("read", &open.path);
+        let len = file.metadata().map_err(read())?.len();
+        let (nonce, offset) = (open.scanner.nonce(), open.scanner.offset());
+        let commit = segment::commit_follows(&mut file, nonce, offset, len).map_err(read())?;
+        Ok(commit != Some(false))
     }
 }
 
@@ -360,5 +384,51 @@ impl Iterator for Leaves<'_> {
             }
             Err(e) => Some(Err(e)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Ledger, Options};
+
+    /// The writer finished the torn frame and began the next segment before the reader looked at
+    /// the listing, which was then taken for damage.
+    #[test]
+    fn a_frame_finished_between_two_looks_is_no_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options {
+            segment_bytes: 1,
+            ..Options::new("daemoneye/test")
+        };
+        let (mut ledger, _) = Ledger::open(dir.path(), &options).unwrap();
+        for leaf in [b"one", b"two"] {
+            ledger.append(leaf).unwrap();
+        }
+        ledger.commit().unwrap();
+        let (path, next) = (
+            layout::segment(dir.path(), 0),
+            layout::segment(dir.path(), 2),
+        );
+        let whole = std::fs::read(&path).unwrap();
+        for torn in whole.len() - 42..whole.len() {
+            std::fs::write(&path, &whole[..torn]).unwrap();
+            let mut reader = Reader::open(dir.path()).unwrap();
+            assert!(reader.seek(1).unwrap());
+            let step = reader.open.as_mut().unwrap().step().unwrap();
+            assert_eq!(step, Step::Bad(Cause::Truncated));
+            // Nothing follows: a write under way.
+            assert!(!reader.read_bad().unwrap());
+            std::fs::write(&path, &whole).unwrap();
+            std::fs::write(&next, "").unwrap();
+            assert!(reader.read_bad().unwrap());
+            assert_eq!(reader.open.as_ref().unwrap().scanner.leaf(), b"two");
+            std::fs::remove_file(&next).unwrap();
+        }
+        std::fs::write(&next, "").unwrap();
+        // One that stays torn although another segment follows is damage.
+        std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+        let found = Reader::open(dir.path()).unwrap().read(1);
+        assert!(matches!(found, Err(Error::Damaged(_))), "{found:?}");
     }
 }

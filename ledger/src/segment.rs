@@ -23,6 +23,9 @@ const VERSION: u16 = 1;
 const CRC: std::ops::Range<usize> = 12..16;
 const CHUNK_BYTES: usize = 128 * 1024;
 
+/// What a segment's header mixes into the checksums of its frames.
+pub type Nonce = [u8; 8];
+
 /// A segment's header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
@@ -30,6 +33,9 @@ pub struct Header {
     pub hash: HashKind,
     /// Index of the segment's first leaf.
     pub first: u64,
+    /// Random, and part of every frame's checksum: whoever writes a leaf cannot know it, and so
+    /// cannot put bytes into a leaf that pass for a frame.
+    pub nonce: Nonce,
     /// BLAKE3 of the origin.
     pub origin: Hash,
     /// The chain value that the first leaf continues.
@@ -47,6 +53,7 @@ impl Header {
         bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
         bytes[10] = self.hash.code();
         bytes[16..24].copy_from_slice(&self.first.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.nonce);
         bytes[32..64].copy_from_slice(&self.origin.0);
         bytes[64..].copy_from_slice(&self.chain.0);
         let crc = header_crc(&bytes);
@@ -69,11 +76,13 @@ impl Header {
         }
         let hash = HashKind::from_code(bytes[10]).ok_or(Cause::Header("unknown hash"))?;
         let first = *bytes[16..].first_chunk().ok_or(Cause::Truncated)?;
+        let nonce = *bytes[24..].first_chunk().ok_or(Cause::Truncated)?;
         let origin = Hash::read(&bytes[32..]).ok_or(Cause::Truncated)?;
         let chain = Hash::read(&bytes[64..]).ok_or(Cause::Truncated)?;
         Ok(Header {
             hash,
             first: u64::from_le_bytes(first),
+            nonce,
             origin,
             chain,
         })
@@ -110,16 +119,17 @@ impl FrameHead {
         allowed.ok_or(Cause::Length(self.word))
     }
 
-    fn check(self, leaf: &[u8]) -> Result<(), Cause> {
-        match frame_crc(self.word, leaf) == self.crc {
+    fn check(self, nonce: Nonce, leaf: &[u8]) -> Result<(), Cause> {
+        match frame_crc(nonce, self.word, leaf) == self.crc {
             true => Ok(()),
             false => Err(Cause::Checksum),
         }
     }
 }
 
-fn frame_crc(word: u32, leaf: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&word.to_le_bytes()), leaf)
+fn frame_crc(nonce: Nonce, word: u32, leaf: &[u8]) -> u32 {
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&nonce), &word.to_le_bytes());
+    crc32c::crc32c_append(crc, leaf)
 }
 
 /// One leaf as it stands in a segment.
@@ -138,13 +148,13 @@ impl<'a> Frame<'a> {
     pub const OVERHEAD: usize = FrameHead::LEN + Hash::LEN;
 
     /// Reads the frame at the start of `bytes`, checking its checksum but not its chain value.
-    pub fn decode(bytes: &'a [u8]) -> Result<Frame<'a>, Cause> {
+    pub fn decode(nonce: Nonce, bytes: &'a [u8]) -> Result<Frame<'a>, Cause> {
         let (head, rest) = bytes.split_first_chunk().ok_or(Cause::Truncated)?;
         let head = FrameHead::read(*head);
         let (leaf, rest) = rest
             .split_at_checked(head.leaf_len()?)
             .ok_or(Cause::Truncated)?;
-        head.check(leaf)?;
+        head.check(nonce, leaf)?;
         let chain = Hash::read(rest).ok_or(Cause::Truncated)?;
         Ok(Frame {
             leaf,
@@ -154,7 +164,7 @@ impl<'a> Frame<'a> {
     }
 
     /// Appends the frame to `out`. The leaf is at most [`MAX_LEAF_BYTES`] long.
-    pub fn encode(&self, out: &mut Vec<u8>) {
+    pub fn encode(&self, nonce: Nonce, out: &mut Vec<u8>) {
         let len = u32::try_from(self.leaf.len()).expect("leaf length was checked");
         let word = if self.starts_commit {
             len | STARTS_COMMIT
@@ -162,7 +172,7 @@ impl<'a> Frame<'a> {
             len
         };
         out.extend_from_slice(&word.to_le_bytes());
-        out.extend_from_slice(&frame_crc(word, self.leaf).to_le_bytes());
+        out.extend_from_slice(&frame_crc(nonce, word, self.leaf).to_le_bytes());
         out.extend_from_slice(self.leaf);
         out.extend_from_slice(&self.chain.0);
     }
@@ -188,6 +198,7 @@ pub(crate) enum Step {
 #[derive(Debug)]
 pub(crate) struct Scanner {
     file: BufReader<File>,
+    nonce: Nonce,
     offset: u64,
     limit: u64,
     chain: Hash,
@@ -195,11 +206,12 @@ pub(crate) struct Scanner {
 }
 
 impl Scanner {
-    /// Scans `file` from `offset`, where a frame starts, to `limit`.
-    pub(crate) fn new(file: File, offset: u64, limit: u64) -> io::Result<Scanner> {
+    /// Scans `file`, whose header holds `nonce`, from `offset`, where a frame starts, to `limit`.
+    pub(crate) fn new(file: File, nonce: Nonce, offset: u64, limit: u64) -> io::Result<Scanner> {
         let file = BufReader::with_capacity(CHUNK_BYTES, file);
         let mut scanner = Scanner {
             file,
+            nonce,
             offset,
             limit,
             chain: Hash([0; 32]),
@@ -224,6 +236,10 @@ impl Scanner {
     /// Where the next frame starts; after [`Step::Bad`], where the bad one does.
     pub(crate) fn offset(&self) -> u64 {
         self.offset
+    }
+
+    pub(crate) fn nonce(&self) -> Nonce {
+        self.nonce
     }
 
     pub(crate) fn limit(&self) -> u64 {
@@ -276,7 +292,7 @@ impl Scanner {
         self.file.read_exact(&mut self.leaf)?;
         let mut chain = Hash([0; 32]);
         self.file.read_exact(&mut chain.0)?;
-        if let Err(cause) = head.check(&self.leaf) {
+        if let Err(cause) = head.check(self.nonce, &self.leaf) {
             return Ok(Err(cause));
         }
         if chain_next(self.chain, &self.leaf) != chain {
@@ -319,7 +335,12 @@ impl Scanner {
 ///
 /// Decides what the bad frame is: with a commit after it, damage; without, the torn end of the last
 /// write. `Ok(None)` when the bytes are built so that deciding would take too long.
-pub(crate) fn commit_follows(file: &mut File, from: u64, limit: u64) -> io::Result<Option<bool>> {
+pub(crate) fn commit_follows(
+    file: &mut File,
+    nonce: Nonce,
+    from: u64,
+    limit: u64,
+) -> io::Result<Option<bool>> {
     const WINDOW: usize = 4 * (MAX_LEAF_BYTES + Frame::OVERHEAD);
     const STEP: usize = WINDOW - (MAX_LEAF_BYTES + Frame::OVERHEAD + Hash::LEN);
     let mut budget: u64 = 4 << 30;
@@ -331,7 +352,7 @@ pub(crate) fn commit_follows(file: &mut File, from: u64, limit: u64) -> io::Resu
         window.clear();
         let room = limit.saturating_sub(start).min(WINDOW as u64);
         file.by_ref().take(room).read_to_end(&mut window)?;
-        if is_first && continues_what_should_be(&window) {
+        if is_first && continues_what_should_be(nonce, &window) {
             return Ok(Some(true));
         }
         // The bad frame itself is not looked at.
@@ -344,7 +365,7 @@ pub(crate) fn commit_follows(file: &mut File, from: u64, limit: u64) -> io::Resu
                 Some(rest) => budget = rest,
                 None => return Ok(None),
             }
-            if is_commit(Hash::read(&before[at - Hash::LEN..]), frame) {
+            if is_commit(nonce, Hash::read(&before[at - Hash::LEN..]), frame) {
                 return Ok(Some(true));
             }
         }
@@ -358,21 +379,25 @@ pub(crate) fn commit_follows(file: &mut File, from: u64, limit: u64) -> io::Resu
 
 /// Whether a commit follows a frame that is bad in its chain value alone: it continues the value
 /// that should have stood there. `window` starts with the chain value before the bad frame.
-fn continues_what_should_be(window: &[u8]) -> bool {
+fn continues_what_should_be(nonce: Nonce, window: &[u8]) -> bool {
     let Some((previous, frame)) = window.split_first_chunk() else {
         return false;
     };
-    let Ok(bad) = Frame::decode(frame) else {
+    let Ok(bad) = Frame::decode(nonce, frame) else {
         return false;
     };
     let chain = chain_next(Hash(*previous), bad.leaf);
-    is_commit(Some(chain), &frame[bad.leaf.len() + Frame::OVERHEAD..])
+    is_commit(
+        nonce,
+        Some(chain),
+        &frame[bad.leaf.len() + Frame::OVERHEAD..],
+    )
 }
 
 /// Whether `bytes` begin with a sound frame that starts a commit and continues `previous`.
-fn is_commit(previous: Option<Hash>, bytes: &[u8]) -> bool {
+fn is_commit(nonce: Nonce, previous: Option<Hash>, bytes: &[u8]) -> bool {
     let continues = |frame: Frame<'_>, previous| chain_next(previous, frame.leaf) == frame.chain;
-    match (Frame::decode(bytes), previous) {
+    match (Frame::decode(nonce, bytes), previous) {
         (Ok(frame), Some(previous)) => frame.starts_commit && continues(frame, previous),
         _ => false,
     }

@@ -23,7 +23,7 @@ pub enum TlogProofError {
     #[error("malformed proof: {0}")]
     Malformed(&'static str),
     /// Its checkpoint is malformed or does not verify.
-    #[error("checkpoint in the proof: {0}")]
+    #[error("checkpoint in the proof is not sound")]
     Checkpoint(#[from] NoteError),
     /// It does not prove this leaf.
     #[error(transparent)]

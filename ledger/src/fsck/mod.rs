@@ -29,6 +29,10 @@ pub struct VerifyOptions<'a> {
     /// The key to trust. Without one the log is held against the key that lies beside it, which
     /// whoever rewrote the whole directory could have replaced too.
     pub key: Option<PublicKey>,
+    /// The note of a checkpoint of this log that was kept elsewhere. The log must hold at least the
+    /// leaves that it signed for, unchanged. Without one, whoever can write the files can take the
+    /// log back to any checkpoint in it, and continue it from there: see [`Report::unsealed`].
+    pub checkpoint: Option<String>,
     /// Called now and then, and at the end.
     pub progress: Option<&'a mut dyn FnMut(Progress)>,
 }
@@ -60,8 +64,11 @@ pub struct Report {
     pub checkpoints: u64,
     /// Leaves that the last checkpoint covers.
     pub sealed: u64,
-    /// The last checkpoint.
+    /// The last checkpoint. There always is one: a log begins with that of size 0.
     pub last_checkpoint: Option<Checkpoint>,
+    /// The outside checkpoint that the log was held against. Its leaves are proven to be those that
+    /// were signed for, whatever was done to the files since.
+    pub outside: Option<Checkpoint>,
     /// Bytes in the segments.
     pub bytes: u64,
     /// Segment files.
@@ -75,7 +82,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// Leaves after the last checkpoint: chained, but not signed for yet.
+    /// Leaves after the last checkpoint: chained, but not signed for yet. They prove nothing:
+    /// whoever can write the files can have put them there, and cut off later checkpoints.
     pub fn unsealed(&self) -> u64 {
         self.entries - self.sealed
     }
@@ -116,13 +124,18 @@ pub enum IndexStatus {
 pub fn verify(dir: &Path, options: VerifyOptions<'_>) -> Result<Report, Error> {
     let published = published::public_key(dir)?;
     let key = options.key.unwrap_or_else(|| published.clone());
+    let outside = options.checkpoint.map(|note| Checkpoint::open(&note, &key));
+    let outside = outside
+        .transpose()
+        .map_err(|source| Error::OutsideCheckpoint { source })?;
     if key != published {
         let cause = Cause::Key("it is not the key asked for");
         return Err(Error::damaged(&layout::public_key(dir), 0, 0..0, cause));
     }
     // In this order, so that each covers what was read before it while a writer goes on.
     let summary = Summary::read(dir, &key);
-    let last = published::last_checkpoint(dir, &key)?;
+    let last = published::last_checkpoint(dir, &key)?
+        .ok_or_else(|| Error::damaged(&layout::last_checkpoint(dir), 0, 0..0, Cause::Missing))?;
     let seals = Seals::open(dir, &key, last)?;
     let segments = list_segments(dir)?;
     let total_bytes = segments.iter().map(|segment| segment.len).sum();
@@ -134,7 +147,9 @@ pub fn verify(dir: &Path, options: VerifyOptions<'_>) -> Result<Report, Error> {
         size: 0,
         chain: chain_start(key.name(), hash),
         tree: Vec::new(),
+        nonce: [0; 8],
         seals,
+        outside,
         compared: Compared::new(summary),
         bytes: 0,
         total_bytes,
@@ -152,17 +167,20 @@ struct Segment {
 
 fn list_segments(dir: &Path) -> Result<Vec<Segment>, Error> {
     let entries = layout::entries(dir);
-    let mut segments = Vec::new();
+    let mut found = Vec::new();
     for entry in fs::read_dir(&entries).map_err(Error::io("list", &entries))? {
         let entry = entry.map_err(Error::io("list", &entries))?;
         if let Some(first) = entry.file_name().to_str().and_then(layout::segment_first) {
-            let path = entry.path();
-            let len = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
-            segments.push(Segment { first, path, len });
+            found.push((first, entry.path()));
         }
     }
-    segments.sort_by_key(|segment| segment.first);
-    Ok(segments)
+    found.sort_unstable();
+    // Only now: a segment that another was seen to follow has its full length.
+    let segments = found.into_iter().map(|(first, path)| {
+        let len = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
+        Ok(Segment { first, path, len })
+    });
+    segments.collect()
 }
 
 fn hash_kind(dir: &Path, segments: &[Segment]) -> Result<HashKind, Error> {
@@ -195,7 +213,10 @@ struct Fsck<'a, 'p> {
     chain: Hash,
     /// Complete subtrees, largest first, each with its height.
     tree: Vec<(u32, Hash)>,
+    /// Of the segment that is read.
+    nonce: [u8; 8],
     seals: Seals<'a>,
+    outside: Option<Checkpoint>,
     compared: Compared,
     bytes: u64,
     total_bytes: u64,
@@ -210,6 +231,7 @@ impl Fsck<'_, '_> {
             torn = self.segment(segment)?;
         }
         self.all_sealed_is_there(torn.as_ref())?;
+        self.holds_outside()?;
         self.show_progress();
         Ok(torn)
     }
@@ -257,6 +279,8 @@ impl Fsck<'_, '_> {
         expected[10] = self.hash.code();
         expected[16..24].copy_from_slice(&self.size.to_le_bytes());
         let origin = blake3_of(&[self.seals.key.name().as_bytes()]);
+        self.nonce.copy_from_slice(&header[24..32]);
+        expected[24..32].copy_from_slice(&self.nonce);
         expected[32..64].copy_from_slice(&origin.0);
         expected[64..].copy_from_slice(&self.chain.0);
         let crc = crc32c::crc32c(&expected[..12]);
@@ -296,7 +320,10 @@ impl Fsck<'_, '_> {
         leaf.clear();
         input.take(u64::from(len)).read_to_end(leaf)?;
         input.read_exact(&mut chain)?;
-        if crc32c::crc32c_append(crc32c::crc32c(&word), leaf) != u32::from_le_bytes(crc) {
+        let sum = [&self.nonce[..], &word, leaf]
+            .iter()
+            .fold(0, |sum, bytes| crc32c::crc32c_append(sum, bytes));
+        if sum != u32::from_le_bytes(crc) {
             return Ok(Err(Cause::Checksum));
         }
         let expected = chain_next(self.chain, leaf);
@@ -331,6 +358,7 @@ impl Fsck<'_, '_> {
     /// Between two leaves: holds the tree against what was signed at this size.
     fn boundary(&mut self) -> Result<(), Error> {
         self.compared.at_size(self.size, self.chain, &self.tree);
+        self.is_history()?;
         while self
             .seals
             .next
@@ -353,6 +381,32 @@ impl Fsck<'_, '_> {
         Ok(())
     }
 
+    /// Holds the tree against the outside checkpoint, if it is of this size.
+    fn is_history(&self) -> Result<(), Error> {
+        match &self.outside {
+            Some(outside) if outside.size() == self.size && outside.root() != self.root() => {
+                Err(Error::HistoryRewritten {
+                    checkpoint_size: outside.size(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the outside checkpoint was come to, and is one that the log still knows of.
+    fn holds_outside(&self) -> Result<(), Error> {
+        match &self.outside {
+            Some(outside) if outside.size() > self.size => Err(Error::HistoryTruncated {
+                log_size: self.size,
+                checkpoint_size: outside.size(),
+            }),
+            Some(outside) if outside.size() > self.seals.sealed() => {
+                Err(self.seals.unlisted(outside))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn bad(&self, segment: &Segment, offset: u64, cause: Cause) -> Result<TornTail, Error> {
         let read = || Error::io("read", &segment.path);
         let is_last = self
@@ -361,7 +415,8 @@ impl Fsck<'_, '_> {
             .is_some_and(|last| last.first == segment.first);
         if is_last && self.seals.next.is_none() {
             let mut file = File::open(&segment.path).map_err(Error::io("open", &segment.path))?;
-            let commit = commit_follows(&mut file, offset, segment.len).map_err(read())?;
+            let commit =
+                commit_follows(&mut file, self.nonce, offset, segment.len).map_err(read())?;
             if commit == Some(false) {
                 let (file, bytes) = (segment.path.clone(), segment.len - offset);
                 return Ok(TornTail {
@@ -390,7 +445,7 @@ impl Fsck<'_, '_> {
 
     fn all_sealed_is_there(&self, torn: Option<&TornTail>) -> Result<(), Error> {
         let Some(next) = &self.seals.next else {
-            return self.seals.last_is_listed(self.dir);
+            return self.seals.last_is_listed();
         };
         let (path, end) = match self.segments.last() {
             Some(last) => (last.path.clone(), last.len),
@@ -425,6 +480,7 @@ impl Fsck<'_, '_> {
             checkpoints: self.seals.count,
             sealed: self.seals.sealed(),
             last_checkpoint: self.seals.passed,
+            outside: self.outside,
             bytes: self.total_bytes,
             segments: u64::try_from(self.segments.len()).expect("a count of files"),
             torn,

@@ -14,14 +14,14 @@ use crate::published;
 pub(super) struct Seals<'a> {
     dir: &'a Path,
     pub(super) key: PublicKey,
-    records: Option<Records<BufReader<io::Take<File>>>>,
+    records: Records<BufReader<io::Take<File>>>,
     /// The checkpoint to come to.
     pub(super) next: Option<Checkpoint>,
     /// The checkpoint last passed.
     pub(super) passed: Option<Checkpoint>,
     pub(super) count: u64,
     pub(super) torn: bool,
-    last: Option<Checkpoint>,
+    last: Checkpoint,
     last_seen: bool,
 }
 
@@ -29,20 +29,19 @@ impl<'a> Seals<'a> {
     pub(super) fn open(
         dir: &'a Path,
         key: &PublicKey,
-        last: Option<Checkpoint>,
+        last: Checkpoint,
     ) -> Result<Seals<'a>, Error> {
         let path = layout::checkpoints(dir);
         let records = match File::open(&path) {
             Ok(file) => {
                 let len = file.metadata().map_err(Error::io("read", &path))?.len();
-                Some(Records::new(BufReader::new(file.take(len)), 0))
+                Records::new(BufReader::new(file.take(len)), 0)
             }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::damaged(&path, 0, 0..0, Cause::Missing));
+            }
             Err(e) => return Err(Error::io("open", &path)(e)),
         };
-        if records.is_none() && last.is_some() {
-            return Err(Error::damaged(&path, 0, 0..0, Cause::Missing));
-        }
         let mut seals = Seals {
             dir,
             key: key.clone(),
@@ -51,7 +50,7 @@ impl<'a> Seals<'a> {
             passed: None,
             count: 0,
             torn: false,
-            last_seen: last.is_none(),
+            last_seen: false,
             last,
         };
         seals.read_next()?;
@@ -66,7 +65,7 @@ impl<'a> Seals<'a> {
     /// Passes the next checkpoint and returns its note.
     pub(super) fn advance(&mut self) -> Result<String, Error> {
         let passed = self.next.take().expect("only called at a checkpoint");
-        self.last_seen |= self.last.as_ref() == Some(&passed);
+        self.last_seen |= self.last == passed;
         let note = passed.note().to_owned();
         self.passed = Some(passed);
         self.count += 1;
@@ -76,10 +75,7 @@ impl<'a> Seals<'a> {
 
     fn read_next(&mut self) -> Result<(), Error> {
         let path = layout::checkpoints(self.dir);
-        let Some(records) = &mut self.records else {
-            return Ok(());
-        };
-        match records.next().map_err(Error::io("read", &path))? {
+        match self.records.next().map_err(Error::io("read", &path))? {
             Record::End { .. } => {}
             Record::Torn { .. } => self.torn = true,
             Record::Note { note, offset } => self.next = Some(self.checkpoint(&note, offset)?),
@@ -89,9 +85,9 @@ impl<'a> Seals<'a> {
 
     fn checkpoint(&self, note: &[u8], offset: u64) -> Result<Checkpoint, Error> {
         let note = std::str::from_utf8(note).map_err(|_| NoteError::Malformed("not text"));
-        let checkpoint = note.and_then(|note| match &self.last {
-            Some(last) if last.note() == note => Ok(last.clone()),
-            _ => Checkpoint::open(note, &self.key),
+        let checkpoint = note.and_then(|note| match self.last.note() == note {
+            true => Ok(self.last.clone()),
+            false => Checkpoint::open(note, &self.key),
         });
         let checkpoint = checkpoint.map_err(|source| {
             let cause = |line| Cause::Checkpoint { line, source };
@@ -105,21 +101,18 @@ impl<'a> Seals<'a> {
         Ok(checkpoint)
     }
 
-    /// The last checkpoint is written after checkpoints.txt, so it must be listed there; and only
-    /// the very first one can be missing apart from it.
-    pub(super) fn last_is_listed(&self, dir: &Path) -> Result<(), Error> {
-        match &self.last {
-            Some(last) if !self.last_seen => {
-                let cause = Cause::Unlisted { size: last.size() };
-                Err(Error::damaged(&layout::checkpoints(dir), 0, 0..0, cause))
-            }
-            None if self.count > 1 => Err(Error::damaged(
-                &layout::last_checkpoint(dir),
-                0,
-                0..0,
-                Cause::Missing,
-            )),
-            _ => Ok(()),
+    /// The last checkpoint is written after checkpoints.txt, so it must be listed there.
+    pub(super) fn last_is_listed(&self) -> Result<(), Error> {
+        match self.last_seen {
+            true => Ok(()),
+            false => Err(self.unlisted(&self.last)),
         }
+    }
+
+    /// A checkpoint that was signed is not in checkpoints.txt.
+    pub(super) fn unlisted(&self, checkpoint: &Checkpoint) -> Error {
+        let size = checkpoint.size();
+        let path = layout::checkpoints(self.dir);
+        Error::damaged(&path, 0, 0..0, Cause::Unlisted { size })
     }
 }

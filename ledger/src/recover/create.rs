@@ -1,16 +1,18 @@
 //! The first files of a log, and what of them an existing log must have.
 
 use std::fs::File;
+use std::io::{self, BufReader};
 use std::path::Path;
 
 use crate::append::{Edge, Options, create_segment};
-use crate::checkpoint::Checkpoint;
-use crate::disk;
+use crate::checkpoint::{self, Checkpoint, CheckpointText, Record, Records};
+use crate::disk::{self, Access};
 use crate::error::{Cause, Error};
 use crate::hash::{HashKind, chain_start, origin_hash};
 use crate::key::LogKey;
 use crate::layout;
-use crate::note;
+use crate::note::{self, NoteError};
+use crate::published;
 use crate::segment::{self, Header};
 use crate::tiles::Tiles;
 use crate::tree::Frontier;
@@ -21,7 +23,8 @@ pub(super) fn log_key(dir: &Path, options: &Options, created: bool) -> Result<Lo
         return Ok(key);
     }
     let (path, public) = (layout::secret_key(dir), layout::public_key(dir));
-    if !created || public.exists() || layout::last_checkpoint(dir).exists() {
+    let signed = layout::last_checkpoint(dir).exists() || layout::checkpoints(dir).exists();
+    if !created || public.exists() || signed {
         return Err(Error::Key {
             path,
             cause: "it is missing, but the log exists",
@@ -33,19 +36,50 @@ pub(super) fn log_key(dir: &Path, options: &Options, created: bool) -> Result<Lo
     LogKey::create(dir, &options.origin)
 }
 
-pub(super) fn create_log(
-    dir: &Path,
-    options: &Options,
-    key: &LogKey,
-    last: Option<&Checkpoint>,
-) -> Result<(), Error> {
-    if let Some(checkpoint_size) = last.map(Checkpoint::size).filter(|&size| size > 0) {
+/// The first checkpoint, of size 0, then the first segment: so a log with a segment and without a
+/// checkpoint is one that was tampered with.
+pub(super) fn create_log(dir: &Path, options: &Options, key: &LogKey) -> Result<(), Error> {
+    let checkpoint_size = signed_size(dir, key)?;
+    if checkpoint_size > 0 {
         return Err(Error::RolledBack {
             log_size: 0,
             checkpoint_size,
         });
     }
-    create_segment(dir, key.origin(), &first_edge(key.origin(), options.hash)).map(|_| ())
+    let edge = first_edge(key.origin(), options.hash);
+    let text = CheckpointText {
+        origin: key.origin().to_owned(),
+        size: 0,
+        root: edge.frontier.root(),
+    };
+    let note = key.sign(&text.render());
+    // Whole, since a creation that was cut short may have left others of size 0.
+    let replace = |path: &Path, text: &str| disk::replace(path, text.as_bytes(), Access::Everyone);
+    replace(&layout::checkpoints(dir), &checkpoint::record(&note))?;
+    replace(&layout::last_checkpoint(dir), &note)?;
+    create_segment(dir, key.origin(), &edge).map(|_| ())
+}
+
+/// The largest size that a checkpoint found in `dir` was signed for; 0 when there is none.
+fn signed_size(dir: &Path, key: &LogKey) -> Result<u64, Error> {
+    let last = published::last_checkpoint(dir, &key.public())?;
+    let mut size = last.as_ref().map_or(0, Checkpoint::size);
+    let path = layout::checkpoints(dir);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(size),
+        Err(e) => return Err(Error::io("open", &path)(e)),
+    };
+    let mut records = Records::new(BufReader::new(file), 0);
+    while let Record::Note { note, offset } = records.next().map_err(Error::io("read", &path))? {
+        let note = std::str::from_utf8(&note).map_err(|_| NoteError::Malformed("not text"));
+        let checkpoint = note.and_then(|note| Checkpoint::open(note, &key.public()));
+        let checkpoint = checkpoint.map_err(|source| {
+            published::bad_checkpoint(dir, offset, |line| Cause::Checkpoint { line, source })
+        })?;
+        size = size.max(checkpoint.size());
+    }
+    Ok(size)
 }
 
 pub(super) fn first_edge(origin: &str, kind: HashKind) -> Edge {
@@ -72,6 +106,7 @@ pub(super) fn hash_kind(dir: &Path, key: &LogKey) -> Result<HashKind, Error> {
         let expected = Header {
             hash: header.hash,
             first: 0,
+            nonce: header.nonce,
             origin: origin_hash(origin),
             chain,
         };

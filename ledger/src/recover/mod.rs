@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::append::{Edge, Ledger, Options};
 use crate::checkpoint::{Checkpoint, Record, Records};
-use crate::disk::{self, Access, AppendFile};
+use crate::disk::{self, Access, AppendFile, Lock};
 use crate::error::{Cause, Error};
 use crate::hash::{Hash, HashKind};
 use crate::index::{self, Index, LeafPlace, Opened, State};
@@ -24,7 +24,7 @@ use crate::note::{NoteError, PublicKey};
 use crate::prove::Nodes;
 use crate::published;
 use crate::reader::{Live, Reader};
-use crate::segment::{Header, Scanner};
+use crate::segment::{Header, Nonce, Scanner};
 use crate::tiles::Tiles;
 use create::{create_log, first_edge, hash_kind, log_key};
 use scan::{Scan, Scanned};
@@ -45,6 +45,10 @@ pub struct Recovery {
     pub entries: u64,
     /// Leaves that the last checkpoint covers.
     pub sealed: u64,
+    /// Leaves found after the last checkpoint: chained, but signed for by nobody yet. The next
+    /// checkpoint signs for them. After a crash these are the leaves committed since the last
+    /// checkpoint; whoever can write the files can put others there.
+    pub unsealed: u64,
     /// Leaves read again because the index did not cover them yet.
     pub replayed: u64,
     /// Bytes of a torn, never acknowledged write that were cut from the last segment.
@@ -59,7 +63,7 @@ impl Recovery {
     /// Whether the last run ended in a clean close and nothing was wrong.
     pub fn is_clean(&self) -> bool {
         let cut = self.cut_bytes + self.cut_checkpoint_bytes;
-        cut == 0 && self.replayed == 0 && self.index == IndexRecovery::Sound
+        cut == 0 && self.replayed == 0 && self.unsealed == 0 && self.index == IndexRecovery::Sound
     }
 }
 
@@ -83,10 +87,12 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<(Ledger, Recovery), 
     let created = disk::segments(dir)?.is_empty();
     let key = log_key(dir, options, created)?;
     key::publish(dir, &key.public())?;
-    let last = published::last_checkpoint(dir, &key.public())?;
     if created {
-        create_log(dir, options, &key, last.as_ref())?;
+        create_log(dir, options, &key)?;
     }
+    // A log begins with a checkpoint, so one without is not as it was left.
+    let last = published::last_checkpoint(dir, &key.public())?
+        .ok_or_else(|| Error::damaged(&layout::last_checkpoint(dir), 0, 0..0, Cause::Missing))?;
     let found = Found {
         dir,
         firsts: disk::segments(dir)?,
@@ -103,7 +109,7 @@ struct Found<'a> {
     firsts: Vec<u64>,
     kind: HashKind,
     key: LogKey,
-    last: Option<Checkpoint>,
+    last: Checkpoint,
 }
 
 /// Where checkpoints.txt ends.
@@ -136,14 +142,14 @@ struct Examined {
     /// Checkpoints that the index does not have.
     notes: Vec<String>,
     /// The newest checkpoint.
-    sealed_by: Option<Checkpoint>,
+    sealed_by: Checkpoint,
 }
 
 impl Found<'_> {
     fn open(
         self,
         options: &Options,
-        lock: File,
+        lock: Lock,
         created: bool,
     ) -> Result<(Ledger, Recovery), Error> {
         let mut examined = self.examine()?;
@@ -158,10 +164,12 @@ impl Found<'_> {
                 0
             }
         };
+        let sealed = examined.sealed_by.size();
         let recovery = Recovery {
             created,
             entries: size,
-            sealed: examined.sealed_by.as_ref().map_or(0, Checkpoint::size),
+            sealed,
+            unsealed: size - sealed,
             replayed,
             cut_bytes,
             cut_checkpoint_bytes,
@@ -177,13 +185,14 @@ impl Found<'_> {
             edge: examined.scanned.edge,
             segment,
             segment_first: examined.scanned.end.segment,
+            nonce: examined.scanned.nonce,
             buffer: Vec::new(),
             live: Arc::new(Live::new(size, examined.index.database())),
             index: examined.index,
             indexed: examined.indexed,
             checkpoints,
             checkpoint_count: examined.listed.count,
-            last_checkpoint: examined.sealed_by,
+            last_checkpoint: Some(examined.sealed_by),
             cursors: examined.cursors,
             cursors_changed: false,
             poisoned: false,
@@ -209,11 +218,11 @@ impl Found<'_> {
         if let Ok(resumed) = &resumed {
             listed.newest = listed.newest.or_else(|| resumed.newest.clone());
         }
-        let sealed_by = newer(self.last.clone(), listed.newest.clone());
+        let sealed_by = newer(&self.last, listed.newest.as_ref()).clone();
         if let Ok(Resumed { state, .. }) = &resumed
             && !self.holds(state)?
         {
-            return Err(self.contradiction(state, sealed_by.as_ref()));
+            return Err(self.contradiction(state, &sealed_by));
         }
         let (resumed, rebuilt) = match resumed {
             Ok(resumed) => (resumed, None),
@@ -227,7 +236,7 @@ impl Found<'_> {
             ..
         } = resumed;
         let indexed = state.frontier.size();
-        let sealed = sealed_by.as_ref().map_or(0, Checkpoint::size);
+        let sealed = sealed_by.size();
         let scan = Scan {
             found: self,
             covered: sealed.max(indexed),
@@ -237,17 +246,11 @@ impl Found<'_> {
             Some(_) => flush(&index, edge, end, (0, 0), &[]),
             None => Ok(()),
         })?;
-        if let Some(newest) = &sealed_by {
-            self.continues(&scanned, newest, scanned.watched, &index)?;
+        self.continues(&scanned, &sealed_by, scanned.watched, &index)?;
+        if sealed_by != self.last {
+            self.continues(&scanned, &self.last, None, &index)?;
         }
-        if let Some(last) = self
-            .last
-            .as_ref()
-            .filter(|last| sealed_by.as_ref() != Some(last))
-        {
-            self.continues(&scanned, last, None, &index)?;
-        }
-        self.lists_last(&listed, state.checkpoints)?;
+        self.lists_last(&listed)?;
         Ok(Examined {
             index,
             indexed,
@@ -403,8 +406,7 @@ impl Found<'_> {
         let mut file = match File::open(&path) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                let missing = Error::damaged(&path, 0, 0..0, Cause::Missing);
-                return if from == 0 { Ok(0) } else { Err(missing) };
+                return Err(Error::damaged(&path, 0, 0..0, Cause::Missing));
             }
             Err(e) => return Err(Error::io("open", &path)(e)),
         };
@@ -446,13 +448,14 @@ impl Found<'_> {
         if len < state.end.offset {
             return Ok(false);
         }
-        let scanner = Scanner::new(file, state.end.offset, len);
+        // For the chain value alone, which needs no nonce.
+        let scanner = Scanner::new(file, Nonce::default(), state.end.offset, len);
         Ok(scanner.map_err(Error::io("read", &path))?.chain() == state.chain)
     }
 
     /// Why the segments do not hold what the commit record says: reads them all to name it.
-    fn contradiction(&self, state: &State, sealed_by: Option<&Checkpoint>) -> Error {
-        let sealed = sealed_by.map_or(0, Checkpoint::size);
+    fn contradiction(&self, state: &State, sealed_by: &Checkpoint) -> Error {
+        let sealed = sealed_by.size();
         let scan = Scan {
             found: self,
             covered: sealed.max(state.frontier.size()),
@@ -521,14 +524,8 @@ impl Found<'_> {
 
     /// Whether the last checkpoint and checkpoints.txt agree, as far as it was read. The latter is
     /// written first, so it may be ahead by one.
-    fn lists_last(&self, listed: &Listed, indexed: u64) -> Result<(), Error> {
-        let Some(last) = &self.last else {
-            let path = layout::last_checkpoint(self.dir);
-            return match indexed > 0 || listed.count > 1 {
-                true => Err(Error::damaged(&path, 0, 0..0, Cause::Missing)),
-                false => Ok(()),
-            };
-        };
+    fn lists_last(&self, listed: &Listed) -> Result<(), Error> {
+        let last = &self.last;
         let is_listed =
             |newest: &Checkpoint| newest.size() > last.size() || newest.note() == last.note();
         if listed.newest.as_ref().is_some_and(is_listed) {
@@ -544,9 +541,7 @@ impl Found<'_> {
     }
 
     fn is_news(&self, newest: &Checkpoint) -> bool {
-        self.last
-            .as_ref()
-            .is_none_or(|last| last.size() < newest.size())
+        self.last.size() < newest.size()
     }
 
     /// Puts all checkpoints into a rebuilt index.
@@ -599,6 +594,6 @@ fn flush(
     Ok(())
 }
 
-fn newer(a: Option<Checkpoint>, b: Option<Checkpoint>) -> Option<Checkpoint> {
-    [a, b].into_iter().flatten().max_by_key(Checkpoint::size)
+fn newer<'a>(a: &'a Checkpoint, b: Option<&'a Checkpoint>) -> &'a Checkpoint {
+    b.filter(|b| b.size() >= a.size()).unwrap_or(a)
 }

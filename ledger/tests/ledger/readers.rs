@@ -135,8 +135,8 @@ fn progress_is_shown() {
     let mut last = None;
     let mut progress = |progress| last = Some(progress);
     let options = ledger::VerifyOptions {
-        key: None,
         progress: Some(&mut progress),
+        ..Default::default()
     };
     let report = ledger::verify(dir.path(), options).unwrap();
     let last = last.unwrap();

@@ -1,11 +1,11 @@
 use std::fs;
 use std::path::Path;
 
-use ledger::segment::Frame;
-use ledger::{Error, IndexRecovery, IndexStatus, Ledger};
+use ledger::segment::{Frame, Header};
+use ledger::{Error, Hash, IndexRecovery, IndexStatus, Ledger};
 
 use crate::support::{
-    copy, grow, last_segment, leaf, open, options, recovered, small_segments, verify,
+    copy, grow, last_segment, leaf, open, options, recovered, segments, small_segments, verify,
 };
 
 /// Cuts a copy of `from` to `len` bytes in its last segment and opens it.
@@ -215,11 +215,17 @@ fn a_torn_checkpoint_is_cut() {
 
 #[test]
 fn what_a_crash_during_creation_left_is_completed() {
-    for missing in ["entries", "ledger.pub", "index.redb"] {
+    let order = [
+        "ledger.pub",
+        "checkpoints.txt",
+        "last-checkpoint",
+        "entries",
+        "index.redb",
+    ];
+    for missing in order {
         let dir = tempfile::tempdir().unwrap();
         drop(open(dir.path()));
         // In the order of creation, nothing after the missing one was there.
-        let order = ["ledger.pub", "entries", "index.redb", "checkpoints.txt"];
         let from = order.iter().position(|&name| name == missing).unwrap();
         for name in &order[from..] {
             let path = dir.path().join(name);
@@ -232,8 +238,75 @@ fn what_a_crash_during_creation_left_is_completed() {
         let mut ledger = open(dir.path());
         grow(&mut ledger, 3, 3);
         ledger.close().unwrap();
-        assert_eq!(verify(dir.path()).unwrap().entries, 3, "{missing}");
+        let report = verify(dir.path()).unwrap();
+        assert_eq!((report.entries, report.checkpoints), (3, 2), "{missing}");
     }
+}
+
+/// A leaf held bytes that passed for a commit, and a torn write before them for damage: the log
+/// did not open again.
+#[test]
+fn a_leaf_cannot_pass_for_a_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = open(dir.path());
+    grow(&mut ledger, 5, 5);
+    let durable = fs::metadata(last_segment(dir.path())).unwrap().len();
+    // What stands before a frame is the leaf's own, so its chain value can be computed.
+    let before = [1; 32];
+    let chain = Hash(*blake3::hash(&[&b"daemoneye.chain1"[..], &before].concat()).as_bytes());
+    let forge = |nonce| {
+        let mut forged = before.to_vec();
+        let frame = Frame {
+            leaf: b"",
+            chain,
+            starts_commit: true,
+        };
+        frame.encode(nonce, &mut forged);
+        forged
+    };
+    ledger.append(b"torn").unwrap();
+    ledger.append(&forge([0; 8])).unwrap();
+    ledger.commit().unwrap();
+    drop(ledger);
+    let file = last_segment(dir.path());
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[usize::try_from(durable).unwrap() + 8] ^= 1;
+    let nonce = Header::decode(&bytes).unwrap().nonce;
+    // With the nonce it would, which only whoever reads the file knows.
+    let known = [&bytes[..], &forge(nonce)].concat();
+    fs::write(&file, known).unwrap();
+    assert!(Ledger::open(dir.path(), &options()).is_err());
+    fs::write(&file, &bytes).unwrap();
+    let recovery = recovered(dir.path());
+    let cut = bytes.len() as u64 - durable;
+    assert_eq!((recovery.entries, recovery.cut_bytes), (5, cut));
+}
+
+#[test]
+fn segments_have_nonces_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut ledger, _) = Ledger::open(dir.path(), &small_segments()).unwrap();
+    grow(&mut ledger, 30, 3);
+    let files = segments(dir.path());
+    let nonce = |file| Header::decode(&fs::read(file).unwrap()).unwrap().nonce;
+    let nonces: std::collections::BTreeSet<_> = files.iter().map(nonce).collect();
+    assert!(files.len() > 2 && nonces.len() == files.len());
+}
+
+#[test]
+fn unsealed_leaves_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = open(dir.path());
+    grow(&mut ledger, 5, 5);
+    ledger.checkpoint().unwrap();
+    grow(&mut ledger, 12, 7);
+    drop(ledger);
+    let recovery = recovered(dir.path());
+    assert_eq!((recovery.sealed, recovery.unsealed), (5, 7));
+    assert!(!recovery.is_clean());
+    open(dir.path()).close().unwrap();
+    let recovery = recovered(dir.path());
+    assert!(recovery.unsealed == 0 && recovery.is_clean());
 }
 
 #[test]
@@ -242,13 +315,16 @@ fn a_log_whose_segments_are_gone_is_not_begun_anew() {
     let mut ledger = open(dir.path());
     grow(&mut ledger, 3, 3);
     ledger.close().unwrap();
-    fs::remove_dir_all(dir.path().join("entries")).unwrap();
-    let refused = Ledger::open(dir.path(), &options());
-    let Err(Error::RolledBack {
-        log_size: 0,
-        checkpoint_size: 3,
-    }) = refused
-    else {
-        panic!("{refused:?}");
-    };
+    for also in ["", "last-checkpoint"] {
+        let _ = fs::remove_file(dir.path().join(also));
+        fs::remove_dir_all(dir.path().join("entries")).unwrap();
+        let refused = Ledger::open(dir.path(), &options());
+        let Err(Error::RolledBack {
+            log_size: 0,
+            checkpoint_size: 3,
+        }) = refused
+        else {
+            panic!("{also}: {refused:?}");
+        };
+    }
 }

@@ -25,10 +25,11 @@ fn sealed_log(dir: &Path) {
 
 /// Every leaf, with the bytes of its frame in the segment.
 fn frames(segment: &[u8]) -> Vec<std::ops::Range<usize>> {
+    let nonce = Header::decode(segment).unwrap().nonce;
     let mut at = Header::LEN;
     let mut frames = Vec::new();
     while at < segment.len() {
-        let len = Frame::decode(&segment[at..]).unwrap().leaf.len() + Frame::OVERHEAD;
+        let len = Frame::decode(nonce, &segment[at..]).unwrap().leaf.len() + Frame::OVERHEAD;
         frames.push(at..at + len);
         at += len;
     }
@@ -96,15 +97,20 @@ fn a_flipped_byte_of_a_checkpoint_names_its_line() {
     let dir = tempfile::tempdir().unwrap();
     sealed_log(dir.path());
     let file = dir.path().join("checkpoints.txt");
-    let second = fs::read_to_string(&file).unwrap().len() / 2;
+    let text = fs::read_to_string(&file).unwrap();
+    let second = text.find("daemoneye/test\n4\n").unwrap();
+    let third = text.find("daemoneye/test\n10\n").unwrap();
     flip_each_byte(dir.path(), &file, |at, damage| {
         assert_eq!(damage.file, file, "byte {at}");
         match damage.cause {
             // A flip that hides where a record ends shows in that record.
             Cause::Checkpoint { line: 1, .. } => assert!(at < second + 3, "byte {at}: {damage}"),
-            Cause::Checkpoint { line: 7, .. } => assert!(at > second - 3, "byte {at}: {damage}"),
+            Cause::Checkpoint { line: 7, .. } => {
+                assert!(at > second - 3 && at < third + 3, "byte {at}: {damage}");
+            }
+            Cause::Checkpoint { line: 13, .. } => assert!(at > third - 3, "byte {at}: {damage}"),
             // The very last newline: the record is then torn, but the last checkpoint knows of it.
-            Cause::Unlisted { size: 10 } => assert!(at > second, "byte {at}: {damage}"),
+            Cause::Unlisted { size: 10 } => assert!(at > third, "byte {at}: {damage}"),
             _ => panic!("byte {at}: {damage}"),
         }
     });
@@ -153,7 +159,7 @@ fn rewrite(file: &Path, mut edit: impl FnMut(u64, Vec<u8>) -> Vec<u8>) {
     let mut out = header.encode().to_vec();
     let mut chain = header.chain;
     for (index, frame) in (header.first..).zip(frames(&bytes)) {
-        let frame = Frame::decode(&bytes[frame]).unwrap();
+        let frame = Frame::decode(header.nonce, &bytes[frame]).unwrap();
         let leaf = edit(index, frame.leaf.to_vec());
         let input = [b"daemoneye.chain1", &chain.0[..], &leaf].concat();
         chain.0 = *blake3::hash(&input).as_bytes();
@@ -162,7 +168,7 @@ fn rewrite(file: &Path, mut edit: impl FnMut(u64, Vec<u8>) -> Vec<u8>) {
             chain,
             starts_commit: frame.starts_commit,
         }
-        .encode(&mut out);
+        .encode(header.nonce, &mut out);
     }
     fs::write(file, out).unwrap();
 }
@@ -311,7 +317,7 @@ fn missing_and_reordered_checkpoints_are_found() {
     sealed_log(dir.path());
     let (first, second) = halves(dir.path());
     fs::write(file(dir.path()), second + &first).unwrap();
-    assert_eq!(damage(dir.path()).cause, Cause::Order { line: 7, size: 4 });
+    assert_eq!(damage(dir.path()).cause, Cause::Order { line: 7, size: 0 });
 }
 
 #[test]
@@ -326,7 +332,7 @@ fn checkpoints_of_another_log_do_not_pass() {
     );
     let options = ledger::VerifyOptions {
         key: Some(key.unwrap()),
-        progress: None,
+        ..Default::default()
     };
     assert!(matches!(
         ledger::verify(ours.path(), options),
@@ -347,6 +353,7 @@ fn an_older_copy_of_the_log_is_seen_as_rolled_back() {
     grow(&mut ledger, 600, 100);
     ledger.close().unwrap();
     copy(dir.path(), older.path());
+    let own = fs::read(dir.path().join("last-checkpoint")).unwrap();
     let mut ledger = open(dir.path());
     grow(&mut ledger, 900, 100);
     ledger.close().unwrap();
@@ -375,7 +382,7 @@ fn an_older_copy_of_the_log_is_seen_as_rolled_back() {
         older.path().join("ledger.pub"),
     )
     .unwrap();
-    fs::remove_file(older.path().join("last-checkpoint")).unwrap();
+    fs::write(older.path().join("last-checkpoint"), own).unwrap();
     let mut ledger = open(older.path());
     for _ in 0..400 {
         ledger.append(b"other").unwrap();
@@ -472,4 +479,127 @@ fn an_index_of_other_leaves_is_reported() {
         verify(ours.path()).unwrap().index,
         IndexStatus::Bad(_)
     ));
+}
+
+/// A log of 300 leaves sealed at 4, 100, 200 and 300, taken back by someone without the key: the
+/// checkpoints after the one of 4 leaves are gone, and so is the index; leaf 50 is another, with
+/// all checksums and the chain recomputed. With it the checkpoints that were kept elsewhere.
+fn taken_back() -> (tempfile::TempDir, Vec<String>) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = open(dir.path());
+    let mut kept = Vec::new();
+    for size in [4, 100, 200, 300] {
+        grow(&mut ledger, size, 10);
+        kept.push(ledger.checkpoint().unwrap().note().to_owned());
+    }
+    ledger.close().unwrap();
+    let file = dir.path().join("checkpoints.txt");
+    let text = fs::read_to_string(&file).unwrap();
+    let cut = text.find("daemoneye/test\n100\n").unwrap();
+    fs::write(&file, &text[..cut]).unwrap();
+    fs::write(dir.path().join("last-checkpoint"), &kept[0]).unwrap();
+    fs::remove_file(dir.path().join("index.redb")).unwrap();
+    rewrite(&segments(dir.path())[0], |index, leaf| match index {
+        50 => b"forged".to_vec(),
+        _ => leaf,
+    });
+    (dir, kept)
+}
+
+fn verify_with(dir: &Path, checkpoint: &str) -> Result<ledger::Report, Error> {
+    let options = ledger::VerifyOptions {
+        checkpoint: Some(checkpoint.to_owned()),
+        ..Default::default()
+    };
+    ledger::verify(dir, options)
+}
+
+#[test]
+fn a_log_taken_back_is_found_by_a_checkpoint_kept_elsewhere() {
+    let (dir, kept) = taken_back();
+    // Nothing in the directory tells; what is signed for, and what is not, is said.
+    let report = verify(dir.path()).unwrap();
+    assert_eq!((report.sealed, report.unsealed()), (4, 296));
+    assert_eq!(report.outside, None);
+    for (note, size) in kept[1..].iter().zip([100, 200, 300]) {
+        let found = verify_with(dir.path(), note);
+        let Err(Error::HistoryRewritten { checkpoint_size }) = found else {
+            panic!("{found:?}");
+        };
+        assert_eq!(checkpoint_size, size);
+    }
+    let report = verify_with(dir.path(), &kept[0]).unwrap();
+    assert_eq!(report.outside.unwrap().size(), 4);
+    assert_eq!(recovered(dir.path()).unsealed, 296);
+}
+
+#[test]
+fn a_log_cut_at_a_commit_is_found_by_a_checkpoint_kept_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = open(dir.path());
+    grow(&mut ledger, 10, 10);
+    ledger.checkpoint().unwrap();
+    let older = tempfile::tempdir().unwrap();
+    copy(dir.path(), older.path());
+    grow(&mut ledger, 1000, 10);
+    let kept = ledger.close().unwrap().note().to_owned();
+    assert_eq!(verify_with(dir.path(), &kept).unwrap().sealed, 1000);
+    verify(older.path()).unwrap();
+    let found = verify_with(older.path(), &kept);
+    let Err(Error::HistoryTruncated {
+        log_size: 10,
+        checkpoint_size: 1000,
+    }) = found
+    else {
+        panic!("{found:?}");
+    };
+    // All leaves are there, but no longer that they were signed for.
+    for name in ["checkpoints.txt", "last-checkpoint"] {
+        fs::copy(older.path().join(name), dir.path().join(name)).unwrap();
+    }
+    fs::remove_file(dir.path().join("index.redb")).unwrap();
+    let found = verify_with(dir.path(), &kept);
+    let Err(Error::Damaged(damage)) = found else {
+        panic!("{found:?}");
+    };
+    assert_eq!(damage.cause, Cause::Unlisted { size: 1000 });
+}
+
+#[test]
+fn an_outside_checkpoint_of_another_key_is_refused() {
+    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    sealed_log(ours.path());
+    sealed_log(theirs.path());
+    let note = fs::read_to_string(theirs.path().join("last-checkpoint")).unwrap();
+    for note in [&*note, "not a note"] {
+        let refused = verify_with(ours.path(), note);
+        assert!(
+            matches!(refused, Err(Error::OutsideCheckpoint { .. })),
+            "{refused:?}"
+        );
+    }
+}
+
+#[test]
+fn a_log_without_any_checkpoint_is_damaged() {
+    let (dir, _) = taken_back();
+    let files = ["checkpoints.txt", "last-checkpoint"].map(|name| dir.path().join(name));
+    for remove in [vec![0], vec![1], vec![0, 1]] {
+        let kept = files.each_ref().map(|file| fs::read(file).unwrap());
+        for &file in &remove {
+            fs::remove_file(&files[file]).unwrap();
+        }
+        assert_eq!(damage(dir.path()).cause, Cause::Missing, "{remove:?}");
+        let Err(Error::Damaged(refused)) = Ledger::open(dir.path(), &options()) else {
+            panic!("the writer opened it without {remove:?}");
+        };
+        assert_eq!(refused.cause, Cause::Missing, "{remove:?}");
+        for (file, bytes) in files.iter().zip(kept) {
+            fs::write(file, bytes).unwrap();
+        }
+    }
+    // Neither is an empty one.
+    fs::write(&files[0], "").unwrap();
+    assert_eq!(damage(dir.path()).cause, Cause::Unlisted { size: 4 });
+    assert!(Ledger::open(dir.path(), &options()).is_err());
 }
