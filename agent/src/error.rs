@@ -36,7 +36,7 @@ pub enum Error {
         /// Cause.
         source: event::Error,
     },
-    /// A sink does not take alerts any more.
+    /// A sink did not take an alert.
     #[error("sink {sink}: {source}")]
     Sink {
         /// Its name.

@@ -1,7 +1,8 @@
 //! The JSON shape that operators read: Elastic Common Schema (ECS 8) names, one object per event.
 //!
 //! Bytes that are not UTF-8 are written as `\xHH` (and a backslash as `\\`), and the field's name
-//! is listed in `daemoneye.escaped`; strings not listed there are verbatim.
+//! is listed in `daemoneye.escaped`; strings not listed there are verbatim. [`line()`] writes
+//! characters that would steer a terminal as JSON's own `\uXXXX`, so a reader gets them back.
 
 use serde_json::{Map, Value, json};
 
@@ -71,6 +72,38 @@ pub fn leaf(leaf: &Leaf) -> Value {
         Leaf::Event(inner) => event(inner),
         Leaf::Finding(inner) => finding(inner, None),
     }
+}
+
+/// A document as one line, safe to show: characters that [`steers_display`] names are escaped.
+#[must_use]
+pub fn line(document: &Value) -> String {
+    let text = document.to_string();
+    if !text.contains(steers_display) {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        // Outside strings there is only punctuation, and serde_json escapes those below U+0020.
+        if steers_display(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Characters that a terminal obeys or hides instead of showing them: controls (C0, DEL and C1),
+/// those that turn the direction of writing, that break lines, and those without width.
+#[must_use]
+pub fn steers_display(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Bytes for people: verbatim if they are UTF-8, else with `\xHH` for each byte that is not.
@@ -187,7 +220,10 @@ impl Document {
         self.action("exit", "end");
         let mut process = key(exit.key);
         self.image(&mut process, "process", &exit.comm, &exit.exe);
-        process.insert("exit_code".into(), exit.status.code.into());
+        // A process that a signal ended has no exit code, and 0 would read as success.
+        if exit.status.signal == 0 {
+            process.insert("exit_code".into(), exit.status.code.into());
+        }
         if let Some(parent) = exit.parent {
             process.insert("parent".into(), Value::Object(key(parent)));
         }
@@ -329,4 +365,53 @@ fn key(key: ProcessKey) -> Map<String, Value> {
     out.insert("pid".into(), key.pid.into());
     out.insert("entity_id".into(), key.entity_id().into());
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ExitStatus;
+
+    fn exited(wait_status: u32) -> Value {
+        event(&Event {
+            header: Header::default(),
+            kind: EventKind::Exit(Exit {
+                status: ExitStatus::from_wait_status(wait_status),
+                ..Exit::default()
+            }),
+        })
+    }
+
+    #[test]
+    fn an_exit_has_a_code_or_a_signal() {
+        // A killed process was shown with exit code 0.
+        let killed = exited(9);
+        assert!(killed["process"].get("exit_code").is_none(), "{killed}");
+        assert_eq!(killed["daemoneye"]["exit_signal"], 9);
+        let ended = exited(0x0300);
+        assert_eq!(ended["process"]["exit_code"], 3);
+        assert!(ended["daemoneye"].get("exit_signal").is_none(), "{ended}");
+        assert_eq!(exited(0)["process"]["exit_code"], 0);
+    }
+
+    #[test]
+    fn a_line_steers_no_terminal_and_reads_back_the_same() {
+        // C1 controls and bidirectional overrides came through raw.
+        let check = |text: &str, written: &str| {
+            let document = json!({ text: [text] });
+            let line = line(&document);
+            assert_eq!(line, format!(r#"{{"{written}":["{written}"]}}"#));
+            assert!(!line.contains(steers_display), "{line}");
+            assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), document);
+        };
+        check("plain é 漢 🦀", "plain é 漢 🦀");
+        check(
+            "\u{7f}\u{80}\u{9b}31m\u{9f}",
+            r"\u007f\u0080\u009b31m\u009f",
+        );
+        check("\u{202e}\u{2066}\u{feff}", r"\u202e\u2066\ufeff");
+        check("\u{200b}\u{2028}\u{61c}", r"\u200b\u2028\u061c");
+        check("\u{e0041}", r"\udb40\udc41");
+        check("\\\u{9b}\"\n", r#"\\\u009b\"\n"#);
+    }
 }

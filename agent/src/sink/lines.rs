@@ -1,6 +1,6 @@
 //! One line per alert on a writer: standard output, a file.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use event::{EventKind, Process, json};
 
@@ -9,6 +9,12 @@ use crate::Error;
 use crate::alert::Alert;
 
 /// How a line reads.
+///
+/// A line for people is `<time> <LEVEL> <title> [<rule id>]` and then fields `name=value`. A value
+/// that comes from outside is quoted, and ends only at a quote without a backslash before it:
+/// `\"` and `\\` stand for themselves, `\t`, `\r`, `\n` and `\u{H…}` for characters that would steer
+/// the terminal, `\xHH` for a byte that is not UTF-8. A `…` after the closing quote says that the
+/// value goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// For people.
@@ -22,12 +28,19 @@ pub struct Lines<W: Write> {
     name: &'static str,
     out: W,
     format: Format,
+    /// The last line was written in part only.
+    torn: bool,
 }
 
 impl<W: Write> Lines<W> {
     /// Writes to `out`; `name` is for messages.
     pub fn new(name: &'static str, out: W, format: Format) -> Self {
-        Self { name, out, format }
+        Self {
+            name,
+            out,
+            format,
+            torn: false,
+        }
     }
 }
 
@@ -39,17 +52,39 @@ impl<W: Write + Send> Sink for Lines<W> {
     fn deliver(&mut self, alert: &Alert<'_>) -> Result<(), Error> {
         let mut line = match self.format {
             Format::Human => human(alert),
-            Format::Json => document(alert).to_string(),
+            Format::Json => json::line(&document(alert)),
         };
         line.push('\n');
-        // One write, so that lines stay whole; flushed, since an alert that waits is none.
-        self.out
-            .write_all(line.as_bytes())
+        if self.torn {
+            line.insert(0, '\n');
+        }
+        // Flushed, since an alert that waits is none.
+        self.write(line.as_bytes())
             .and_then(|()| self.out.flush())
             .map_err(|source| Error::Sink {
                 sink: self.name,
                 source,
             })
+    }
+}
+
+impl<W: Write> Lines<W> {
+    /// One write where the writer takes it whole, so that lines stay whole. A line that failed half
+    /// way is ended before the next one.
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        let mut written = 0;
+        while written < line.len() {
+            match self.out.write(&line[written..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    written += count;
+                    self.torn = written < line.len();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -109,24 +144,27 @@ fn describe(process: &Process) -> String {
     text
 }
 
-/// Quoted, with control characters escaped: a terminal must not obey an argument.
+/// The one escaping of [`Format::Human`], from the raw bytes.
 fn quoted(bytes: &[u8]) -> String {
     const LONGEST: usize = 400;
-    let text = json::text(bytes);
+    let units = bytes.utf8_chunks().flat_map(|chunk| {
+        let valid = chunk.valid().chars().map(Ok);
+        valid.chain(chunk.invalid().iter().map(Err))
+    });
     let mut out = String::from("\"");
-    for (count, c) in text.chars().enumerate() {
+    for (count, unit) in units.enumerate() {
         if count == LONGEST {
-            out.push('…');
-            break;
+            return out + "\"…";
         }
-        match c {
-            '"' => out.push_str("\\\""),
-            c if c.is_control() => out.extend(c.escape_default()),
-            c => out.push(c),
+        match unit {
+            Ok(c) if matches!(c, '"' | '\\') || json::steers_display(c) => {
+                out.extend(c.escape_default());
+            }
+            Ok(c) => out.push(c),
+            Err(byte) => out.push_str(&format!("\\x{byte:02x}")),
         }
     }
-    out.push('"');
-    out
+    out + "\""
 }
 
 #[cfg(test)]
@@ -166,13 +204,98 @@ mod tests {
 
     #[test]
     fn an_argument_can_neither_break_the_line_nor_steer_the_terminal() {
-        let line = deliver(Format::Human, b"a\nb\x1b[31m\"c\xff");
-        assert_eq!(line.matches('\n').count(), 1);
-        assert!(!line.contains('\x1b'));
-        assert!(
-            line.contains(r#"cmdline="a\nb\u{1b}[31m\"c\xff""#),
-            "{line}"
+        let check = |argument: &[u8], field: &str| {
+            let line = deliver(Format::Human, argument);
+            assert!(line.contains(&format!(" cmdline={field} leaf=")), "{line}");
+            assert!(line.ends_with('\n') && !line.trim_end().contains(json::steers_display));
+        };
+        check(b"plain 'x' \xc3\xa9", "\"plain 'x' é\"");
+        check(b"a\nb\x1b[31m\"c\xff", r#""a\nb\u{1b}[31m\"c\xff""#);
+        // A backslash before a quote ended the field, and could fake the fields after it.
+        check(
+            br#"x\" uid=0 exe="/bin/true"#,
+            r#""x\\\" uid=0 exe=\"/bin/true""#,
         );
+        check(b"x\\", r#""x\\""#);
+        // Text that looks like an escape is not one, with and without bytes that are not UTF-8.
+        check(br"\xff", r#""\\xff""#);
+        check(b"\\xff \xff", r#""\\xff \xff""#);
+        check("\u{85}\u{9b}31m".as_bytes(), r#""\u{85}\u{9b}31m""#);
+        check("\u{202e}\u{2066}".as_bytes(), r#""\u{202e}\u{2066}""#);
+        check("\u{200b}\u{feff}".as_bytes(), r#""\u{200b}\u{feff}""#);
+        check(&[b'x'; 401], &format!("\"{}\"…", "x".repeat(400)));
+        check("…".as_bytes(), "\"…\"");
+    }
+
+    #[test]
+    fn json_steers_no_terminal_either() {
+        let argument = "\u{9b}31m\u{202e}\\";
+        let line = deliver(Format::Json, argument.as_bytes());
+        assert!(!line.trim_end().contains(json::steers_display), "{line}");
+        let document: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(document["process"]["args"][0], argument);
+    }
+
+    /// Takes so many bytes, then fails once, then takes everything.
+    struct Filling<'a> {
+        room: Option<usize>,
+        taken: &'a mut Vec<u8>,
+    }
+
+    impl Write for Filling<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let count = match &mut self.room {
+                None => bytes.len(),
+                Some(0) => {
+                    self.room = None;
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+                Some(room) => {
+                    let count = bytes.len().min(*room);
+                    *room -= count;
+                    count
+                }
+            };
+            self.taken.extend_from_slice(&bytes[..count]);
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_after_a_torn_one_begins_on_its_own() {
+        let finding = Finding::default();
+        let evidence = Event {
+            header: Header::default(),
+            kind: EventKind::Fork(event::Fork::default()),
+        };
+        let alert = Alert {
+            finding: &finding,
+            evidence: &evidence,
+            folded: 0,
+        };
+        for room in [0, 5] {
+            let mut taken = Vec::new();
+            let out = Filling {
+                room: Some(room),
+                taken: &mut taken,
+            };
+            let mut lines = Lines::new("test", out, Format::Human);
+            lines.deliver(&alert).unwrap_err();
+            lines.deliver(&alert).unwrap();
+            lines.deliver(&alert).unwrap();
+            let whole = human(&alert);
+            let torn = if room == 0 {
+                String::new()
+            } else {
+                format!("{}\n", &whole[..room])
+            };
+            let text = String::from_utf8(taken).unwrap();
+            assert_eq!(text, format!("{torn}{whole}\n{whole}\n"));
+        }
     }
 
     #[test]

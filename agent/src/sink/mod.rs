@@ -7,7 +7,8 @@ pub use lines::{Format, Lines};
 use crate::Error;
 use crate::alert::Alert;
 
-/// Takes alerts. A sink that fails is given up alone; the others go on.
+/// Takes alerts. A sink that fails is offered the next alert again, and the others go on; only one
+/// whose reader is gone ([`std::io::ErrorKind::BrokenPipe`]) is given up.
 pub trait Sink: Send {
     /// Name for messages.
     fn name(&self) -> &'static str;
