@@ -131,6 +131,9 @@ pub(crate) struct Sensor {
     /// Size of the kernel's ring buffer in MiB; raise it if `ring_full` losses are reported.
     #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=512))]
     pub(crate) ring_size: u32,
+    /// Live processes that the kernel side keeps apart; raise it if `table_full` losses are reported.
+    #[arg(long, value_name = "COUNT", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1_024..=4_194_304))]
+    pub(crate) max_processes: u32,
     /// Time between two scans of the polling sensor, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=3_600_000))]
     pub(crate) poll_interval: u64,
@@ -200,6 +203,10 @@ pub(crate) enum Ledger {
         /// ledger, which whoever alters the ledger can alter as well.
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
+        /// A checkpoint of this ledger that was kept elsewhere. Only with one it shows whether
+        /// entries were rewritten or removed by somebody who could also remove checkpoints here.
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Option<PathBuf>,
     },
     /// Print an entry with its proof of inclusion, after checking the proof.
     Prove {

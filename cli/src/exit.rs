@@ -53,7 +53,7 @@ impl Failure {
         // Nothing is left to be told if standard error is closed, too.
         let _ = fmt::Write::write_fmt(
             &mut crate::output::Stderr,
-            format_args!("daemoneye: error: {:#}\n", self.error),
+            format_args!("daemoneye: error: {}\n", line(&self.error)),
         );
         ExitCode::from(self.code as u8)
     }
@@ -64,6 +64,24 @@ impl Failure {
             .filter_map(|cause| cause.downcast_ref::<io::Error>())
             .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
     }
+}
+
+/// The error and its causes. Many an error's text ends with its cause's: that is not said twice.
+fn line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    let mut last = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line.clone_from(&cause);
+        } else if !last.contains(&cause) {
+            line.push_str(": ");
+            line.push_str(&cause);
+        } else {
+            continue;
+        }
+        last = cause;
+    }
+    line
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
@@ -80,5 +98,23 @@ pub(crate) trait WithCode<T> {
 impl<T, E: Into<anyhow::Error>> WithCode<T> for Result<T, E> {
     fn code(self, code: Code) -> Result<T, Failure> {
         self.map_err(|error| Failure::new(code, error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_that_was_named_is_not_named_again() {
+        let check = |error: anyhow::Error, expected| assert_eq!(line(&error), expected);
+        let cause = || anyhow::anyhow!("disk full");
+        check(cause(), "disk full");
+        check(cause().context("writing x"), "writing x: disk full");
+        check(cause().context("write x: disk full"), "write x: disk full");
+        check(
+            cause().context("io: disk full").context("stopped"),
+            "stopped: io: disk full",
+        );
     }
 }

@@ -51,7 +51,7 @@ pub(crate) fn open_ebpf(args: &args::Sensor) -> Result<sensor_linux::EbpfSensor,
     let options = sensor_linux::Options {
         ring_bytes: args.ring_size << 20,
         debug: args.ebpf_debug,
-        ..sensor_linux::Options::default()
+        max_processes: args.max_processes,
     };
     Ok(sensor_linux::EbpfSensor::open(&options)?)
 }

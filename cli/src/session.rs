@@ -1,16 +1,16 @@
 //! A pipeline and an agent that work together until the source ends or the operator does.
 
-use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agent::alert::Policy;
 use agent::sink::{Format, Lines, Sink};
 use agent::{Agent, Feed};
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use detect::RuleSet;
 use event::{Event, Sensor};
 use ledger::Ledger;
@@ -20,10 +20,19 @@ use serde_json::{Value, json};
 use crate::args::Alerts;
 use crate::exit::{Code, Failure, WithCode};
 use crate::output::notice;
+use crate::state::State;
 use crate::stats;
 
 /// How long a feed waits at a time. It is woken for every leaf, so this only bounds a mistake.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// After a stop the agent may stand still for so many ticks, then it is abandoned.
+const TICK: Duration = Duration::from_secs(1);
+const STILL_TICKS: u32 = 5;
+
+/// A second signal that comes sooner is the same request: `timeout` sends one to us and one to our
+/// process group, a closing terminal may send two as well.
+const SAME_REQUEST: Duration = Duration::from_millis(500);
 
 /// What a session is made of.
 pub(crate) struct Parts {
@@ -39,9 +48,11 @@ pub(crate) struct Parts {
 /// Everything at work.
 pub(crate) struct Session {
     handle: Handle,
-    agent: JoinHandle<agent::Stats>,
+    agent: JoinHandle<(agent::Stats, Option<pipeline::Error>)>,
+    progress: Arc<Progress>,
     wake: Sender<Wake>,
     wakes: Receiver<Wake>,
+    live: bool,
 }
 
 /// What a session waits for.
@@ -52,19 +63,35 @@ enum Wake {
     AgentEnded,
 }
 
+/// Tells of the agent's end, also if it panics.
+struct TellEnd(Sender<Wake>);
+
+impl Drop for TellEnd {
+    fn drop(&mut self) {
+        // Nobody waits any more if the session was given up.
+        let _ = self.0.send(Wake::AgentEnded);
+    }
+}
+
 /// What a session did.
 pub(crate) struct Outcome {
     finished: Finished,
-    agent: agent::Stats,
+    /// `None` where the agent did not come to its end, so that nobody knows.
+    agent: Option<agent::Stats>,
+    agent_error: Option<anyhow::Error>,
+    live: bool,
 }
 
 impl Session {
     /// Starts all threads. The agent goes on where the last run's agent stopped.
     pub(crate) fn start(parts: Parts) -> Result<Self, Failure> {
         let handle = Pipeline::start(parts.sensor, parts.initial, parts.ledger, &parts.config)?;
-        let from = handle.acknowledged().unwrap_or(handle.first_index());
+        let from = handle.resume_from();
+        let progress = Arc::new(Progress::default());
         let mut feed = LedgerFeed {
             subscription: handle.subscribe(from),
+            progress: Arc::clone(&progress),
+            error: None,
         };
         let findings = handle.findings();
         let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Lines::new(
@@ -74,16 +101,15 @@ impl Session {
         ))];
         let agent = Agent::new(parts.rules, parts.policy, sinks);
         let (wake, wakes) = unbounded();
-        let ended = wake.clone();
+        let end = TellEnd(wake.clone());
         let work = move || {
+            let _end = end;
             let stats = agent.run(&mut feed, |finding| {
                 if let Err(error) = findings.submit(finding) {
                     tracing::error!("a finding did not reach the ledger: {error}");
                 }
             });
-            // Nobody waits any more if the session was given up.
-            let _ = ended.send(Wake::AgentEnded);
-            stats
+            (stats, feed.error)
         };
         let agent = thread::Builder::new()
             .name("agent".into())
@@ -92,25 +118,53 @@ impl Session {
         Ok(Self {
             handle,
             agent,
+            progress,
             wake,
             wakes,
+            live: parts.config.live,
         })
     }
 
-    /// Waits for the operator or the end of the source, then lets everything come to its end.
+    /// Waits for the operator or the end of the source, then lets everything come to its end. An
+    /// agent that stands still after a stop (nobody reads its alerts) is left behind: the next run
+    /// begins with the first leaf that it did not acknowledge.
     pub(crate) fn wait(self) -> Result<Outcome, Failure> {
-        while let Ok(Wake::Stop) = self.wakes.recv() {
-            self.handle.drain();
-        }
         // Before the pipeline ends: the last findings are to be leaves as well.
-        let agent = self
-            .agent
-            .join()
-            .map_err(|_| anyhow!("the agent's thread panicked"))?;
+        let agent = if self.agent_ends() {
+            Some(self.agent.join())
+        } else {
+            self.progress.abandoned.store(true, Ordering::Release);
+            None
+        };
+        let finished = self.handle.finish();
+        let (agent, agent_error) = match agent {
+            Some(Ok((stats, error))) => (Some(stats), error.map(unreadable)),
+            Some(Err(_)) => return Err(anyhow!("the agent's thread panicked").into()),
+            None => (None, Some(left_behind())),
+        };
         Ok(Outcome {
-            finished: self.handle.finish(),
+            finished,
             agent,
+            agent_error,
+            live: self.live,
         })
+    }
+
+    /// False if the agent is not worth waiting for any longer.
+    fn agent_ends(&self) -> bool {
+        if !matches!(self.wakes.recv(), Ok(Wake::Stop)) {
+            return true;
+        }
+        self.handle.drain();
+        let mut before = None;
+        let mut stands_still = || {
+            let now = self.progress.leaves.load(Ordering::Acquire);
+            // Until then more leaves may come, and the agent is right to wait for them.
+            let drained = self.handle.is_drained(Duration::ZERO);
+            before.replace(now) == Some(now) && drained
+        };
+        stands_still();
+        ends_in_time(&self.wakes, TICK, SAME_REQUEST, stands_still)
     }
 
     /// Ends the session from another thread.
@@ -124,8 +178,8 @@ impl Session {
 }
 
 impl Outcome {
-    /// Prints one line, and fails if the pipeline did. `on_sensor_error` is the code for a source
-    /// that broke: for a recording that is bad input.
+    /// Prints one line, and fails if the pipeline or the agent did, or if alerts reached nobody.
+    /// `on_sensor_error` is the code for a source that broke: for a recording that is bad input.
     pub(crate) fn report(self, on_sensor_error: Code) -> Result<(), Failure> {
         let stats = &self.finished.stats;
         let checkpoint = match self.finished.result {
@@ -138,20 +192,19 @@ impl Outcome {
             }
         };
         notice(format_args!(
-            "{}, {} lost; {}, {}; ledger of {} signed",
+            "{}, {} lost; {}; ledger of {} signed",
             counted(stats.overall().delivered, "event", "events"),
             stats.sensor.dropped_total(),
-            counted(self.agent.findings, "finding", "findings"),
-            counted(self.agent.alerts, "alert", "alerts"),
+            self.agent
+                .as_ref()
+                .map_or_else(|| "findings and alerts not counted".to_owned(), alerts_of,),
             counted(checkpoint.size(), "entry", "entries"),
         ));
-        let folded = self.agent.duplicates + self.agent.rate_limited;
-        if folded > 0 {
-            notice(format_args!(
-                "{folded} repeated findings raised no alert of their own"
-            ));
+        if let Some(error) = self.agent_error {
+            return Err(error).code(Code::Failure);
         }
-        Ok(())
+        self.agent
+            .map_or(Ok(()), |agent| delivered(&agent, self.live))
     }
 
     /// All counters.
@@ -167,23 +220,27 @@ impl Outcome {
                 "held": balance.held,
                 "balanced": stats.balanced(),
                 "sensor_agrees": stats.sensor_agrees(),
+                "ledger_agrees": stats.ledger_agrees(),
+                "unrecorded": stats.unrecorded,
                 "lost_events": stats.lost_events,
                 "late": stats.late,
                 "redactions": stats.redactions,
                 "cut": stats.cut,
                 "table": format!("{:?}", stats.table),
             },
-            "agent": {
-                "events": self.agent.events,
-                "findings": self.agent.findings,
-                "alerts": self.agent.alerts,
-                "below_level": self.agent.below_level,
-                "duplicates": self.agent.duplicates,
-                "rate_limited": self.agent.rate_limited,
-                "undecodable": self.agent.undecodable,
-                "sink_errors": self.agent.sink_errors,
+            "agent": self.agent.map(|agent| json!({
+                "events": agent.events,
+                "findings": agent.findings,
+                "alerts": agent.alerts,
+                "undelivered": agent.undelivered,
+                "below_level": agent.below_level,
+                "duplicates": agent.duplicates,
+                "rate_limited": agent.rate_limited,
+                "undecodable": agent.undecodable,
+                "sink_errors": agent.sink_errors,
                 "from_ledger": stats.agent.from_ledger,
-            },
+                "skipped": stats.agent.skipped,
+            })),
             "ledger": {
                 "size": stats.size,
                 "durable_size": stats.durable_size,
@@ -194,15 +251,101 @@ impl Outcome {
     }
 }
 
+/// What the closing line says of the agent; tells of folded findings in a line of their own.
+fn alerts_of(agent: &agent::Stats) -> String {
+    let folded = agent.duplicates + agent.rate_limited;
+    if folded > 0 {
+        notice(format_args!(
+            "{folded} repeated findings raised no alert of their own"
+        ));
+    }
+    let undelivered = match agent.undelivered {
+        0 => String::new(),
+        count => format!(", {count} undelivered"),
+    };
+    format!(
+        "{}, {}{undelivered}",
+        counted(agent.findings, "finding", "findings"),
+        counted(agent.alerts, "alert", "alerts"),
+    )
+}
+
+fn delivered(agent: &agent::Stats, live: bool) -> Result<(), Failure> {
+    // Who reads the alerts of a recording and closes the pipe has seen what it wanted.
+    if agent.undelivered == 0 || (!live && agent.closed_sinks > 0) {
+        return Ok(());
+    }
+    let why = if agent.closed_sinks > 0 {
+        "was closed by its reader"
+    } else {
+        "did not take all alerts"
+    };
+    Err(anyhow!(
+        "standard output {why}: {} undelivered, recorded in the ledger",
+        counted(agent.undelivered, "alert", "alerts"),
+    ))
+    .code(Code::Failure)
+}
+
+fn unreadable(error: pipeline::Error) -> anyhow::Error {
+    anyhow::Error::new(error).context("the agent could not read the ledger")
+}
+
+fn left_behind() -> anyhow::Error {
+    anyhow!(
+        "standard output is not read: the agent did not end and was left behind; the next run \
+         raises what is left"
+    )
+}
+
+/// Waits for the agent's end. False on another stop request, and after [`STILL_TICKS`] at which
+/// `stands_still` was true.
+fn ends_in_time(
+    wakes: &Receiver<Wake>,
+    tick: Duration,
+    same_request: Duration,
+    mut stands_still: impl FnMut() -> bool,
+) -> bool {
+    let asked = Instant::now();
+    let mut still = 0;
+    while still < STILL_TICKS {
+        match wakes.recv_timeout(tick) {
+            Ok(Wake::AgentEnded) | Err(RecvTimeoutError::Disconnected) => return true,
+            Ok(Wake::Stop) if asked.elapsed() < same_request => {}
+            Ok(Wake::Stop) => return false,
+            Err(RecvTimeoutError::Timeout) if stands_still() => still += 1,
+            Err(RecvTimeoutError::Timeout) => still = 0,
+        }
+    }
+    false
+}
+
+/// How far the agent is.
+#[derive(Default)]
+struct Progress {
+    /// Leaves that it took.
+    leaves: AtomicU64,
+    /// Nobody waits for it: what it does from now on may not reach the ledger.
+    abandoned: AtomicBool,
+}
+
 /// The pipeline's subscription as the agent's feed.
 struct LedgerFeed {
     subscription: Subscription,
+    progress: Arc<Progress>,
+    /// What ended it early.
+    error: Option<pipeline::Error>,
 }
 
 impl Feed for LedgerFeed {
     fn next(&mut self) -> Option<Vec<(u64, Bytes)>> {
+        if self.progress.abandoned.load(Ordering::Acquire) {
+            return None;
+        }
         // The agent is done with what it got before it asks for more.
-        self.subscription.acknowledge(self.subscription.position());
+        let done = self.subscription.position();
+        self.subscription.acknowledge(done);
+        self.progress.leaves.store(done, Ordering::Release);
         loop {
             match self.subscription.next(PATIENCE) {
                 Ok(Next::Leaves(leaves)) => {
@@ -212,6 +355,7 @@ impl Feed for LedgerFeed {
                 Ok(Next::End) => return None,
                 Err(error) => {
                     tracing::error!("the agent stops: {error}");
+                    self.error = Some(error);
                     return None;
                 }
             }
@@ -220,19 +364,26 @@ impl Feed for LedgerFeed {
 }
 
 /// Opens the ledger and tells what its recovery did.
-pub(crate) fn open_ledger(dir: &Path) -> Result<Ledger, Failure> {
+pub(crate) fn open_ledger(state: &State) -> Result<Ledger, Failure> {
+    use ledger::Error;
+
     let options = ledger::Options::new(format!("daemoneye/{}", host_name()));
-    let (ledger, recovery) = match Ledger::open(dir, &options) {
-        Ok(opened) => opened,
-        Err(error @ (ledger::Error::Io { .. } | ledger::Error::Locked { .. })) => {
-            return Err(Failure::new(Code::StateUnusable, error));
-        }
-        Err(error) => return Err(Failure::new(Code::LedgerInvalid, error)),
-    };
+    let (ledger, recovery) = Ledger::open(&state.ledger(), &options).map_err(|error| {
+        let code = match error {
+            // An index that is damaged is built anew: what is left is that it cannot be written.
+            Error::Io { .. } | Error::Index { .. } | Error::Poisoned | Error::Locked { .. } => {
+                Code::StateUnusable
+            }
+            _ => Code::LedgerInvalid,
+        };
+        let place = format!("state directory {}", state.dir().display());
+        Failure::new(code, anyhow::Error::new(error).context(place))
+    })?;
     if !recovery.is_clean() {
         notice(format_args!(
-            "the ledger was not closed: {} entries kept, {} bytes of an unfinished write cut",
-            recovery.entries, recovery.cut_bytes
+            "the ledger was not closed: {} entries kept, {} of them not signed for, {} bytes of \
+             an unfinished write cut",
+            recovery.entries, recovery.unsealed, recovery.cut_bytes
         ));
     }
     Ok(ledger)
@@ -288,4 +439,57 @@ pub(crate) fn policy(alerts: &Alerts) -> Policy {
 /// Lines for people, or documents.
 pub(crate) fn format(json: bool) -> Format {
     if json { Format::Json } else { Format::Human }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With ticks of no length; `still` says of each tick whether the agent stood still.
+    fn check(wakes: &[Wake], same_request: Duration, still: &[bool], ends: bool) {
+        let (wake, received) = unbounded();
+        for request in wakes {
+            wake.send(match request {
+                Wake::Stop => Wake::Stop,
+                Wake::AgentEnded => Wake::AgentEnded,
+            })
+            .unwrap();
+        }
+        let mut ticks = still.iter();
+        let ended = ends_in_time(&received, Duration::ZERO, same_request, || {
+            *ticks.next().expect("it was given up before")
+        });
+        assert_eq!(ended, ends);
+        assert_eq!(ticks.len(), 0);
+    }
+
+    #[test]
+    fn an_agent_that_nobody_reads_from_cannot_keep_the_session() {
+        // Ctrl-C waited for ever where the reader of standard output stood still.
+        const LATER: Duration = Duration::ZERO;
+        const AT_ONCE: Duration = Duration::from_secs(3600);
+        check(&[Wake::AgentEnded], LATER, &[], true);
+        check(&[], LATER, &[true; 5], false);
+        let moves = [true, true, true, true, false, true, true, true, true, true];
+        check(&[], LATER, &moves, false);
+        check(&[Wake::Stop], LATER, &[], false);
+        check(&[Wake::Stop, Wake::AgentEnded], AT_ONCE, &[], true);
+    }
+
+    #[test]
+    fn undelivered_alerts_are_a_failure() {
+        let check = |undelivered, closed_sinks, live, ok| {
+            let stats = agent::Stats {
+                undelivered,
+                closed_sinks,
+                ..agent::Stats::default()
+            };
+            assert_eq!(delivered(&stats, live).is_ok(), ok);
+        };
+        check(0, 0, true, true);
+        check(1, 0, true, false);
+        check(1, 0, false, false);
+        check(1, 1, true, false);
+        check(1, 1, false, true);
+    }
 }

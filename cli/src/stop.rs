@@ -3,27 +3,116 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Context;
 use event::sensor::Waker;
 
-/// Set by the first SIGINT, SIGTERM or SIGHUP (Ctrl-C on Windows).
-pub(crate) struct Stop(Arc<AtomicBool>);
+use crate::exit::Code;
+
+/// Set by the first SIGINT, SIGTERM or SIGHUP (Ctrl-C on Windows). A SIGHUP that was ignored when
+/// we were started stays ignored, as `nohup` wants it; told on Linux only, elsewhere it ends us.
+pub(crate) struct Stop {
+    requested: Arc<AtomicBool>,
+    over: Arc<AtomicBool>,
+}
 
 impl Stop {
-    /// Installs the handler, which also calls `wake`. It starts a thread: call it after rights are
+    /// Listens for signals; every one calls `wake`. It starts a thread: call it after rights are
     /// given up.
     pub(crate) fn on_signal(wake: Waker) -> anyhow::Result<Self> {
-        let flag = Arc::new(AtomicBool::new(false));
-        let set = Arc::clone(&flag);
-        ctrlc::set_handler(move || {
-            set.store(true, Ordering::Release);
+        let stop = Self {
+            requested: Arc::default(),
+            over: Arc::default(),
+        };
+        let (requested, over) = (Arc::clone(&stop.requested), Arc::clone(&stop.over));
+        listen(move || {
+            if over.load(Ordering::Acquire) {
+                std::process::exit(Code::Failure as i32);
+            }
+            requested.store(true, Ordering::Release);
             wake();
-        })
-        .context("installing the signal handler")?;
-        Ok(Self(flag))
+        })?;
+        Ok(stop)
     }
 
     pub(crate) fn requested(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.requested.load(Ordering::Acquire)
+    }
+
+    /// Everything is safe on disk: the next signal ends the process at once, whatever still blocks
+    /// it (a standard error that nobody reads).
+    pub(crate) fn work_is_over(&self) {
+        self.over.store(true, Ordering::Release);
+    }
+}
+
+#[cfg(windows)]
+fn listen(on_signal: impl FnMut() + Send + 'static) -> anyhow::Result<()> {
+    use anyhow::Context;
+
+    ctrlc::set_handler(on_signal).context("installing the signal handler")
+}
+
+#[cfg(unix)]
+fn listen(mut on_signal: impl FnMut() + Send + 'static) -> anyhow::Result<()> {
+    use std::io::Read;
+
+    use anyhow::Context;
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+    let hangup = Some(SIGHUP).filter(|_| !hangup_is_ignored());
+    // Not signal-hook's own iterator: it makes sockets, which are refused to us by now.
+    let (mut signals, written) = std::io::pipe().context("making a pipe for signals")?;
+    for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
+        let end = written
+            .try_clone()
+            .context("sharing the pipe for signals")?;
+        signal_hook::low_level::pipe::register(signal, end)
+            .context("installing the signal handler")?;
+    }
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            while signals.read_exact(&mut [0]).is_ok() {
+                on_signal();
+            }
+        })
+        .context("starting the thread for signals")?;
+    Ok(())
+}
+
+/// False also where it cannot be known.
+#[cfg(unix)]
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ignores_hangup(&status)
+}
+
+/// Reads the mask of ignored signals out of `/proc/<pid>/status`: hexadecimal, bit n−1 for signal
+/// n, and SIGHUP is 1.
+#[cfg(unix)]
+fn ignores_hangup(status: &str) -> bool {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 != 0)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::ignores_hangup;
+
+    #[test]
+    fn an_inherited_ignore_of_sighup_is_read_from_the_mask() {
+        let check = |status, expected| assert_eq!(ignores_hangup(status), expected, "{status}");
+        check(
+            "Name:\tx\nSigBlk:\t0000000000000001\nSigIgn:\t0000000000001001\n",
+            true,
+        );
+        check(
+            "SigBlk:\t0000000000000001\nSigIgn:\t0000000000001000\n",
+            false,
+        );
+        check("SigIgn:\tzz\n", false);
+        check("", false);
     }
 }

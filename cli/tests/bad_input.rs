@@ -19,13 +19,25 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// Exit code and the one line on standard error.
+/// Exit code and, of a failure, the one line on standard error.
 fn check(output: &Output, code: i32, parts: &[&str]) {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{stderr}");
     assert!(!stderr.contains("panicked"), "{stderr}");
     for part in parts {
         assert!(stderr.contains(part), "{part:?} is not in {stderr}");
+    }
+    let errors: Vec<&str> = stderr
+        .lines()
+        .filter_map(|line| line.strip_prefix("daemoneye: error: "))
+        .collect();
+    assert_eq!(errors.len(), usize::from(code != 0), "{stderr}");
+    for error in errors {
+        let causes: Vec<&str> = error.split(": ").collect();
+        let mut distinct = causes.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert_eq!(distinct.len(), causes.len(), "a cause is repeated: {error}");
     }
 }
 
@@ -224,4 +236,37 @@ fn an_entry_that_does_not_exist_cannot_be_proved() {
     let proved = daemoneye(["ledger", "prove", "20", "--state-dir", text(&state)]);
     check(&proved, 0, &[]);
     assert!(String::from_utf8_lossy(&proved.stdout).contains("/dev/shm/x"));
+}
+
+#[test]
+#[cfg(unix)]
+fn a_key_that_is_not_there_is_named_with_one_cause() {
+    let dir = TempDir::new().unwrap();
+    let state = dir.path().join("state");
+    check(&replay(&dir, &recording(), &state), 0, &[]);
+    let state = text(&state);
+    let arguments = [
+        "ledger",
+        "verify",
+        "--state-dir",
+        state,
+        "--key",
+        "/nonexistent/key",
+    ];
+    check(&daemoneye(arguments), 3, &["/nonexistent/key"]);
+}
+
+/// It was a bare "No such file".
+#[test]
+fn a_running_daemon_that_has_signed_nothing_yet_is_told_of() {
+    let dir = TempDir::new().unwrap();
+    let state = dir.path().join("state");
+    check(&replay(&dir, &recording(), &state), 0, &[]);
+    // As a young daemon has it: locked, and without a checkpoint.
+    let lock = fs::File::open(state.join("ledger/lock")).unwrap();
+    lock.lock().unwrap();
+    let arguments = ["ledger", "checkpoint", "--state-dir", text(&state)];
+    check(&daemoneye(arguments), 0, &[]);
+    fs::remove_file(state.join("ledger/last-checkpoint")).unwrap();
+    check(&daemoneye(arguments), 1, &["nothing is signed yet"]);
 }

@@ -88,6 +88,7 @@ fn findings() -> Vec<Finding> {
         choice: crate::sensor::KERNEL_SENSOR,
         ebpf_debug: false,
         ring_size: 8,
+        max_processes: 65_536,
         poll_interval: 1000,
     };
     let (ok, found) = match crate::sensor::kernel(&arguments) {

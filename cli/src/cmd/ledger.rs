@@ -1,6 +1,7 @@
 //! `daemoneye ledger verify|prove|checkpoint`.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -16,9 +17,13 @@ use crate::state::State;
 
 pub(crate) fn ledger(command: &args::Ledger, json: bool) -> Result<ExitCode, Failure> {
     match command {
-        args::Ledger::Verify { state, key } => verify(&open(state)?, key.as_deref(), json),
+        args::Ledger::Verify {
+            state,
+            key,
+            checkpoint,
+        } => verify(&open(state)?, key.as_deref(), checkpoint.as_deref(), json),
         args::Ledger::Prove { index, state } => prove(&open(state)?, *index, json),
-        args::Ledger::Checkpoint { state } => checkpoint(&open(state)?, json),
+        args::Ledger::Checkpoint { state } => checkpoint(open(state)?, json),
     }
 }
 
@@ -26,13 +31,20 @@ fn open(state: &args::StateDir) -> Result<State, Failure> {
     State::existing(state.state_dir.as_deref())
 }
 
-fn verify(state: &State, key: Option<&Path>, json: bool) -> Result<ExitCode, Failure> {
+fn verify(
+    state: &State,
+    key: Option<&Path>,
+    checkpoint: Option<&Path>,
+    json: bool,
+) -> Result<ExitCode, Failure> {
     let key = key.map(read_key).transpose().code(Code::BadInput)?;
+    let checkpoint = checkpoint.map(read_text).transpose().code(Code::BadInput)?;
     let outside_key = key.is_some();
     let report = ledger::verify(
         &state.ledger(),
         VerifyOptions {
             key,
+            checkpoint,
             progress: None,
         },
     )
@@ -81,6 +93,16 @@ fn print_report(state: &State, report: &Report, outside_key: bool) -> std::io::R
     if let Some(note) = index_note(&report.index) {
         line(format_args!("  index        {note}"))?;
     }
+    match &report.outside {
+        Some(outside) => line(format_args!(
+            "  outside      it continues the checkpoint of {} entries that was kept elsewhere",
+            outside.size()
+        ))?,
+        None => line(
+            "  outside      not checked: --checkpoint takes one that was kept elsewhere, and only \
+             that shows a rewritten history",
+        )?,
+    }
     if !outside_key {
         line("  key          the one beside the ledger; give a copy kept elsewhere with --key")?;
     }
@@ -105,6 +127,7 @@ fn report_json(report: &Report) -> Value {
         "checkpoints": report.checkpoints,
         "sealed": report.sealed,
         "unsealed": report.unsealed(),
+        "outside_size": report.outside.as_ref().map(ledger::Checkpoint::size),
         "bytes": report.bytes,
         "segments": report.segments,
         "unfinished_bytes": report.torn.as_ref().map_or(0, |torn| torn.bytes),
@@ -141,7 +164,8 @@ fn prove(state: &State, index: u64, json: bool) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn checkpoint(state: &State, json: bool) -> Result<ExitCode, Failure> {
+fn checkpoint(mut state: State, json: bool) -> Result<ExitCode, Failure> {
+    state.become_owner()?;
     let dir = state.ledger();
     let options = ledger::Options::new(ORIGIN_OF_EXISTING);
     let (note, fresh) = match ledger::Ledger::open(&dir, &options) {
@@ -163,7 +187,13 @@ const ORIGIN_OF_EXISTING: &str = "daemoneye";
 /// The newest checkpoint of a running daemon.
 fn last_note(dir: &Path) -> Result<String, Failure> {
     let path = dir.join("last-checkpoint");
-    Ok(fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?)
+    match fs::read_to_string(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(Failure::new(
+            Code::Failure,
+            anyhow!("nothing is signed yet; the daemon signs every 10 seconds"),
+        )),
+        note => Ok(note.with_context(|| format!("{}", path.display()))?),
+    }
 }
 
 fn public_key(dir: &Path) -> Result<PublicKey, Failure> {
@@ -171,16 +201,36 @@ fn public_key(dir: &Path) -> Result<PublicKey, Failure> {
 }
 
 fn read_key(path: &Path) -> anyhow::Result<PublicKey> {
-    let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
+    let text = read_text(path)?;
     PublicKey::parse(text.trim()).with_context(|| format!("{}", path.display()))
+}
+
+fn read_text(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("{}", path.display()))
 }
 
 /// A refused file operation is no proof of damage.
 fn invalid(error: ledger::Error) -> Failure {
-    let code = match error {
-        ledger::Error::Io { .. } | ledger::Error::Locked { .. } => Code::Failure,
-        ledger::Error::NotIntegrated { .. } => Code::Failure,
+    use ledger::Error;
+
+    let code = match &error {
+        Error::Io { source, .. } if is_of_the_place(source.kind()) => Code::StateUnusable,
+        // The index could not be read or written; the entries are sound.
+        Error::Index { .. } => Code::StateUnusable,
+        Error::Io { .. } | Error::Locked { .. } | Error::Poisoned => Code::Failure,
+        Error::NotIntegrated { .. } => Code::Failure,
         _ => Code::LedgerInvalid,
     };
     Failure::new(code, error)
+}
+
+/// Rights or room are missing, for any ledger there.
+fn is_of_the_place(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::PermissionDenied
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::StorageFull
+            | ErrorKind::QuotaExceeded
+    )
 }

@@ -14,6 +14,7 @@ use event::{Event, Sensor};
 use crate::args::Record;
 use crate::exit::{Code, Failure, WithCode};
 use crate::output::notice;
+use crate::privileges::Keep;
 use crate::stats::{self, StatsFile};
 use crate::stop::Stop;
 use crate::{privileges, sensor};
@@ -22,12 +23,13 @@ use crate::{privileges, sensor};
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(crate) fn record(args: &Record) -> Result<ExitCode, Failure> {
+    let account = privileges::Account::choose(args.user.as_deref())?;
     let file = create_new(&args.file).code(Code::StateUnusable)?;
     let stats_file = StatsFile::create(args.stats_json.as_deref())?;
     let mut sensor = sensor::open(&args.sensor)?;
     let mut events = Vec::new();
     sensor.snapshot(&mut events)?;
-    privileges::drop(args.user.as_deref(), &[])?;
+    privileges::drop(account, Keep::needed_by(sensor.capabilities()))?;
     let stop = Stop::on_signal(sensor.waker())?;
     notice(format_args!(
         "ready (sensor {}, recording)",
@@ -38,9 +40,10 @@ pub(crate) fn record(args: &Record) -> Result<ExitCode, Failure> {
         redactor: pipeline::redact::Redactor::new(&pipeline::redact::Config::default())?,
         written: 0,
     };
+    // A time that the clock never reaches is none.
     let deadline = args
         .seconds
-        .map(|seconds| Instant::now() + Duration::from_secs(seconds));
+        .and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
     let written = recorder.run(&mut *sensor, events, &stop, deadline)?;
     let counted = sensor.stats();
     stats_file.write(&serde_json::json!({ "sensor": stats::sensor(&counted) }))?;

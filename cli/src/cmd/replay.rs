@@ -24,11 +24,12 @@ pub(crate) fn replay(args: &Replay, json: bool) -> Result<ExitCode, Failure> {
     let mut initial = Vec::new();
     sensor.snapshot(&mut initial).code(Code::BadInput)?;
     let temporary = tempfile::tempdir().context("creating a temporary state directory")?;
-    let state = State::create(Some(args.state_dir.as_deref().unwrap_or(temporary.path())))?;
+    let dir = args.state_dir.as_deref().unwrap_or(temporary.path());
+    let state = State::create(Some(dir), None)?;
     let session = Session::start(Parts {
         sensor: Box::new(sensor),
         initial,
-        ledger: session::open_ledger(&state.ledger())?,
+        ledger: session::open_ledger(&state)?,
         rules,
         config: Config {
             live: false,

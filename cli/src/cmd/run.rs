@@ -8,6 +8,7 @@ use pipeline::Config;
 use crate::args::Run;
 use crate::exit::{Code, Failure};
 use crate::output::notice;
+use crate::privileges::Keep;
 use crate::session::{self, Parts, Session};
 use crate::state::State;
 use crate::stats::StatsFile;
@@ -16,15 +17,17 @@ use crate::{cmd, privileges, sensor};
 
 pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
     let rules = Arc::new(cmd::rules::load(args.alerts.rules.as_deref())?);
-    let state = State::create(args.state.state_dir.as_deref())?;
+    let account = privileges::Account::choose(args.user.as_deref())?;
+    let mut state = State::create(args.state.state_dir.as_deref(), account)?;
     let stats_file = StatsFile::create(args.stats_json.as_deref())?;
     let mut sensor = sensor::open(&args.sensor)?;
     let mut initial = Vec::new();
     sensor.snapshot(&mut initial)?;
 
     // From here on without rights, and only now with more than one thread.
-    privileges::drop(args.user.as_deref(), &[state.dir()])?;
-    let ledger = session::open_ledger(&state.ledger())?;
+    state.hand_over(account)?;
+    privileges::drop(account, Keep::needed_by(sensor.capabilities()))?;
+    let ledger = session::open_ledger(&state)?;
     let ready = format!(
         "ready (sensor {}, {} rules, {} processes, state {})",
         sensor.capabilities().sensor,
@@ -41,11 +44,12 @@ pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
         policy: session::policy(&args.alerts),
         format: session::format(json),
     })?;
-    Stop::on_signal(session.stopper())?;
+    let stop = Stop::on_signal(session.stopper())?;
     notice(ready);
 
     let outcome = session.wait()?;
     stats_file.write(&outcome.json())?;
+    stop.work_is_over();
     outcome.report(Code::Failure)?;
     Ok(ExitCode::SUCCESS)
 }

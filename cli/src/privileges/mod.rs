@@ -1,26 +1,75 @@
 //! What a process started with high rights gives up once its sensor runs.
 
-use std::path::Path;
-
+#[cfg(target_os = "linux")]
+mod account;
 #[cfg(target_os = "linux")]
 mod linux;
-
-/// Becomes `user` (or the default account) where this process is root, hands `dirs` over to it,
-/// and gives up what is not needed any more. Must be called before any thread is started.
 #[cfg(target_os = "linux")]
-pub(crate) fn drop(user: Option<&str>, dirs: &[&Path]) -> anyhow::Result<()> {
-    let account = linux::Account::choose(user)?;
-    if let Some(account) = account {
-        dirs.iter().try_for_each(|dir| account.own(dir))?;
+mod own;
+#[cfg(target_os = "linux")]
+mod seccomp;
+
+use event::sensor::Capabilities;
+
+#[cfg(target_os = "linux")]
+pub(crate) use account::Account;
+#[cfg(target_os = "linux")]
+pub(crate) use linux::drop;
+
+/// Nobody to become: other systems have no such step yet, see the table in the README.
+#[cfg(not(target_os = "linux"))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Account {}
+
+#[cfg(not(target_os = "linux"))]
+impl Account {
+    pub(crate) fn choose(wanted: Option<&str>) -> anyhow::Result<Option<Self>> {
+        match wanted {
+            Some(_) => anyhow::bail!("--user is not supported on this system"),
+            None => Ok(None),
+        }
     }
-    linux::drop_to(account)
 }
 
-/// Other systems have no such step yet: see the table in the README.
+#[cfg(all(unix, not(target_os = "linux")))]
+impl Account {
+    pub(crate) fn uid(self) -> u32 {
+        match self {}
+    }
+
+    pub(crate) fn gid(self) -> u32 {
+        match self {}
+    }
+
+    pub(crate) fn of_owner(_uid: u32, _gid: u32) -> Option<Self> {
+        None
+    }
+
+    pub(crate) fn own(self, _top: &std::os::fd::OwnedFd) -> anyhow::Result<()> {
+        match self {}
+    }
+}
+
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn drop(user: Option<&str>, _dirs: &[&Path]) -> anyhow::Result<()> {
-    match user {
-        Some(_) => anyhow::bail!("--user is not supported on this system"),
-        None => Ok(()),
+pub(crate) fn drop(_: Option<Account>, _: Keep) -> anyhow::Result<()> {
+    Ok(())
+}
+
+/// The capabilities that the work after start needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// None: events come from the kernel with all that is in them.
+    Nothing,
+    /// Reading other users' procfs entries, which is the same as reading all they may read.
+    ReadingOthers,
+}
+
+impl Keep {
+    pub(crate) fn needed_by(sensor: &Capabilities) -> Self {
+        if sensor.event_driven {
+            Self::Nothing
+        } else {
+            Self::ReadingOthers
+        }
     }
 }

@@ -30,12 +30,26 @@ impl Recording {
     /// # Errors
     /// The recorder's or the recording's.
     pub fn of<T>(workloads: impl FnOnce() -> Result<T>) -> Result<(Self, T)> {
+        Self::with(&[], |_| workloads())
+    }
+
+    /// Like [`Recording::of`], with more options for the recorder, which the workloads get as well.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn with<T>(
+        options: &[&str],
+        workloads: impl FnOnce(&Daemon) -> Result<T>,
+    ) -> Result<(Self, T)> {
         let dir = tempfile::tempdir().context("no temporary directory")?;
         let file = dir.path().join("events.rec");
         let stats = dir.path().join("stats.json");
-        let arguments = ["record", "--sensor", "ebpf", "--stats-json"].map(Path::new);
-        let daemon = Daemon::start(arguments.into_iter().chain([&*stats, &*file]))?;
-        let done = workloads()?;
+        let start = ["record", "--sensor", "ebpf"]
+            .iter()
+            .chain(options)
+            .map(Path::new);
+        let daemon = Daemon::start(start.chain([Path::new("--stats-json"), &stats, &file]))?;
+        let done = workloads(&daemon)?;
         let stderr = daemon.stop()?.stderr;
         let events = read(&file).with_context(|| format!("the recorder said:\n{stderr}"))?;
         let stats = std::fs::read(&stats).context("the recorder wrote no --stats-json")?;

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use vm::{sys, tiny};
 
 fn main() -> ExitCode {
@@ -42,6 +43,7 @@ fn run(arguments: &[OsString]) -> Result<u8> {
         "codes" => codes(rest)?,
         "deleted" => run_deleted()?,
         "memfd" => run_memfd()?,
+        "every-cpu" => every_cpu()?,
         "storm" => storm(number(rest, 0)?, number(rest, 1)?, &rest[2..])?,
         other => bail!("unknown subcommand {other}"),
     }
@@ -208,6 +210,18 @@ fn run_descriptor(file: OwnedFd) -> Result<()> {
     let mut child = Command::new(format!("/proc/self/fd/{}", file.as_raw_fd())).spawn()?;
     report("child", child.id());
     child.wait()?;
+    Ok(())
+}
+
+/// Forks, execs and exits once on each cpu that this process may run on.
+fn every_cpu() -> Result<()> {
+    let cpus = sched_getaffinity(None)?;
+    for cpu in (0..CpuSet::MAX_CPU).filter(|cpu| cpus.is_set(*cpu)) {
+        let mut one = CpuSet::new();
+        one.set(cpu);
+        sched_setaffinity(None, &one)?;
+        ourselves("exit")?.arg("0").stdout(Stdio::null()).status()?;
+    }
     Ok(())
 }
 
