@@ -5,8 +5,9 @@ use sensor_ebpf::config::Field;
 
 use crate::read::{field, member, string};
 
-/// Steps of one walk: components and mount points. The verifier follows each.
-const MAX_STEPS: u32 = 128;
+/// Steps of one walk: components and mount points. The verifier follows each: with 128 the one of
+/// 6.1 gives up after a million instructions.
+const MAX_STEPS: u32 = 64;
 
 /// `NAME_MAX` and its NUL.
 pub(crate) const NAME_CAP: u32 = 256;
