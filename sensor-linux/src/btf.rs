@@ -130,12 +130,6 @@ impl<'a> Btf<'a> {
         bits.is_multiple_of(8).then_some(bits / 8)
     }
 
-    /// Whether there is a structure of that name.
-    #[must_use]
-    pub fn has_struct(&self, name: &str) -> bool {
-        self.structs.contains_key(name.as_bytes())
-    }
-
     fn index(&mut self) -> Result<(), BtfError> {
         let mut at = 0;
         while at < self.types.len() {
