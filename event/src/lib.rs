@@ -12,6 +12,7 @@
 //! the process that forked. Bytes from the kernel stay bytes ([`bytes::Bytes`]): nothing here
 //! assumes UTF-8.
 
+mod announced;
 pub mod codec;
 mod error;
 mod finding;
@@ -22,6 +23,7 @@ pub mod sensor;
 mod time;
 pub mod wire;
 
+pub use announced::AnnouncedLosses;
 pub use bytes::Bytes;
 pub use error::Error;
 pub use finding::{Finding, Leaf, Level};

@@ -1,6 +1,6 @@
 //! What the programs counted and what arrived, as [`event::Stats`] and [`event::Lost`] events.
 
-use event::{BootTime, DropReason, EventClass, Lost, Stats};
+use event::{AnnouncedLosses, BootTime, DropReason, EventClass, Lost, Stats};
 use sensor_ebpf::drops::Slot;
 
 use crate::sys::Counters;
@@ -31,8 +31,7 @@ pub(crate) struct Tally {
     late_entries_before: u64,
     /// Highest sequence number and count of the records that arrived, by cpu.
     arrived: Vec<(u64, u64)>,
-    announced: [u64; KINDS],
-    announced_until: BootTime,
+    announced: AnnouncedLosses,
 }
 
 impl Tally {
@@ -45,8 +44,7 @@ impl Tally {
             snapshot_without_room: 0,
             late_entries_before: 0,
             arrived: vec![(0, 0); cpus as usize],
-            announced: [0; KINDS],
-            announced_until: now,
+            announced: AnnouncedLosses::since(now),
         }
     }
 
@@ -66,23 +64,8 @@ impl Tally {
 
     /// Losses since the last call.
     pub(crate) fn announce(&mut self, counters: &Counters, now: BootTime) -> Vec<Lost> {
-        let from = std::mem::replace(&mut self.announced_until, now);
         let losses = self.losses(counters);
-        let mut lost = Vec::new();
-        for ((class, reason, total), announced) in losses.into_iter().zip(&mut self.announced) {
-            let count = total.saturating_sub(*announced);
-            *announced = total.max(*announced);
-            if count > 0 {
-                lost.push(Lost {
-                    class,
-                    reason,
-                    count,
-                    from,
-                    to: now,
-                });
-            }
-        }
-        lost
+        self.announced.tell(losses, now)
     }
 
     /// Everything counted so far. `held` is what the programs submitted and nobody read yet.

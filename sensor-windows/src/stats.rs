@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use event::{BootTime, DropReason, EventClass, Lost, Stats};
+use event::{AnnouncedLosses, BootTime, DropReason, EventClass, Lost, Stats};
 
 /// Counts of the sensor, shared by the callback that takes records in and the reader.
 ///
@@ -17,8 +17,7 @@ struct Counts {
     held: u64,
     dropped: BTreeMap<(EventClass, DropReason), u64>,
     /// Of `dropped`, what `Lost` events have told.
-    announced: BTreeMap<(EventClass, DropReason), u64>,
-    announced_at: BootTime,
+    announced: AnnouncedLosses,
 }
 
 impl Balance {
@@ -68,25 +67,13 @@ impl Balance {
 
     /// What was dropped since the last call, to be told as `Lost` events.
     pub(crate) fn announce(&self, now: BootTime) -> Vec<Lost> {
-        let counts = &mut *self.lock();
-        let from = std::mem::replace(&mut counts.announced_at, now);
-        let mut lost = Vec::new();
-        for (&(class, reason), total) in &counts.dropped {
-            let told = counts
-                .announced
-                .insert((class, reason), *total)
-                .unwrap_or(0);
-            if *total > told {
-                lost.push(Lost {
-                    class,
-                    reason,
-                    count: total - told,
-                    from,
-                    to: now,
-                });
-            }
-        }
-        lost
+        let Counts {
+            dropped, announced, ..
+        } = &mut *self.lock();
+        let totals = dropped
+            .iter()
+            .map(|((class, reason), total)| (*class, *reason, *total));
+        announced.tell(totals, now)
     }
 
     pub(crate) fn stats(&self) -> Stats {
