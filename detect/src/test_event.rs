@@ -1,8 +1,9 @@
 //! The small events that rule files use as tests.
 
 use event::{
-    Ancestor, Argv, BootId, BootTime, Bytes, Credentials, DropReason, Event, EventClass, EventKind,
-    Exec, Exit, ExitStatus, FileIdentity, Fork, Header, Lost, Process, ProcessKey, WallTime,
+    Ancestor, Argv, BootId, BootTime, Bytes, Container, Credentials, DropReason, Event, EventClass,
+    EventKind, Exec, Exit, ExitStatus, FileIdentity, Fork, Header, Lost, Process, ProcessKey,
+    WallTime,
 };
 use serde::Deserialize;
 
@@ -158,12 +159,16 @@ impl TestEvent {
             tty: self.tty,
             effective_caps: self.effective_caps,
             cgroup_id: self.cgroup_id,
-            container_id: self.container_id.clone().map(Bytes::from),
+            container: self.container_id.clone().map(|id| Container {
+                id: Bytes::from(id),
+                ..Container::default()
+            }),
             exe_file: Some(self.file()),
             sha256: self.sha256.as_deref().map(hash).transpose()?,
             redactions: 0,
             parent_process: self.parent.map(|parent| Box::new(parent.into_ancestor())),
             exe: Bytes::from(exe),
+            ..Process::default()
         })
     }
 
@@ -200,12 +205,13 @@ impl TestEvent {
         Exit {
             key: key(self.pid.unwrap_or(1000)),
             parent: self.parent_pid().map(key),
-            status: ExitStatus {
+            status: Some(ExitStatus {
                 raw,
                 code,
                 signal,
                 core_dumped,
-            },
+            }),
+            run_time: None,
             comm: comm(self.comm.as_ref(), &exe),
             exe: Bytes::from(exe),
         }

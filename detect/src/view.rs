@@ -181,9 +181,9 @@ impl<'v> View<'v> {
             Field::Name => known(basename(&exit.exe)),
             Field::Comm => known(&exit.comm),
             Field::Executable => known(&exit.exe),
-            Field::ExitCode => int(exit.status.code),
-            Field::ExitSignal => int(exit.status.signal),
-            Field::CoreDumped => Some(Value::Bool(exit.status.core_dumped)),
+            Field::ExitCode => int(exit.status?.code),
+            Field::ExitSignal => int(exit.status?.signal),
+            Field::CoreDumped => Some(Value::Bool(exit.status?.core_dumped)),
             _ => None,
         }
     }
@@ -210,7 +210,7 @@ fn exec<'v>(process: &'v Process, scratch: &'v Scratch, field: Field) -> Option<
         Field::Tty => int(process.tty?),
         Field::EffectiveCaps => int(process.effective_caps?),
         Field::CgroupId => int(process.cgroup_id?),
-        Field::ContainerId => known(process.container_id.as_ref()?),
+        Field::ContainerId => known(&process.container.as_ref()?.id),
         Field::Sha256 => process.sha256.and(text(&scratch.sha256)),
         Field::Redactions => int(process.redactions),
         Field::Uid | Field::Gid | Field::Euid | Field::Egid => credential(process, field),

@@ -212,7 +212,7 @@ fn other_streams_have_their_columns() {
     let exit = EventKind::Exit(Exit {
         key: key(10),
         parent: Some(key(9)),
-        status: ExitStatus::from_wait_status(0x8b),
+        status: Some(ExitStatus::from_wait_status(0x8b)),
         exe: Bytes::from_static(b"/usr/sbin/sshd"),
         ..Exit::default()
     });

@@ -7,8 +7,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Ancestor, Argv, Event, EventKind, Exit, Finding, Fork, Header, Leaf, Level, Lost, Process,
-    ProcessKey,
+    Ancestor, Argv, Event, EventKind, Exit, FailedExec, FileIdentity, Finding, Fork, Hashed,
+    Header, Leaf, Level, Lost, Namespaces, Process, ProcessKey,
 };
 
 /// One event as an ECS document.
@@ -30,6 +30,8 @@ pub fn event(event: &Event) -> Value {
         EventKind::Fork(fork) => document.fork(fork),
         EventKind::Exit(exit) => document.exit(exit),
         EventKind::Lost(lost) => document.lost(lost),
+        EventKind::Hashed(hashed) => document.hashed(hashed),
+        EventKind::FailedExec(failed) => document.failed_exec(failed),
     }
     document.finish()
 }
@@ -43,6 +45,7 @@ pub fn finding(finding: &Finding, evidence: Option<&Event>) -> Value {
         Some(EventKind::Snapshot(row)) => document.process(&row.process),
         Some(EventKind::Exit(exit)) => document.exit(exit),
         Some(EventKind::Fork(fork)) => document.fork(fork),
+        Some(EventKind::FailedExec(failed)) => document.failed_exec(failed),
         _ => document.finding_process(finding),
     }
     document.root.insert(
@@ -221,17 +224,59 @@ impl Document {
         let mut process = key(exit.key);
         self.image(&mut process, "process", &exit.comm, &exit.exe);
         // A process that a signal ended has no exit code, and 0 would read as success.
-        if exit.status.signal == 0 {
-            process.insert("exit_code".into(), exit.status.code.into());
+        let status = exit.status;
+        if let Some(status) = status.filter(|status| status.signal == 0) {
+            process.insert("exit_code".into(), status.code.into());
         }
         if let Some(parent) = exit.parent {
             process.insert("parent".into(), Value::Object(key(parent)));
         }
         self.root.insert("process".into(), Value::Object(process));
-        if exit.status.signal != 0 {
-            self.set("daemoneye", "exit_signal", exit.status.signal.into());
-            self.set("daemoneye", "core_dumped", exit.status.core_dumped.into());
+        if let Some(status) = status.filter(|status| status.signal != 0) {
+            self.set("daemoneye", "exit_signal", status.signal.into());
+            self.set("daemoneye", "core_dumped", status.core_dumped.into());
         }
+        if let Some(time) = exit.run_time {
+            let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+            self.set("daemoneye", "run_time_ns", ns.into());
+        }
+    }
+
+    fn hashed(&mut self, hashed: &Hashed) {
+        self.action("hashed", "info");
+        let mut process = key(hashed.key);
+        self.image(&mut process, "process", b"", &hashed.exe);
+        match hashed.outcome {
+            Ok(digest) => {
+                process.insert("hash".into(), json!({ "sha256": hex(&digest.sha256) }));
+                if digest.changed {
+                    self.set("daemoneye", "exe_changed", true.into());
+                }
+            }
+            Err(failure) => self.set("daemoneye", "hash_failure", failure.name().into()),
+        }
+        self.root.insert("process".into(), Value::Object(process));
+        if let Some(file) = &hashed.exe_file {
+            self.set("daemoneye", "exe_file", file_identity(file));
+        }
+    }
+
+    fn failed_exec(&mut self, failed: &FailedExec) {
+        self.action("failed_exec", "info");
+        let mut process = key(failed.key);
+        self.image(&mut process, "process", &failed.comm, &failed.exe);
+        if let Some(ids) = failed.credentials {
+            process.insert("user".into(), json!({ "id": ids.euid.to_string() }));
+            process.insert("real_user".into(), json!({ "id": ids.uid.to_string() }));
+        }
+        if let Some(parent) = failed.parent {
+            process.insert("parent".into(), Value::Object(key(parent)));
+        }
+        self.root.insert("process".into(), Value::Object(process));
+        self.set("event", "outcome", "failure".into());
+        let filename = self.bytes("daemoneye.filename", &failed.filename);
+        self.set("daemoneye", "filename", filename);
+        self.set("daemoneye", "errno", failed.errno.into());
     }
 
     fn lost(&mut self, lost: &Lost) {
@@ -261,8 +306,7 @@ impl Document {
             );
         }
         if let Some(hash) = process.sha256 {
-            let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-            out.insert("hash".into(), json!({ "sha256": hex }));
+            out.insert("hash".into(), json!({ "sha256": hex(&hash) }));
         }
         if let Some(ids) = process.credentials {
             out.insert("real_user".into(), json!({ "id": ids.uid.to_string() }));
@@ -303,9 +347,15 @@ impl Document {
             let name = self.bytes("user.name", user);
             self.root.insert("user".into(), json!({ "name": name }));
         }
-        if let Some(id) = &process.container_id {
-            let id = self.bytes("container.id", id);
-            self.root.insert("container".into(), json!({ "id": id }));
+        if let Some(container) = &process.container {
+            let id = self.bytes("container.id", &container.id);
+            self.set("container", "id", id);
+            if !container.runtime.is_empty() {
+                self.set("container", "runtime", text(&container.runtime).into());
+            }
+            if let Some(pod) = &container.pod_uid {
+                self.set("kubernetes", "pod", json!({ "uid": text(pod) }));
+            }
         }
     }
 
@@ -325,9 +375,49 @@ impl Document {
         if process.redactions > 0 {
             self.set("daemoneye", "redactions", process.redactions.into());
         }
+        let texts = [
+            ("interpreter", &process.interpreter),
+            ("unit", &process.unit),
+        ];
+        for (name, bytes) in texts {
+            if let Some(bytes) = bytes {
+                let value = self.bytes(&format!("daemoneye.{name}"), bytes);
+                self.set("daemoneye", name, value);
+            }
+        }
+        if let Some(environment) = &process.environment {
+            let value = self.args("daemoneye.environment", environment);
+            self.set("daemoneye", "environment", value);
+        }
+        self.numbers(process);
+        let flags = [
+            ("secure_exec", process.secure_exec),
+            ("file_caps", process.file_caps),
+            ("exe_changed", process.exe_changed.then_some(true)),
+        ];
+        for (name, flag) in flags {
+            if let Some(flag) = flag {
+                self.set("daemoneye", name, flag.into());
+            }
+        }
+        if let Some(file) = &process.exe_file {
+            self.set("daemoneye", "exe_file", file_identity(file));
+        }
+        if let Some(of) = process.namespaces {
+            self.set("daemoneye", "namespaces", namespaces(of));
+        }
+        if !process.ancestors.is_empty() {
+            let chain = self.chain(&process.ancestors);
+            self.set("daemoneye", "ancestors", chain);
+        }
+    }
+
+    fn numbers(&mut self, process: &Process) {
         let numbers = [
             ("login_uid", process.login_uid.map(u64::from)),
             ("session", process.session.map(u64::from)),
+            ("session_leader", process.session_leader.map(u64::from)),
+            ("namespace_pid", process.namespace_pid.map(u64::from)),
             ("tty", process.tty.map(u64::from)),
             ("effective_caps", process.effective_caps),
             ("cgroup_id", process.cgroup_id),
@@ -337,14 +427,16 @@ impl Document {
                 self.set("daemoneye", name, value.into());
             }
         }
-        if let Some(file) = process.exe_file {
-            let value = json!({
-                "inode": file.inode, "device": file.device, "nlink": file.nlink,
-                "mtime_ns": file.mtime, "mode": format!("{:o}", file.mode), "uid": file.uid,
-                "memfd": file.memfd,
-            });
-            self.set("daemoneye", "exe_file", value);
-        }
+    }
+
+    fn chain(&mut self, ancestors: &[Ancestor]) -> Value {
+        let one = |(i, ancestor): (usize, &Ancestor)| {
+            let mut out = key(ancestor.key);
+            let path = format!("daemoneye.ancestors[{i}]");
+            self.image(&mut out, &path, &ancestor.comm, &ancestor.exe);
+            Value::Object(out)
+        };
+        ancestors.iter().enumerate().map(one).collect()
     }
 
     fn image(&mut self, out: &mut Map<String, Value>, path: &str, comm: &[u8], exe: &[u8]) {
@@ -358,6 +450,25 @@ impl Document {
             );
         }
     }
+}
+
+fn file_identity(file: &FileIdentity) -> Value {
+    json!({
+        "inode": file.inode, "device": file.device, "nlink": file.nlink, "size": file.size,
+        "mtime_ns": file.mtime, "ctime_ns": file.ctime, "mode": format!("{:o}", file.mode),
+        "uid": file.uid, "memfd": file.memfd,
+    })
+}
+
+fn namespaces(of: Namespaces) -> Value {
+    json!({
+        "mnt": of.mnt, "pid": of.pid, "net": of.net, "user": of.user, "uts": of.uts, "ipc": of.ipc,
+        "cgroup": of.cgroup, "time": of.time,
+    })
+}
+
+fn hex(hash: &[u8]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn key(key: ProcessKey) -> Map<String, Value> {
@@ -376,7 +487,7 @@ mod tests {
         event(&Event {
             header: Header::default(),
             kind: EventKind::Exit(Exit {
-                status: ExitStatus::from_wait_status(wait_status),
+                status: Some(ExitStatus::from_wait_status(wait_status)),
                 ..Exit::default()
             }),
         })

@@ -29,8 +29,9 @@ pub use error::Error;
 pub use finding::{Finding, Leaf, Level};
 pub use id::BootId;
 pub use process::{
-    Ancestor, Argv, Credentials, Event, EventKind, Exec, Exit, ExitStatus, FileIdentity, Fork,
-    Header, Lost, Process, ProcessKey, Snapshot,
+    Ancestor, Argv, Container, Credentials, Digest, Event, EventKind, Exec, Exit, ExitStatus,
+    FailedExec, FileIdentity, Fork, HashFailure, Hashed, Header, Lost, Namespaces, Process,
+    ProcessKey, Snapshot,
 };
 pub use sensor::{Capabilities, DropReason, EventClass, Sensor, SensorError, Stats};
 pub use time::{BootTime, WallTime};

@@ -1,6 +1,8 @@
 //! What happened to processes, in one vocabulary for every operating system.
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -69,6 +71,10 @@ pub enum EventKind {
     Lost(Lost),
     /// A process that already ran when the sensor started.
     Snapshot(Box<Snapshot>),
+    /// The digest of an executable whose exec event had to leave without it.
+    Hashed(Box<Hashed>),
+    /// A process tried to replace its program and could not; only where asked for.
+    FailedExec(Box<FailedExec>),
 }
 
 impl Event {
@@ -80,6 +86,8 @@ impl Event {
             EventKind::Fork(fork) => Some(fork.child),
             EventKind::Exit(exit) => Some(exit.key),
             EventKind::Snapshot(row) => Some(row.process.key),
+            EventKind::Hashed(hashed) => Some(hashed.key),
+            EventKind::FailedExec(failed) => Some(failed.key),
             EventKind::Lost(_) => None,
         }
     }
@@ -93,6 +101,8 @@ impl Event {
             EventKind::Exit(_) => EventClass::Exit,
             EventKind::Snapshot(_) => EventClass::Snapshot,
             EventKind::Lost(_) => EventClass::Lost,
+            EventKind::Hashed(_) => EventClass::Hashed,
+            EventKind::FailedExec(_) => EventClass::FailedExec,
         }
     }
 }
@@ -129,8 +139,10 @@ pub struct Exit {
     pub key: ProcessKey,
     /// The process that forked it, where known.
     pub parent: Option<ProcessKey>,
-    /// How it ended.
-    pub status: ExitStatus,
+    /// How it ended; `None` where the source cannot tell.
+    pub status: Option<ExitStatus>,
+    /// How long it ran, from fork to here; `None` where the source cannot tell.
+    pub run_time: Option<Duration>,
     /// Name at the end, at most 15 bytes.
     pub comm: Bytes,
     /// Executable path, joined from the process table; empty where unknown.
@@ -164,6 +176,84 @@ impl ExitStatus {
     }
 }
 
+/// What an executable held, told after its exec. One follows an exec whose `sha256` is `None`
+/// where hashing is on, with the digest or the reason why there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hashed {
+    /// The process that ran it.
+    pub key: ProcessKey,
+    /// Its path, as in the exec.
+    pub exe: Bytes,
+    /// The file as it was at exec.
+    pub exe_file: Option<FileIdentity>,
+    /// The digest, or why there is none.
+    pub outcome: Result<Digest, HashFailure>,
+}
+
+/// SHA-256 of an executable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digest {
+    /// The hash.
+    pub sha256: [u8; 32],
+    /// The file was written between the exec and the end of hashing: the hash is of what it holds
+    /// now, not of what ran.
+    pub changed: bool,
+}
+
+/// Why an executable has no digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum HashFailure {
+    /// No file of that identity could be opened any more.
+    Gone,
+    /// It may not be read, or reading it went wrong.
+    Unreadable,
+    /// It is longer than what is hashed.
+    TooLarge,
+    /// More executables waited than the hashing worker takes.
+    QueueFull,
+}
+
+impl HashFailure {
+    /// All failures, in the order of their codes on the wire.
+    pub const ALL: [Self; 4] = [
+        Self::Gone,
+        Self::Unreadable,
+        Self::TooLarge,
+        Self::QueueFull,
+    ];
+
+    /// Lower-case name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Unreadable => "unreadable",
+            Self::TooLarge => "too_large",
+            Self::QueueFull => "queue_full",
+        }
+    }
+}
+
+/// An exec that the kernel refused.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FailedExec {
+    /// The process that tried, and goes on.
+    pub key: ProcessKey,
+    /// The process that forked it.
+    pub parent: Option<ProcessKey>,
+    /// Its name.
+    pub comm: Bytes,
+    /// What it runs; joined from the process table, empty where unknown.
+    pub exe: Bytes,
+    /// The path that it gave.
+    pub filename: Bytes,
+    /// Why: the system's error number (`ENOENT` is 2).
+    pub errno: u32,
+    /// Its numeric ids.
+    pub credentials: Option<Credentials>,
+}
+
 /// Something was not delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lost {
@@ -193,6 +283,8 @@ pub struct Process {
     pub exe: Bytes,
     /// Path as it was given to exec: relative, a script, `/dev/fd/N`; empty where unknown.
     pub filename: Bytes,
+    /// For a script, the interpreter as the last `#!` line names it; `filename` is the script.
+    pub interpreter: Option<Bytes>,
     /// Arguments, the program's own name first.
     pub argv: Argv,
     /// Bytes of the argument block that were not captured. 0 means complete.
@@ -207,20 +299,40 @@ pub struct Process {
     pub login_uid: Option<u32>,
     /// Audit or logon session.
     pub session: Option<u32>,
+    /// Process id of the session's leader (`getsid`).
+    pub session_leader: Option<u32>,
     /// Controlling terminal's device number.
     pub tty: Option<u32>,
     /// Effective capabilities as a bit set.
     pub effective_caps: Option<u64>,
     /// Control group id.
     pub cgroup_id: Option<u64>,
-    /// Container id found in the control group path.
-    pub container_id: Option<Bytes>,
+    /// Namespaces that it is in.
+    pub namespaces: Option<Namespaces>,
+    /// Process id as seen in its own pid namespace, where that is not the initial one.
+    pub namespace_pid: Option<u32>,
+    /// The container that its control group belongs to.
+    pub container: Option<Container>,
+    /// The systemd unit that its control group belongs to, such as `ssh.service`.
+    pub unit: Option<Bytes>,
     /// The executable file.
     pub exe_file: Option<FileIdentity>,
-    /// SHA-256 of the executable file.
+    /// The kernel started the program in secure mode (`AT_SECURE`): the exec gave it ids or
+    /// capabilities that the caller did not have.
+    pub secure_exec: Option<bool>,
+    /// It holds capabilities that came from the file (`setcap`), not from its user or its parent.
+    pub file_caps: Option<bool>,
+    /// Variables of the environment that were asked for, as `NAME=value`; `None` where none were.
+    pub environment: Option<Argv>,
+    /// SHA-256 of the executable file; `None` also where a [`Hashed`] event follows.
     pub sha256: Option<[u8; 32]>,
+    /// See [`Digest::changed`].
+    pub exe_changed: bool,
     /// The parent as it was at the time of this event; joined from the process table.
     pub parent_process: Option<Box<Ancestor>>,
+    /// The processes above the parent, nearest first, without arguments. If the last one has a
+    /// parent, the rest was no longer known or more than the table follows.
+    pub ancestors: Arc<[Ancestor]>,
     /// Secrets that were taken out of `argv`.
     pub redactions: u32,
 }
@@ -255,6 +367,38 @@ pub struct Credentials {
     pub egid: u32,
 }
 
+/// Inode numbers of namespaces, as in the links of `/proc/<pid>/ns`; 0 where unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Namespaces {
+    /// Mounts.
+    pub mnt: u32,
+    /// Process ids: the one it is in, not the one for its children.
+    pub pid: u32,
+    /// Network.
+    pub net: u32,
+    /// Users.
+    pub user: u32,
+    /// Host name.
+    pub uts: u32,
+    /// System V IPC.
+    pub ipc: u32,
+    /// Control groups.
+    pub cgroup: u32,
+    /// Clocks; Linux 5.6.
+    pub time: u32,
+}
+
+/// A container, as its control group's path names it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Container {
+    /// Id as the runtime prints it; 64 hexadecimal digits with most.
+    pub id: Bytes,
+    /// The runtime, where the path tells: `docker`, `containerd`, `cri-o`, `podman`, `lxc` …
+    pub runtime: Bytes,
+    /// Kubernetes pod, in the form `01234567-89ab-cdef-0123-456789abcdef` where it has that form.
+    pub pod_uid: Option<Bytes>,
+}
+
 /// The file behind a running program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FileIdentity {
@@ -264,8 +408,12 @@ pub struct FileIdentity {
     pub device: u32,
     /// Hard links; 0 means the file has no name any more (deleted, or a memfd).
     pub nlink: u32,
-    /// Last change of content, ns since 1970.
+    /// Length in bytes.
+    pub size: u64,
+    /// Last change of content, ns since 1970; its owner can set it to anything.
     pub mtime: u64,
+    /// Last change of content or attributes, ns since 1970; nobody can set it.
+    pub ctime: u64,
     /// Permission and type bits.
     pub mode: u32,
     /// Owner.

@@ -73,7 +73,8 @@ pub struct SensorError {
 /// What a source can tell. Shown by `daemoneye doctor`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Capabilities {
-    /// Short name: `ebpf`, `etw`, `endpoint-security`, `poll`, `replay`.
+    /// Short name: `ebpf`, `netlink`, `etw`, `endpoint-security`, `poll`,
+    /// `replay`.
     pub sensor: &'static str,
     /// Reacts to each event; false where short-lived processes can be missed by construction.
     pub event_driven: bool,
@@ -100,17 +101,23 @@ pub enum EventClass {
     Lost,
     /// The source does not say what it skipped.
     Unknown,
+    /// [`crate::FailedExec`].
+    FailedExec,
+    /// [`crate::Hashed`].
+    Hashed,
 }
 
 impl EventClass {
     /// All classes, in the order of their codes on the wire.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Fork,
         Self::Exec,
         Self::Exit,
         Self::Snapshot,
         Self::Lost,
         Self::Unknown,
+        Self::FailedExec,
+        Self::Hashed,
     ];
 
     /// Lower-case name.
@@ -123,6 +130,8 @@ impl EventClass {
             Self::Snapshot => "snapshot",
             Self::Lost => "lost",
             Self::Unknown => "unknown",
+            Self::FailedExec => "failed_exec",
+            Self::Hashed => "hashed",
         }
     }
 }
@@ -201,6 +210,8 @@ pub struct Stats {
     pub sequence_gaps: u64,
     /// Exits of processes that were never announced (gone before the snapshot reached them).
     pub untracked_exits: u64,
+    /// Events that the operator told the source to keep quiet about. They are not among `seen`.
+    pub muted: Vec<(EventClass, u64)>,
 }
 
 impl Stats {

@@ -1,11 +1,14 @@
 //! What the codec promises: bytes fixed for ever, nothing lost, no panic on anything.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use event::wire::{MAGIC, RecordingReader, RecordingWriter};
 use event::{
-    Ancestor, Argv, BootId, BootTime, Credentials, DropReason, Error, Event, EventClass, EventKind,
-    Exec, Exit, ExitStatus, FileIdentity, Finding, Fork, Header, Leaf, Level, Lost, Process,
-    ProcessKey, Snapshot, WallTime, codec,
+    Ancestor, Argv, BootId, BootTime, Container, Credentials, Digest, DropReason, Error, Event,
+    EventClass, EventKind, Exec, Exit, ExitStatus, FailedExec, FileIdentity, Finding, Fork,
+    HashFailure, Hashed, Header, Leaf, Level, Lost, Namespaces, Process, ProcessKey, Snapshot,
+    WallTime, codec,
 };
 use proptest::prelude::*;
 
@@ -51,7 +54,29 @@ fn full_process() -> Process {
         tty: Some(0x8801),
         effective_caps: Some(u64::MAX),
         cgroup_id: Some(77),
-        container_id: Some(Bytes::from_static(b"c0ffee")),
+        interpreter: Some(Bytes::from_static(b"/bin/sh")),
+        session_leader: Some(40),
+        namespaces: Some(Namespaces {
+            mnt: 1,
+            pid: 2,
+            net: 3,
+            user: 4,
+            uts: 5,
+            ipc: 6,
+            cgroup: 7,
+            time: 8,
+        }),
+        namespace_pid: Some(2),
+        container: Some(Container {
+            id: Bytes::from_static(b"c0ffee"),
+            runtime: Bytes::from_static(b"docker"),
+            pod_uid: Some(Bytes::from_static(b"p")),
+        }),
+        unit: Some(Bytes::from_static(b"ssh.service")),
+        secure_exec: Some(true),
+        file_caps: Some(false),
+        environment: Some(Argv::from_block(Bytes::from_static(b"A=1\0B=cut"))),
+        exe_changed: true,
         exe_file: Some(FileIdentity {
             inode: 9,
             device: 8,
@@ -60,6 +85,8 @@ fn full_process() -> Process {
             mode: 0o104_755,
             uid: 0,
             memfd: false,
+            size: 10,
+            ctime: 6,
         }),
         sha256: Some([0xab; 32]),
         parent_process: Some(Box::new(Ancestor {
@@ -71,6 +98,12 @@ fn full_process() -> Process {
             euid: Some(0),
         })),
         redactions: 1,
+        ancestors: [Ancestor {
+            key: key(2, 2),
+            exe: Bytes::from_static(b"/x"),
+            ..Ancestor::default()
+        }]
+        .into(),
     }
 }
 
@@ -107,11 +140,38 @@ fn golden_vectors_hold() {
         EventKind::Exit(Exit {
             key: key(42, 900),
             parent: None,
-            status: ExitStatus::from_wait_status(9),
+            status: Some(ExitStatus::from_wait_status(9)),
+            run_time: None,
             comm: Bytes::from_static(b"sh"),
             exe: Bytes::new(),
         }),
         "6215 0a0b 082a 118403000000000000 1809 2809 3a027368",
+    );
+    check(
+        EventKind::Exit(Exit {
+            key: key(42, 900),
+            run_time: Some(Duration::from_nanos(300)),
+            ..Exit::default()
+        }),
+        "6212 0a0b 082a 118403000000000000 4801 50ac02",
+    );
+    check(
+        EventKind::Hashed(Box::new(Hashed {
+            key: key(42, 900),
+            exe: Bytes::new(),
+            exe_file: None,
+            outcome: Err(HashFailure::Gone),
+        })),
+        "82010f 0a0b 082a 118403000000000000 3001",
+    );
+    check(
+        EventKind::FailedExec(Box::new(FailedExec {
+            key: key(42, 900),
+            filename: Bytes::from_static(b"/x"),
+            errno: 2,
+            ..FailedExec::default()
+        })),
+        "8a0113 0a0b 082a 118403000000000000 2a022f78 3002",
     );
     check(
         EventKind::Lost(Lost {
@@ -153,6 +213,24 @@ fn every_field_survives() {
         })),
         EventKind::Snapshot(Box::new(Snapshot {
             process: full_process(),
+        })),
+        EventKind::Hashed(Box::new(Hashed {
+            key: key(42, 900),
+            exe: Bytes::from_static(b"/x"),
+            exe_file: full_process().exe_file,
+            outcome: Ok(Digest {
+                sha256: [7; 32],
+                changed: true,
+            }),
+        })),
+        EventKind::FailedExec(Box::new(FailedExec {
+            key: key(42, 900),
+            parent: Some(key(1, 1)),
+            comm: Bytes::from_static(b"sh"),
+            exe: Bytes::from_static(b"/bin/sh"),
+            filename: Bytes::from_static(b"/none"),
+            errno: 2,
+            credentials: full_process().credentials,
         })),
     ] {
         let event = Event {

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::iter::successors;
 
-use event::{BootTime, EventKind, Exec, Exit, ExitStatus, Fork, ProcessKey};
+use event::{BootTime, EventKind, Exec, Exit, Fork, ProcessKey};
 
 use crate::scan::{Scan, Seen};
 
@@ -41,7 +41,8 @@ fn exit(gone: &Seen) -> Exit {
     Exit {
         key: gone.key(),
         parent: gone.parent,
-        status: ExitStatus::default(),
+        status: None,
+        run_time: None,
         comm: gone.process.comm.clone(),
         exe: gone.process.exe.clone(),
     }

@@ -28,7 +28,8 @@ pub fn normalize(record: &Record<'_>, clock: &Clock) -> Event {
             let exit = Exit {
                 key: key(header, clock.boot),
                 parent: parent(header, clock.boot),
-                status: ExitStatus::from_wait_status(record.status),
+                status: Some(ExitStatus::from_wait_status(record.status)),
+                run_time: None,
                 comm: Bytes::copy_from_slice(until_nul(&record.comm)),
                 exe: Bytes::new(),
             };
@@ -142,6 +143,7 @@ fn file(record: &decode::Exec<'_>) -> FileIdentity {
         mode: fixed.mode,
         uid: fixed.file_uid,
         memfd: is_unnamed(fixed) && record.exe.starts_with(b"memfd:"),
+        ..FileIdentity::default()
     }
 }
 
@@ -326,7 +328,8 @@ mod tests {
         let EventKind::Exit(exit) = event.kind else {
             panic!("no exit")
         };
-        assert_eq!((exit.status.signal, exit.status.code), (9, 0));
+        let status = exit.status.unwrap();
+        assert_eq!((status.signal, status.code), (9, 0));
         assert_eq!(exit.parent.map(|p| (p.pid, p.start.0)), Some((4, 40)));
         assert_eq!(exit.comm, "sh");
     }

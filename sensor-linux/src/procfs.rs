@@ -153,7 +153,9 @@ fn file_identity(metadata: &fs::Metadata, link: &[u8]) -> FileIdentity {
         inode: metadata.ino(),
         device: rustix::fs::major(dev) << 20 | rustix::fs::minor(dev),
         nlink: u32::try_from(metadata.nlink()).unwrap_or(u32::MAX),
-        mtime: mtime_ns(metadata.mtime(), metadata.mtime_nsec()),
+        size: metadata.size(),
+        mtime: file_time(metadata.mtime(), metadata.mtime_nsec()),
+        ctime: file_time(metadata.ctime(), metadata.ctime_nsec()),
         mode: metadata.mode(),
         uid: metadata.uid(),
         memfd: metadata.nlink() == 0 && link.starts_with(b"/memfd:"),
@@ -161,7 +163,7 @@ fn file_identity(metadata: &fs::Metadata, link: &[u8]) -> FileIdentity {
 }
 
 /// Anybody can set a file's time, to years that ns since 1970 cannot hold.
-fn mtime_ns(seconds: i64, nanos: i64) -> u64 {
+fn file_time(seconds: i64, nanos: i64) -> u64 {
     let ns = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
     u64::try_from(ns.max(0)).unwrap_or(u64::MAX)
 }
@@ -210,9 +212,9 @@ mod tests {
 
     #[test]
     fn a_file_time_beyond_all_years_is_no_overflow() {
-        assert_eq!(mtime_ns(i64::MAX, 999_999_999), u64::MAX);
-        assert_eq!(mtime_ns(i64::MIN, 0), 0);
-        assert_eq!(mtime_ns(2, 5), 2_000_000_005);
+        assert_eq!(file_time(i64::MAX, 999_999_999), u64::MAX);
+        assert_eq!(file_time(i64::MIN, 0), 0);
+        assert_eq!(file_time(2, 5), 2_000_000_005);
     }
 
     #[test]

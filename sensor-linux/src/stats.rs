@@ -85,6 +85,7 @@ impl Tally {
             truncated: self.truncated,
             sequence_gaps: self.sequence_gaps(),
             untracked_exits: counters.total(Slot::ExitUntracked),
+            muted: Vec::new(),
         }
     }
 

@@ -260,16 +260,22 @@ fn copy_process(process: &Process<'_>) -> Proc {
 
 fn identity(file: &File<'_>) -> FileIdentity {
     let stat = file.stat();
-    let mtime = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
     FileIdentity {
         inode: stat.st_ino,
         device: device(stat.st_dev.cast_unsigned()),
         nlink: u32::from(stat.st_nlink),
-        mtime: u64::try_from(mtime).unwrap_or(0),
+        size: u64::try_from(stat.st_size).unwrap_or(0),
+        mtime: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
+        ctime: nanoseconds(stat.st_ctime, stat.st_ctime_nsec),
         mode: u32::from(stat.st_mode),
         uid: stat.st_uid,
         memfd: false,
     }
+}
+
+fn nanoseconds(seconds: i64, nanos: i64) -> u64 {
+    let ns = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+    u64::try_from(ns).unwrap_or(0)
 }
 
 fn path(file: File<'_>) -> Bytes {

@@ -142,7 +142,8 @@ impl Normalizer {
         EventKind::Exit(Exit {
             key,
             parent,
-            status: ExitStatus::from_wait_status(wait_status.cast_unsigned()),
+            status: Some(ExitStatus::from_wait_status(wait_status.cast_unsigned())),
+            run_time: None,
             comm: comm(&process.exe),
             exe: process.exe.clone(),
         })

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use event::{
@@ -159,7 +160,13 @@ impl Normalizer {
         let exit = Exit {
             key,
             parent,
-            status,
+            status: Some(status),
+            run_time: Some(Duration::from_nanos(
+                self.clock
+                    .since_boot(stop.time)
+                    .0
+                    .saturating_sub(key.start.0),
+            )),
             comm: comm(&stop.image),
             exe,
         };

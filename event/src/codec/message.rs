@@ -19,7 +19,7 @@ pub(super) struct Leaf {
     pub time: u64,
     #[prost(fixed64, tag = "6")]
     pub wall: u64,
-    #[prost(oneof = "Body", tags = "10, 11, 12, 13, 14, 15")]
+    #[prost(oneof = "Body", tags = "10, 11, 12, 13, 14, 15, 16, 17")]
     pub body: Option<Body>,
 }
 
@@ -37,6 +37,10 @@ pub(super) enum Body {
     Snapshot(Snapshot),
     #[prost(message, tag = "15")]
     Finding(Finding),
+    #[prost(message, tag = "16")]
+    Hashed(Hashed),
+    #[prost(message, tag = "17")]
+    FailedExec(FailedExec),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
@@ -87,6 +91,44 @@ pub(super) struct Exit {
     pub comm: Bytes,
     #[prost(bytes = "bytes", tag = "8")]
     pub exe: Bytes,
+    #[prost(bool, tag = "9")]
+    pub status_unknown: bool,
+    #[prost(uint64, optional, tag = "10")]
+    pub run_time: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Hashed {
+    #[prost(message, optional, tag = "1")]
+    pub key: Option<Key>,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub exe: Bytes,
+    #[prost(message, optional, tag = "3")]
+    pub exe_file: Option<FileIdentity>,
+    #[prost(bytes = "bytes", optional, tag = "4")]
+    pub sha256: Option<Bytes>,
+    #[prost(bool, tag = "5")]
+    pub exe_changed: bool,
+    #[prost(uint32, tag = "6")]
+    pub failure: u32,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct FailedExec {
+    #[prost(message, optional, tag = "1")]
+    pub key: Option<Key>,
+    #[prost(message, optional, tag = "2")]
+    pub parent: Option<Key>,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub comm: Bytes,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub exe: Bytes,
+    #[prost(bytes = "bytes", tag = "5")]
+    pub filename: Bytes,
+    #[prost(uint32, tag = "6")]
+    pub errno: u32,
+    #[prost(message, optional, tag = "7")]
+    pub credentials: Option<Credentials>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
@@ -147,6 +189,58 @@ pub(super) struct Process {
     pub redactions: u32,
     #[prost(bool, tag = "21")]
     pub args_cut: bool,
+    #[prost(bytes = "bytes", optional, tag = "22")]
+    pub interpreter: Option<Bytes>,
+    #[prost(uint32, optional, tag = "23")]
+    pub session_leader: Option<u32>,
+    #[prost(message, optional, tag = "24")]
+    pub namespaces: Option<Namespaces>,
+    #[prost(uint32, optional, tag = "25")]
+    pub namespace_pid: Option<u32>,
+    #[prost(bytes = "bytes", tag = "26")]
+    pub container_runtime: Bytes,
+    #[prost(bytes = "bytes", optional, tag = "27")]
+    pub pod_uid: Option<Bytes>,
+    #[prost(bytes = "bytes", optional, tag = "28")]
+    pub unit: Option<Bytes>,
+    #[prost(bool, optional, tag = "29")]
+    pub secure_exec: Option<bool>,
+    #[prost(bool, optional, tag = "30")]
+    pub file_caps: Option<bool>,
+    #[prost(message, optional, tag = "31")]
+    pub environment: Option<Environment>,
+    #[prost(bool, tag = "32")]
+    pub exe_changed: bool,
+    #[prost(message, repeated, tag = "33")]
+    pub ancestors: Vec<Ancestor>,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct Environment {
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub entries: Vec<Bytes>,
+    #[prost(bool, tag = "2")]
+    pub cut: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(super) struct Namespaces {
+    #[prost(uint32, tag = "1")]
+    pub mnt: u32,
+    #[prost(uint32, tag = "2")]
+    pub pid: u32,
+    #[prost(uint32, tag = "3")]
+    pub net: u32,
+    #[prost(uint32, tag = "4")]
+    pub user: u32,
+    #[prost(uint32, tag = "5")]
+    pub uts: u32,
+    #[prost(uint32, tag = "6")]
+    pub ipc: u32,
+    #[prost(uint32, tag = "7")]
+    pub cgroup: u32,
+    #[prost(uint32, tag = "8")]
+    pub time: u32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -195,6 +289,10 @@ pub(super) struct FileIdentity {
     pub uid: u32,
     #[prost(bool, tag = "7")]
     pub memfd: bool,
+    #[prost(uint64, tag = "8")]
+    pub size: u64,
+    #[prost(fixed64, tag = "9")]
+    pub ctime: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -7,16 +7,20 @@
 //! Encoding is deterministic: fields in order of their numbers, defaults left out.
 
 mod message;
+mod process;
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
 
 use crate::{
-    Ancestor, Argv, BootId, BootTime, Credentials, DropReason, Error, Event, EventClass, EventKind,
-    Exec, Exit, ExitStatus, FileIdentity, Finding, Fork, Header, Leaf, Level, Lost, Process,
+    BootId, BootTime, Digest, DropReason, Error, Event, EventClass, EventKind, Exec, Exit,
+    ExitStatus, FailedExec, Finding, Fork, HashFailure, Hashed, Header, Leaf, Level, Lost,
     ProcessKey, Snapshot, WallTime,
 };
 use message as pb;
+use process::process;
 
 /// Version that this build writes, and the newest that it reads.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -61,6 +65,16 @@ pub fn decode(bytes: Bytes) -> Result<Leaf, Error> {
         pb::Body::Snapshot(row) => EventKind::Snapshot(Box::new(Snapshot {
             process: process(row.process, boot)?,
         })),
+        pb::Body::Hashed(message) => EventKind::Hashed(Box::new(hashed(message, boot)?)),
+        pb::Body::FailedExec(message) => EventKind::FailedExec(Box::new(FailedExec {
+            key: required_key(message.key, boot, "failed_exec.key")?,
+            parent: message.parent.map(|m| key(m, boot)),
+            comm: message.comm,
+            exe: message.exe,
+            filename: message.filename,
+            errno: message.errno,
+            credentials: message.credentials.map(process::credentials),
+        })),
         pb::Body::Finding(message) => {
             return Ok(Leaf::Finding(Box::new(finding(message, header)?)));
         }
@@ -96,23 +110,14 @@ fn encode(header: &Header, body: pb::Body) -> Bytes {
 fn event_body(kind: &EventKind) -> pb::Body {
     match kind {
         EventKind::Exec(exec) => pb::Body::Exec(pb::Exec {
-            process: Some(process_message(&exec.process)),
+            process: Some(process::message(&exec.process)),
             old_tid: exec.old_tid,
         }),
         EventKind::Fork(fork) => pb::Body::Fork(pb::Fork {
             child: Some(key_message(fork.child)),
             parent: Some(key_message(fork.parent)),
         }),
-        EventKind::Exit(exit) => pb::Body::Exit(pb::Exit {
-            key: Some(key_message(exit.key)),
-            parent: exit.parent.map(key_message),
-            raw_status: exit.status.raw,
-            code: exit.status.code,
-            signal: exit.status.signal,
-            core_dumped: exit.status.core_dumped,
-            comm: exit.comm.clone(),
-            exe: exit.exe.clone(),
-        }),
+        EventKind::Exit(exit) => pb::Body::Exit(exit_message(exit)),
         EventKind::Lost(lost) => pb::Body::Lost(pb::Lost {
             class: code_of(&EventClass::ALL, lost.class),
             reason: code_of(&DropReason::ALL, lost.reason),
@@ -121,59 +126,54 @@ fn event_body(kind: &EventKind) -> pb::Body {
             to: lost.to.0,
         }),
         EventKind::Snapshot(row) => pb::Body::Snapshot(pb::Snapshot {
-            process: Some(process_message(&row.process)),
+            process: Some(process::message(&row.process)),
+        }),
+        EventKind::Hashed(hashed) => pb::Body::Hashed(hashed_message(hashed)),
+        EventKind::FailedExec(failed) => pb::Body::FailedExec(pb::FailedExec {
+            key: Some(key_message(failed.key)),
+            parent: failed.parent.map(key_message),
+            comm: failed.comm.clone(),
+            exe: failed.exe.clone(),
+            filename: failed.filename.clone(),
+            errno: failed.errno,
+            credentials: failed.credentials.map(process::credentials_message),
         }),
     }
 }
 
-fn process_message(process: &Process) -> pb::Process {
-    pb::Process {
-        key: Some(key_message(process.key)),
-        parent: process.parent.map(key_message),
-        comm: process.comm.clone(),
-        exe: process.exe.clone(),
-        filename: process.filename.clone(),
-        args: args_message(&process.argv),
-        argv_truncated_bytes: process.argv_truncated_bytes,
-        cwd: process.cwd.clone(),
-        credentials: process.credentials.map(|ids| pb::Credentials {
-            uid: ids.uid,
-            gid: ids.gid,
-            euid: ids.euid,
-            egid: ids.egid,
-        }),
-        user: process.user.clone(),
-        login_uid: process.login_uid,
-        session: process.session,
-        tty: process.tty,
-        effective_caps: process.effective_caps,
-        cgroup_id: process.cgroup_id,
-        container_id: process.container_id.clone(),
-        exe_file: process.exe_file.map(|file| pb::FileIdentity {
-            inode: file.inode,
-            device: file.device,
-            nlink: file.nlink,
-            mtime: file.mtime,
-            mode: file.mode,
-            uid: file.uid,
-            memfd: file.memfd,
-        }),
-        sha256: process.sha256.map(|hash| Bytes::copy_from_slice(&hash)),
-        parent_process: process.parent_process.as_deref().map(ancestor_message),
-        redactions: process.redactions,
-        args_cut: args_cut(&process.argv),
+fn exit_message(exit: &Exit) -> pb::Exit {
+    let status = exit.status.unwrap_or_default();
+    pb::Exit {
+        key: Some(key_message(exit.key)),
+        parent: exit.parent.map(key_message),
+        raw_status: status.raw,
+        code: status.code,
+        signal: status.signal,
+        core_dumped: status.core_dumped,
+        comm: exit.comm.clone(),
+        exe: exit.exe.clone(),
+        status_unknown: exit.status.is_none(),
+        run_time: exit.run_time.map(nanoseconds),
     }
 }
 
-fn ancestor_message(ancestor: &Ancestor) -> pb::Ancestor {
-    pb::Ancestor {
-        key: Some(key_message(ancestor.key)),
-        comm: ancestor.comm.clone(),
-        exe: ancestor.exe.clone(),
-        args: args_message(&ancestor.argv),
-        parent: ancestor.parent.map(key_message),
-        euid: ancestor.euid,
-        args_cut: args_cut(&ancestor.argv),
+/// Capped at 584 years.
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn hashed_message(hashed: &Hashed) -> pb::Hashed {
+    let digest = hashed.outcome.ok();
+    pb::Hashed {
+        key: Some(key_message(hashed.key)),
+        exe: hashed.exe.clone(),
+        exe_file: hashed.exe_file.map(process::file_message),
+        sha256: digest.map(|d| Bytes::copy_from_slice(&d.sha256)),
+        exe_changed: digest.is_some_and(|d| d.changed),
+        failure: hashed
+            .outcome
+            .err()
+            .map_or(0, |failure| code_of(&HashFailure::ALL, failure)),
     }
 }
 
@@ -203,17 +203,6 @@ fn key_message(key: ProcessKey) -> pb::Key {
         pid: key.pid,
         start: key.start.0,
     }
-}
-
-fn args_message(argv: &Argv) -> Vec<Bytes> {
-    argv.iter()
-        .map(|argument| argv.as_block().slice_ref(argument))
-        .collect()
-}
-
-/// Whether the last argument lost its end, which the array alone cannot show.
-fn args_cut(argv: &Argv) -> bool {
-    argv.as_block().last().is_some_and(|byte| *byte != 0)
 }
 
 /// Codes start at 1: 0 is protobuf's default and means absent.
@@ -266,14 +255,35 @@ fn exit(message: pb::Exit, boot: BootId) -> Result<Exit, Error> {
     Ok(Exit {
         key: required_key(message.key, boot, "exit.key")?,
         parent: message.parent.map(|m| key(m, boot)),
-        status: ExitStatus {
+        status: (!message.status_unknown).then_some(ExitStatus {
             raw: message.raw_status,
             code: message.code,
             signal: message.signal,
             core_dumped: message.core_dumped,
-        },
+        }),
+        run_time: message.run_time.map(Duration::from_nanos),
         comm: message.comm,
         exe: message.exe,
+    })
+}
+
+fn hashed(message: pb::Hashed, boot: BootId) -> Result<Hashed, Error> {
+    let outcome = match message.sha256 {
+        Some(hash) => Ok(Digest {
+            sha256: process::sha256(&hash)?,
+            changed: message.exe_changed,
+        }),
+        None => Err(value_of(
+            &HashFailure::ALL,
+            message.failure,
+            "hashed.failure",
+        )?),
+    };
+    Ok(Hashed {
+        key: required_key(message.key, boot, "hashed.key")?,
+        exe: message.exe,
+        exe_file: message.exe_file.map(process::file),
+        outcome,
     })
 }
 
@@ -284,75 +294,6 @@ fn lost(message: &pb::Lost) -> Result<Lost, Error> {
         count: message.count,
         from: BootTime(message.from),
         to: BootTime(message.to),
-    })
-}
-
-fn process(message: Option<pb::Process>, boot: BootId) -> Result<Process, Error> {
-    let message = message.ok_or(Error::Missing("process"))?;
-    Ok(Process {
-        key: required_key(message.key, boot, "process.key")?,
-        parent: message.parent.map(|m| key(m, boot)),
-        comm: message.comm,
-        exe: message.exe,
-        filename: message.filename,
-        argv: argv(&message.args, message.args_cut),
-        argv_truncated_bytes: message.argv_truncated_bytes,
-        cwd: message.cwd,
-        credentials: message.credentials.map(|ids| Credentials {
-            uid: ids.uid,
-            gid: ids.gid,
-            euid: ids.euid,
-            egid: ids.egid,
-        }),
-        user: message.user,
-        login_uid: message.login_uid,
-        session: message.session,
-        tty: message.tty,
-        effective_caps: message.effective_caps,
-        cgroup_id: message.cgroup_id,
-        container_id: message.container_id,
-        exe_file: message.exe_file.map(|file| FileIdentity {
-            inode: file.inode,
-            device: file.device,
-            nlink: file.nlink,
-            mtime: file.mtime,
-            mode: file.mode,
-            uid: file.uid,
-            memfd: file.memfd,
-        }),
-        sha256: message.sha256.map(|hash| sha256(&hash)).transpose()?,
-        parent_process: message
-            .parent_process
-            .map(|m| ancestor(m, boot).map(Box::new))
-            .transpose()?,
-        redactions: message.redactions,
-    })
-}
-
-fn ancestor(message: pb::Ancestor, boot: BootId) -> Result<Ancestor, Error> {
-    Ok(Ancestor {
-        key: required_key(message.key, boot, "ancestor.key")?,
-        comm: message.comm,
-        exe: message.exe,
-        argv: argv(&message.args, message.args_cut),
-        parent: message.parent.map(|m| key(m, boot)),
-        euid: message.euid,
-    })
-}
-
-fn argv(args: &[Bytes], cut: bool) -> Argv {
-    let whole: Argv = args.iter().collect();
-    if !cut {
-        return whole;
-    }
-    let block = whole.as_block();
-    Argv::from_block(block.slice(..block.len().saturating_sub(1)))
-}
-
-fn sha256(bytes: &Bytes) -> Result<[u8; 32], Error> {
-    <[u8; 32]>::try_from(bytes.as_ref()).map_err(|_| Error::Invalid {
-        field: "sha256",
-        value: bytes.len() as u64,
     })
 }
 

@@ -200,16 +200,22 @@ fn is_file(path: &[u8], file: Option<&fs::Metadata>) -> bool {
 }
 
 fn identity(file: &fs::Metadata, memfd: bool) -> FileIdentity {
-    let mtime = i128::from(file.mtime()) * 1_000_000_000 + i128::from(file.mtime_nsec());
     FileIdentity {
         inode: file.ino(),
         device: kernel_device(file.dev()),
         nlink: u32::try_from(file.nlink()).unwrap_or(u32::MAX),
-        mtime: u64::try_from(mtime).unwrap_or(0),
+        size: file.size(),
+        mtime: nanoseconds(file.mtime(), file.mtime_nsec()),
+        ctime: nanoseconds(file.ctime(), file.ctime_nsec()),
         mode: file.mode(),
         uid: file.uid(),
         memfd,
     }
+}
+
+fn nanoseconds(seconds: i64, nanos: i64) -> u64 {
+    let ns = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+    u64::try_from(ns).unwrap_or(0)
 }
 
 /// From the C library's encoding of `st_dev` to the kernel's own (12 and 20 bits).

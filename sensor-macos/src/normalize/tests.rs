@@ -174,12 +174,12 @@ fn exit_splits_the_wait_status() {
         let raw = wait_status.cast_unsigned();
         assert_eq!(
             exit.status,
-            ExitStatus {
+            Some(ExitStatus {
                 raw,
                 code,
                 signal,
                 core_dumped
-            }
+            })
         );
         assert_eq!((exit.key, exit.parent), (key(20, 499), Some(key(10, 100))));
         assert_eq!(

@@ -131,12 +131,12 @@ fn stop_becomes_exit_with_the_raw_code_and_what_was_known() {
     let (raw, code) = (0xc000_0005, 0xc000_0005);
     assert_eq!(
         exit.status,
-        ExitStatus {
+        Some(ExitStatus {
             raw,
             code,
             signal: 0,
             core_dumped: false
-        }
+        })
     );
     assert_eq!(exit.exe.as_ref(), br"C:\dir\program with spaces.exe");
     assert_eq!(normalizer.untracked_exits, 0);

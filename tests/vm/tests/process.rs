@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 
 use anyhow::{Context as _, Result};
-use event::{Event, EventKind, Exec, Exit, Fork, ProcessKey};
+use event::{Event, EventKind, Exec, Exit, ExitStatus, Fork, ProcessKey};
 use vm::{Recording, Workload, expect_kinds, place};
 
 /// One recording, in which every workload of this file runs once.
@@ -104,6 +104,11 @@ fn exit(event: &Event) -> &Exit {
     exit
 }
 
+fn status(event: &Event) -> ExitStatus {
+    let known = exit(event).status;
+    known.unwrap_or_else(|| panic!("no status: {event:?}"))
+}
+
 fn arguments(exec: &Exec) -> Vec<&[u8]> {
     exec.process.argv.iter().collect()
 }
@@ -132,10 +137,8 @@ fn shell_that_execs_gives_fork_exec_exec_exit_under_one_key() {
     assert_eq!(program.process.parent, Some(parent));
 
     let exit = exit(events[3]);
-    assert_eq!(
-        (exit.status.code, exit.status.signal, exit.status.raw),
-        (0, 0, 0)
-    );
+    let status = status(events[3]);
+    assert_eq!((status.code, status.signal, status.raw), (0, 0, 0));
     assert_eq!(exit.parent, Some(parent));
 }
 
@@ -147,11 +150,9 @@ fn killed_process_has_one_exit_with_signal_9() {
     let (workload, events) = child_of("killed");
     expect_kinds(&events, "fork exec exit");
     let exit = exit(events[2]);
-    assert_eq!(
-        (exit.status.code, exit.status.signal, exit.status.raw),
-        (0, 9, 9)
-    );
-    assert!(!exit.status.core_dumped);
+    let status = status(events[2]);
+    assert_eq!((status.code, status.signal, status.raw), (0, 9, 9));
+    assert!(!status.core_dumped);
     assert_eq!(exit.parent, Some(key_of(workload.pid("self"))));
 }
 
@@ -163,7 +164,7 @@ fn fork_without_exec_is_fork_and_exit() {
     let (workload, events) = child_of("forked");
     expect_kinds(&events, "fork exit");
     assert_eq!(fork(events[0]).parent, key_of(workload.pid("self")));
-    assert_eq!(exit(events[1]).status.code, 3);
+    assert_eq!(status(events[1]).code, 3);
     assert_eq!(exit(events[1]).key, fork(events[0]).child);
 }
 
@@ -171,7 +172,7 @@ fn fork_without_exec_is_fork_and_exit() {
 fn check_threads(name: &str, threads: usize, code: u32) {
     let (workload, events) = child_of(name);
     expect_kinds(&events, "fork exec exit");
-    assert_eq!(exit(events[2]).status.code, code);
+    assert_eq!(status(events[2]).code, code);
     let tids: Vec<_> = workload.all("tid").collect();
     assert_eq!(tids.len(), threads, "{workload:?}");
     for tid in tids {
@@ -222,7 +223,7 @@ fn exit_codes_arrive_unchanged() {
             .recording
             .about(workload.pid(&format!("child-{code}")));
         expect_kinds(&events, "fork exec exit");
-        let status = exit(events[2]).status;
+        let status = status(events[2]);
         assert_eq!(
             (status.code, status.signal, status.raw),
             (code, 0, code << 8)
