@@ -1,6 +1,7 @@
 //! Every flag, once.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
@@ -134,6 +135,18 @@ pub(crate) struct Sensor {
     /// Live processes that the kernel side keeps apart; raise it if `table_full` losses are reported.
     #[arg(long, value_name = "COUNT", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1_024..=4_194_304))]
     pub(crate) max_processes: u32,
+    /// Keep known noise quiet, in the kernel (eBPF): `exe=PATH`, `uid=NUMBER` or `cgroup=PATH`, and
+    /// `,children` behind it to mute also all that such a process starts. May be repeated. Muted
+    /// events are counted, but neither matched nor recorded.
+    #[arg(long, value_name = "KIND=WHAT")]
+    pub(crate) mute: Vec<Mute>,
+    /// Report execs that fail as well (eBPF). Every system call of the host then costs a little more.
+    #[arg(long)]
+    pub(crate) failed_exec: bool,
+    /// Record these variables of the environment with each exec (eBPF): names separated by commas;
+    /// one that ends in `*` stands for all that begin so.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub(crate) env: Vec<String>,
     /// Time between two scans of the polling sensor, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=3_600_000))]
     pub(crate) poll_interval: u64,
@@ -142,6 +155,43 @@ pub(crate) struct Sensor {
 impl Sensor {
     pub(crate) fn poll_interval(&self) -> Duration {
         Duration::from_millis(self.poll_interval)
+    }
+}
+
+/// An entry of the mute list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mute {
+    pub(crate) what: MuteWhat,
+    pub(crate) children: bool,
+}
+
+/// See [`Mute`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum MuteWhat {
+    Exe(PathBuf),
+    Uid(u32),
+    Cgroup(PathBuf),
+}
+
+impl FromStr for Mute {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (text, children) = match text.strip_suffix(",children") {
+            Some(text) => (text, true),
+            None => (text, false),
+        };
+        let (kind, value) = text.split_once('=').unwrap_or((text, ""));
+        if value.is_empty() {
+            return Err("expected exe=PATH, uid=NUMBER or cgroup=PATH".into());
+        }
+        let what = match kind {
+            "exe" => MuteWhat::Exe(value.into()),
+            "uid" => MuteWhat::Uid(value.parse().map_err(|_| format!("`{value}` is no uid"))?),
+            "cgroup" => MuteWhat::Cgroup(value.into()),
+            _ => return Err(format!("`{kind}` is none of exe, uid and cgroup")),
+        };
+        Ok(Self { what, children })
     }
 }
 

@@ -4,7 +4,11 @@
 use anyhow::anyhow;
 use event::{Sensor, SensorError};
 use sensor_fallback::PollSensor;
+#[cfg(target_os = "linux")]
+use sensor_linux::Muted;
 
+#[cfg(target_os = "linux")]
+use crate::args::MuteWhat;
 use crate::args::{self, SensorChoice};
 use crate::exit::{Code, Failure, WithCode};
 use crate::output::notice;
@@ -52,8 +56,24 @@ pub(crate) fn open_ebpf(args: &args::Sensor) -> Result<sensor_linux::EbpfSensor,
         ring_bytes: args.ring_size << 20,
         debug: args.ebpf_debug,
         max_processes: args.max_processes,
+        mute: mute_list(&args.mute),
+        failed_execs: args.failed_exec,
+        environment: args.env.clone(),
     };
     Ok(sensor_linux::EbpfSensor::open(&options)?)
+}
+
+#[cfg(target_os = "linux")]
+fn mute_list(entries: &[args::Mute]) -> sensor_linux::MuteList {
+    let mut list = sensor_linux::MuteList::default();
+    for args::Mute { what, children } in entries.iter().cloned() {
+        match what {
+            MuteWhat::Exe(what) => list.exes.push(Muted { what, children }),
+            MuteWhat::Uid(what) => list.uids.push(Muted { what, children }),
+            MuteWhat::Cgroup(what) => list.cgroups.push(Muted { what, children }),
+        }
+    }
+    list
 }
 
 #[cfg(windows)]

@@ -42,6 +42,11 @@ pub(crate) fn sensor(stats: &Stats) -> Value {
             json!({ "class": class.name(), "reason": reason.name(), "count": count })
         })
         .collect();
+    let muted: Vec<Value> = stats
+        .muted
+        .iter()
+        .map(|(class, count)| json!({ "class": class.name(), "count": count }))
+        .collect();
     json!({
         "seen": stats.seen,
         "delivered": stats.delivered,
@@ -51,5 +56,6 @@ pub(crate) fn sensor(stats: &Stats) -> Value {
         "truncated": stats.truncated,
         "sequence_gaps": stats.sequence_gaps,
         "untracked_exits": stats.untracked_exits,
+        "muted": muted,
     })
 }

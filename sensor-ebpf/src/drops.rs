@@ -25,11 +25,25 @@ pub enum Slot {
     ArgvUnreadable = 6,
     /// Last threads of processes that the map did not know; no record.
     ExitUntracked = 7,
+    /// Failed execs dropped: the ring had no room.
+    FailedExecRingFull = 8,
+    /// Control group paths dropped; the next exec there sends it again.
+    CgroupRingFull = 9,
+    /// Environments dropped; their execs are delivered without.
+    EnvironmentRingFull = 10,
+    /// Forks kept quiet by the mute list.
+    MutedFork = 11,
+    /// Execs kept quiet.
+    MutedExec = 12,
+    /// Exits kept quiet.
+    MutedExit = 13,
+    /// Failed execs kept quiet.
+    MutedFailedExec = 14,
 }
 
 impl Slot {
     /// All slots in use.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 15] = [
         Self::Sequence,
         Self::ForkRingFull,
         Self::ExecRingFull,
@@ -38,5 +52,12 @@ impl Slot {
         Self::LateEntry,
         Self::ArgvUnreadable,
         Self::ExitUntracked,
+        Self::FailedExecRingFull,
+        Self::CgroupRingFull,
+        Self::EnvironmentRingFull,
+        Self::MutedFork,
+        Self::MutedExec,
+        Self::MutedExit,
+        Self::MutedFailedExec,
     ];
 }

@@ -1,4 +1,5 @@
-//! The eBPF programs: raw tracepoints on fork, exec and exit of processes. Linux 5.10.10 and newer.
+//! The eBPF programs: raw tracepoints on fork, exec and exit of processes, and on request
+//! on the end of system calls. Linux 5.10.10 and newer.
 //!
 //! Everything exists for bpf targets only, so that host builds of the workspace pass over it.
 
@@ -12,6 +13,8 @@
 
 #[cfg(target_arch = "bpf")]
 mod maps;
+#[cfg(target_arch = "bpf")]
+mod output;
 #[cfg(target_arch = "bpf")]
 mod programs;
 #[cfg(target_arch = "bpf")]

@@ -6,9 +6,9 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, RingBuf};
 use sensor_ebpf::drops::{SLOTS_PER_CPU, Slot};
-use sensor_ebpf::record::Identity;
+use sensor_ebpf::record::{Identity, MutedExe};
 
 /// Records on their way to user space. The loader sets the size.
 #[map]
@@ -19,6 +19,22 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(8 * 1024 * 1024, 0);
 /// fail when it matters most.
 #[map]
 pub(crate) static PROCESSES: HashMap<u32, Identity> = HashMap::with_max_entries(65_536, 0);
+
+/// Control groups whose path was sent, by id. User space keeps twice as many.
+#[map]
+pub(crate) static CGROUPS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(4_096, 0);
+
+/// Executables whose execs are muted, see [`sensor_ebpf::record::mute`].
+#[map]
+pub(crate) static MUTED_EXES: HashMap<MutedExe, u32> = HashMap::with_max_entries(256, 0);
+
+/// Users whose execs are muted.
+#[map]
+pub(crate) static MUTED_UIDS: HashMap<u32, u32> = HashMap::with_max_entries(256, 0);
+
+/// Control groups whose execs are muted.
+#[map]
+pub(crate) static MUTED_CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(256, 0);
 
 /// Counters, see [`sensor_ebpf::drops`]. The loader sets the size from the possible cpus. A plain
 /// array and not a per-cpu one since user space maps it: reading counters then needs neither a

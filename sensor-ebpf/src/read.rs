@@ -10,11 +10,52 @@ use core::mem::MaybeUninit;
 use aya_ebpf::helpers::generated::{
     bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user,
 };
-use sensor_ebpf::config::{ABSENT, FIELD_COUNT, Field};
+use sensor_ebpf::config::{ABSENT, FIELD_COUNT, Field, Settings};
 
 /// Byte offsets by [`Field`], set by the loader.
 #[unsafe(no_mangle)]
 static OFFSETS: [u32; FIELD_COUNT] = [ABSENT; FIELD_COUNT];
+
+/// See [`Settings`].
+#[unsafe(no_mangle)]
+static SETTINGS: Settings = Settings {
+    muting: 0,
+    exec_syscalls: [u32::MAX; 2],
+    compat_mask: 0,
+};
+
+#[inline(always)]
+pub(crate) fn is_muting() -> bool {
+    // SAFETY: a static; volatile so that the value set by the loader is used.
+    unsafe { (&raw const SETTINGS.muting).read_volatile() != 0 }
+}
+
+/// Numbers of `execve` and `execveat`.
+#[inline(always)]
+pub(crate) fn exec_syscalls() -> [u32; 2] {
+    // SAFETY: as above.
+    unsafe { (&raw const SETTINGS.exec_syscalls).read_volatile() }
+}
+
+/// Whether a task makes 32-bit system calls.
+#[inline(always)]
+pub(crate) fn is_compat(task: u64) -> bool {
+    // SAFETY: as above.
+    let mask = unsafe { (&raw const SETTINGS.compat_mask).read_volatile() };
+    field::<u32>(task, Field::TaskCompat) & mask != 0
+}
+
+/// One bit of a bitfield; `None` where this kernel lacks it.
+#[inline(always)]
+pub(crate) fn bit(base: u64, bitfield: Field) -> Option<bool> {
+    let bit = offset(bitfield)?;
+    let mut byte = 0u8;
+    // SAFETY: the byte is ours.
+    unsafe {
+        bpf_probe_read_kernel((&raw mut byte).cast(), 1, (base + bit / 8) as *const c_void);
+    }
+    Some(byte >> (bit % 8) & 1 == 1)
+}
 
 /// A value whose all-zero form is valid and means "unknown".
 pub(crate) trait Plain: Copy {}
@@ -22,6 +63,7 @@ impl Plain for u16 {}
 impl Plain for u32 {}
 impl Plain for u64 {}
 impl Plain for i64 {}
+impl Plain for i32 {}
 
 /// Offset of a field, or `None` where this kernel lacks it.
 #[inline(always)]

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 const MAGIC: u16 = 0xeb9f;
 const TYPE_HEAD: usize = 12;
 const MEMBER: usize = 12;
+const ENUMERATOR: usize = 8;
 
 /// Anonymous members and type modifiers that are followed before giving up.
 const MAX_DEPTH: u32 = 16;
@@ -39,11 +40,17 @@ pub struct Btf<'a> {
     /// Offset in `types` of type `id` at `id - 1`.
     offsets: Vec<u32>,
     structs: HashMap<&'a [u8], u32>,
+    /// Ids of the enumerations.
+    enums: Vec<u32>,
 }
 
 mod kind {
+    pub(super) const INT: u32 = 1;
+    pub(super) const PTR: u32 = 2;
+    pub(super) const ARRAY: u32 = 3;
     pub(super) const STRUCT: u32 = 4;
     pub(super) const UNION: u32 = 5;
+    pub(super) const ENUM: u32 = 6;
     pub(super) const TYPEDEF: u32 = 8;
     pub(super) const VOLATILE: u32 = 9;
     pub(super) const CONST: u32 = 10;
@@ -60,6 +67,16 @@ struct Type {
     size_or_type: u32,
     /// Where its own data begin in `types`.
     body: usize,
+}
+
+/// A member that was found.
+#[derive(Clone, Copy)]
+struct Member {
+    /// Its type.
+    id: u32,
+    /// From the start of the structure in which it was looked for.
+    bits: u32,
+    bitfield: bool,
 }
 
 impl Type {
@@ -110,24 +127,84 @@ impl<'a> Btf<'a> {
             strings,
             offsets: Vec::new(),
             structs: HashMap::new(),
+            enums: Vec::new(),
         };
         btf.index()?;
         Ok(btf)
     }
 
-    /// Byte offset of `struct.member[.member…]` from the start of the structure. `None` where the
-    /// structure or a member does not exist, or is a bitfield.
+    /// Byte offset of `struct.member[.member…]` from the start of the structure. A member may be
+    /// an element of an array: `member[3]`, or `member[ENUMERATOR]`. `None` where the structure, a
+    /// member or an enumerator does not exist, or is a bitfield.
     #[must_use]
     pub fn offset(&self, path: &str) -> Option<u32> {
-        let mut names = path.split('.');
-        let mut id = *self.structs.get(names.next()?.as_bytes())?;
-        let mut bits = 0u32;
-        for name in names {
-            let (member_type, offset) = self.member(self.strip(id)?, name.as_bytes(), 0)?;
-            bits = bits.checked_add(offset)?;
-            id = member_type;
+        let (bits, bitfield) = self.resolve(path)?;
+        (!bitfield && bits.is_multiple_of(8)).then_some(bits / 8)
+    }
+
+    /// Like [`Btf::offset`], but of a bitfield, and in bits.
+    #[must_use]
+    pub fn bit_offset(&self, path: &str) -> Option<u32> {
+        let (bits, bitfield) = self.resolve(path)?;
+        bitfield.then_some(bits)
+    }
+
+    /// Bits from the start of the structure, and whether the last member is a bitfield.
+    fn resolve(&self, path: &str) -> Option<(u32, bool)> {
+        let mut steps = path.split('.');
+        let mut id = *self.structs.get(steps.next()?.as_bytes())?;
+        let (mut bits, mut bitfield) = (0u32, false);
+        for step in steps {
+            let (name, index) = match step.strip_suffix(']').and_then(|s| s.split_once('[')) {
+                Some((name, index)) => (name, Some(index)),
+                None => (step, None),
+            };
+            let member = self.member(self.strip(id)?, name.as_bytes(), 0)?;
+            bits = bits.checked_add(member.bits)?;
+            (id, bitfield) = (member.id, member.bitfield);
+            if let Some(index) = index {
+                let (element, size) = self.element(id)?;
+                let skipped = self.index_value(index)?.checked_mul(size)?;
+                bits = bits.checked_add(skipped.checked_mul(8)?)?;
+                id = element;
+            }
         }
-        bits.is_multiple_of(8).then_some(bits / 8)
+        Some((bits, bitfield))
+    }
+
+    /// The type of an array's elements and its size in bytes.
+    fn element(&self, array: u32) -> Option<(u32, u32)> {
+        let array = self.strip(array)?;
+        if array.kind() != kind::ARRAY {
+            return None;
+        }
+        let element = u32_at(self.types, array.body).ok()?;
+        let described = self.strip(element)?;
+        let size = match described.kind() {
+            kind::PTR => 8,
+            kind::INT | kind::STRUCT | kind::UNION | kind::ENUM => described.size_or_type,
+            _ => return None,
+        };
+        Some((element, size))
+    }
+
+    /// A number, or the value of an enumerator.
+    fn index_value(&self, index: &str) -> Option<u32> {
+        index
+            .parse()
+            .ok()
+            .or_else(|| self.enumerator(index.as_bytes()))
+    }
+
+    fn enumerator(&self, name: &[u8]) -> Option<u32> {
+        self.enums.iter().find_map(|id| {
+            let described = self.strip(*id)?;
+            (0..described.len()).find_map(|i| {
+                let at = described.body + i * ENUMERATOR;
+                let found = self.name(u32_at(self.types, at).ok()?) == name;
+                found.then(|| u32_at(self.types, at + 4).ok()).flatten()
+            })
+        })
     }
 
     fn index(&mut self) -> Result<(), BtfError> {
@@ -141,6 +218,9 @@ impl<'a> Btf<'a> {
                 // The first of a name wins: duplicates are private structures of later units.
                 self.structs.entry(self.name(described.name)).or_insert(id);
             }
+            if described.kind() == kind::ENUM {
+                self.enums.push(id);
+            }
             let len = described.body_len().ok_or(BtfError::Kind {
                 id,
                 kind: described.kind(),
@@ -153,9 +233,8 @@ impl<'a> Btf<'a> {
         Ok(())
     }
 
-    /// Finds a member by name, also inside anonymous structures and unions: its type and bit
-    /// offset.
-    fn member(&self, owner: Type, name: &[u8], depth: u32) -> Option<(u32, u32)> {
+    /// Finds a member by name, also inside anonymous structures and unions.
+    fn member(&self, owner: Type, name: &[u8], depth: u32) -> Option<Member> {
         if depth > MAX_DEPTH || !matches!(owner.kind(), kind::STRUCT | kind::UNION) {
             return None;
         }
@@ -164,19 +243,26 @@ impl<'a> Btf<'a> {
             let member_name = self.name(u32_at(self.types, at).ok()?);
             let member_type = u32_at(self.types, at + 4).ok()?;
             let offset = u32_at(self.types, at + 8).ok()?;
-            let (offset, bitfield) = if owner.has_bitfields() {
-                (offset & 0x00ff_ffff, offset >> 24)
+            let (bits, bitfield) = if owner.has_bitfields() {
+                (offset & 0x00ff_ffff, offset >> 24 != 0)
             } else {
-                (offset, 0)
+                (offset, false)
             };
             if member_name == name {
-                return (bitfield == 0).then_some((member_type, offset));
+                return Some(Member {
+                    id: member_type,
+                    bits,
+                    bitfield,
+                });
             }
             if !member_name.is_empty() {
                 return None;
             }
-            let (found, inner) = self.member(self.strip(member_type)?, name, depth + 1)?;
-            Some((found, offset.checked_add(inner)?))
+            let inner = self.member(self.strip(member_type)?, name, depth + 1)?;
+            Some(Member {
+                bits: bits.checked_add(inner.bits)?,
+                ..inner
+            })
         })
     }
 
@@ -233,10 +319,11 @@ mod tests {
 
     use super::{Btf, BtfError};
 
-    /// `struct outer { int a; union { struct { long b; typedef_of_inner c; }; }; int bits:3; }`
-    /// with `struct inner { int x; int y; }`, laid out by hand.
+    /// `struct outer { int a; union { struct { long b; typedef_of_inner c; }; }; int bits:3; struct
+    /// inner many[4]; }` with `struct inner { int x; int y; }` and `enum { FIRST, THIRD = 2 }`, laid
+    /// out by hand.
     fn sample() -> Vec<u8> {
-        let strings = b"\0int\0outer\0a\0b\0c\0inner\0x\0y\0inner_t\0bits\0";
+        let strings = b"\0int\0outer\0a\0b\0c\0inner\0x\0y\0inner_t\0bits\0many\0FIRST\0THIRD\0";
         let at =
             |name: &[u8]| strings.windows(name.len()).position(|w| w == name).unwrap() as u32 + 1;
         let mut types: Vec<u32> = vec![at(b"\0int\0"), 1 << 24, 4, 32]; // 1: int
@@ -255,7 +342,7 @@ mod tests {
         types.extend([at(b"\0inner_t\0"), 8 << 24, 2]); // 3: typedef
         types.extend([0, 4 << 24 | 2, 16, at(b"\0b\0"), 1, 0, at(b"\0c\0"), 3, 64]); // 4
         types.extend([0, 5 << 24 | 1, 16, 0, 4, 0]); // 5: union
-        types.extend([at(b"\0outer\0"), 1 << 31 | 4 << 24 | 3, 32]); // 6
+        types.extend([at(b"\0outer\0"), 1 << 31 | 4 << 24 | 4, 64]); // 6
         types.extend([
             at(b"\0a\0"),
             1,
@@ -265,8 +352,13 @@ mod tests {
             64,
             at(b"\0bits\0"),
             1,
-            3 << 24 | 192,
+            3 << 24 | 197,
+            at(b"\0many\0"),
+            7,
+            256,
         ]);
+        types.extend([0, 3 << 24, 0, 2, 1, 4]); // 7: struct inner[4]
+        types.extend([0, 6 << 24 | 2, 4, at(b"\0FIRST\0"), 0, at(b"\0THIRD\0"), 2]); // 8
         let types: Vec<u8> = types.into_iter().flat_map(u32::to_le_bytes).collect();
         let mut out = vec![0x9f, 0xeb, 1, 0];
         for word in [
@@ -297,6 +389,14 @@ mod tests {
         check("outer.none", None);
         check("none.a", None);
         check("outer.a.x", None);
+        check("outer.many", Some(32));
+        check("outer.many[1].y", Some(44));
+        check("outer.many[THIRD]", Some(48));
+        check("outer.many[NONE]", None);
+        check("outer.a[1]", None);
+        check("outer.many[4294967295]", None);
+        assert_eq!(btf.bit_offset("outer.bits"), Some(197));
+        assert_eq!(btf.bit_offset("outer.a"), None);
     }
 
     #[test]
@@ -311,13 +411,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn damaged_btf_never_panics(at in 4usize..320, value: u8) {
+        fn damaged_btf_never_panics(at in 4usize..420, value: u8) {
             let mut bytes = sample();
             let at = at % bytes.len();
             bytes[at] = value;
             if let Ok(btf) = Btf::parse(&bytes) {
                 let _ = btf.offset("outer.c.y");
-                let _ = btf.offset("outer.bits");
+                let _ = btf.bit_offset("outer.bits");
+                let _ = btf.offset("outer.many[THIRD].y");
             }
         }
     }

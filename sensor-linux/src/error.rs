@@ -38,6 +38,23 @@ pub enum Error {
         /// Cause, with the verifier's words.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A file of the mute list is not there.
+    #[error("cannot mute {}: {source}", path.display())]
+    Muted {
+        /// The file.
+        path: PathBuf,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// More entries than the programs have room for.
+    #[error(
+        "the mute list has {len} entries of one kind; {} is the most",
+        crate::mute::CAPACITY
+    )]
+    MuteListTooLong {
+        /// How many.
+        len: usize,
+    },
     /// A system call on the running sensor does not work.
     #[error("{call}: {source}")]
     System {
@@ -61,6 +78,8 @@ impl Error {
             Self::Load { .. } | Self::MissingFields(_) => {
                 Some("Linux 5.10.10 or newer is needed; `daemoneye doctor` shows what is there")
             }
+            Self::Muted { .. } => Some("give paths as they are on this host, outside containers"),
+            Self::MuteListTooLong { .. } => Some("mute a control group instead"),
             Self::Btf(_) | Self::System { .. } => None,
         }
     }

@@ -8,15 +8,20 @@
 //! enrichment are not known here.
 
 pub mod btf;
+pub mod cgroup;
 pub mod decode;
 mod error;
 pub mod normalize;
 pub mod offsets;
 
 #[cfg(target_os = "linux")]
+mod environment;
+#[cfg(target_os = "linux")]
 mod features;
 #[cfg(target_os = "linux")]
 mod load;
+#[cfg(target_os = "linux")]
+mod mute;
 #[cfg(target_os = "linux")]
 mod procfs;
 #[cfg(target_os = "linux")]
@@ -31,5 +36,7 @@ mod sys;
 pub use error::Error;
 #[cfg(target_os = "linux")]
 pub use features::{Probe, probe};
+#[cfg(target_os = "linux")]
+pub use mute::{MuteList, Muted};
 #[cfg(target_os = "linux")]
 pub use sensor::{EbpfSensor, Options};

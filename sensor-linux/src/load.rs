@@ -5,9 +5,11 @@ use std::path::Path;
 use aya::maps::{HashMap, Map, MapData, RingBuf};
 use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use sensor_ebpf::config::Settings;
 use sensor_ebpf::drops::SLOTS_PER_CPU;
 
 use crate::btf::Btf;
+use crate::mute::Resolved;
 use crate::offsets::Offsets;
 use crate::sys::{Counters, trim_heap};
 use crate::{Error, Options};
@@ -17,12 +19,47 @@ const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../ebpf/daemoneye.bpf.o");
 static DEBUG_OBJECT: &[u8] = aya::include_bytes_aligned!("../ebpf/daemoneye-debug.bpf.o");
 
+/// A program and the raw tracepoint that it is attached to.
+struct Program {
+    name: &'static str,
+    tracepoint: &'static str,
+    is_wanted: fn(&Options) -> bool,
+}
+
 /// Attached in this order: an exit of a process that no fork announced is only counted, while a
-/// fork whose exit is missed would leave its entry in the process map for ever.
-const PROGRAMS: [&str; 3] = [
-    "sched_process_exit",
-    "sched_process_exec",
-    "sched_process_fork",
+/// fork whose exit is missed would leave its entry in the process map for ever. Programs of one
+/// tracepoint run in the order in which they were attached.
+const PROGRAMS: [Program; 6] = [
+    Program {
+        name: "sched_process_exit",
+        tracepoint: "sched_process_exit",
+        is_wanted: |_| true,
+    },
+    Program {
+        name: "cgroup_of_exec",
+        tracepoint: "sched_process_exec",
+        is_wanted: |_| true,
+    },
+    Program {
+        name: "environment_of_exec",
+        tracepoint: "sched_process_exec",
+        is_wanted: |options| !options.environment.is_empty(),
+    },
+    Program {
+        name: "sched_process_exec",
+        tracepoint: "sched_process_exec",
+        is_wanted: |_| true,
+    },
+    Program {
+        name: "sched_process_fork",
+        tracepoint: "sched_process_fork",
+        is_wanted: |_| true,
+    },
+    Program {
+        name: "failed_exec",
+        tracepoint: "sys_exit",
+        is_wanted: |options| options.failed_execs,
+    },
 ];
 
 /// A process in the kernel's map, as three words; see `sensor_ebpf::record::Identity`.
@@ -34,6 +71,7 @@ pub(crate) struct Programs {
     pub(crate) processes: HashMap<MapData, u32, IdentityWords>,
     pub(crate) counters: Counters,
     pub(crate) offsets: Offsets,
+    pub(crate) muted: Resolved,
     pub(crate) logger: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     _ebpf: Ebpf,
 }
@@ -42,11 +80,14 @@ pub(crate) struct Programs {
 pub(crate) fn load(options: &Options) -> Result<Programs, Error> {
     let offsets = kernel_offsets()?;
     let cpus = possible_cpus()?;
+    let muted = options.mute.resolve()?;
+    let settings = settings(&muted);
     let object = if options.debug { DEBUG_OBJECT } else { OBJECT };
     let mut ebpf = EbpfLoader::new()
         // The object has no CO-RE relocations.
         .btf(None)
         .override_global("OFFSETS", &offsets.values[..], true)
+        .override_global("SETTINGS", &settings[..], true)
         .map_max_entries("EVENTS", options.ring_bytes)
         .map_max_entries("PROCESSES", options.max_processes)
         .map_max_entries("COUNTERS", cpus * SLOTS_PER_CPU)
@@ -61,8 +102,12 @@ pub(crate) fn load(options: &Options) -> Result<Programs, Error> {
     let ring = take(&mut ebpf, "EVENTS", RingBuf::try_from)?;
     let processes = take(&mut ebpf, "PROCESSES", HashMap::try_from)?;
     let logger = options.debug.then(|| init_log(&mut ebpf)).transpose()?;
-    for name in PROGRAMS {
-        attach(&mut ebpf, name)?;
+    fill_mute_lists(&mut ebpf, &muted)?;
+    for program in PROGRAMS
+        .iter()
+        .filter(|program| (program.is_wanted)(options))
+    {
+        attach(&mut ebpf, program)?;
     }
     trim_heap();
     Ok(Programs {
@@ -70,6 +115,7 @@ pub(crate) fn load(options: &Options) -> Result<Programs, Error> {
         processes,
         counters,
         offsets,
+        muted,
         logger,
         _ebpf: ebpf,
     })
@@ -96,7 +142,8 @@ fn possible_cpus() -> Result<u32, Error> {
     })
 }
 
-fn attach(ebpf: &mut Ebpf, name: &str) -> Result<(), Error> {
+fn attach(ebpf: &mut Ebpf, wanted: &Program) -> Result<(), Error> {
+    let name = wanted.name;
     let program: &mut RawTracePoint = ebpf
         .program_mut(name)
         .ok_or_else(|| missing(name))?
@@ -104,8 +151,56 @@ fn attach(ebpf: &mut Ebpf, name: &str) -> Result<(), Error> {
         .map_err(|source| load_error(name, source))?;
     program.load().map_err(|source| load_error(name, source))?;
     program
-        .attach(name)
+        .attach(wanted.tracepoint)
         .map_err(|source| load_error(name, source))?;
+    Ok(())
+}
+
+/// The words of [`Settings`].
+fn settings(muted: &Resolved) -> [u32; 4] {
+    let [execve, execveat] = EXEC_SYSCALLS;
+    let settings = Settings {
+        muting: u32::from(!muted.is_empty()),
+        exec_syscalls: [execve, execveat],
+        compat_mask: COMPAT_MASK,
+    };
+    [settings.muting, execve, execveat, settings.compat_mask]
+}
+
+/// `TS_COMPAT`: <https://github.com/torvalds/linux/blob/v6.12/arch/x86/include/asm/thread_info.h#L226>
+#[cfg(target_arch = "x86_64")]
+const COMPAT_MASK: u32 = 2;
+#[cfg(target_arch = "x86_64")]
+const EXEC_SYSCALLS: [u32; 2] = [59, 322];
+
+/// `TIF_32BIT`: <https://github.com/torvalds/linux/blob/v6.12/arch/arm64/include/asm/thread_info.h#L79>
+#[cfg(target_arch = "aarch64")]
+const COMPAT_MASK: u32 = 1 << 22;
+#[cfg(target_arch = "aarch64")]
+const EXEC_SYSCALLS: [u32; 2] = [221, 281];
+
+fn fill_mute_lists(ebpf: &mut Ebpf, muted: &Resolved) -> Result<(), Error> {
+    let exes = muted.exes.iter().map(|exe| {
+        let key = [exe.inode, exe.device.into()];
+        (key, exe.bits)
+    });
+    fill(ebpf, "MUTED_EXES", exes)?;
+    fill(ebpf, "MUTED_UIDS", muted.uids.iter().copied())?;
+    fill(ebpf, "MUTED_CGROUPS", muted.cgroups.iter().copied())
+}
+
+fn fill<K: aya::Pod>(
+    ebpf: &mut Ebpf,
+    name: &str,
+    entries: impl Iterator<Item = (K, u32)>,
+) -> Result<(), Error> {
+    let map = ebpf.map_mut(name).ok_or_else(|| missing(name))?;
+    let mut map: HashMap<&mut MapData, K, u32> =
+        HashMap::try_from(map).map_err(|source| load_error(name, source))?;
+    for (key, bits) in entries {
+        map.insert(key, bits, 0)
+            .map_err(|source| load_error(name, source))?;
+    }
     Ok(())
 }
 

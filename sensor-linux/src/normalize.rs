@@ -1,9 +1,11 @@
 //! Records to events. Pure: boot id and clock are handed in.
 
+use std::time::Duration;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use event::{
-    Argv, BootId, BootTime, Credentials, Event, EventKind, Exec, Exit, ExitStatus, FileIdentity,
-    Fork, Header, Process, ProcessKey, WallTime,
+    Argv, BootId, BootTime, Credentials, Event, EventKind, Exec, Exit, ExitStatus, FailedExec,
+    FileIdentity, Fork, Header, Namespaces, Process, ProcessKey, WallTime,
 };
 use sensor_ebpf::record::{ExecRecord, RecordHeader, flag};
 
@@ -18,10 +20,10 @@ pub struct Clock {
     pub boot_wall: WallTime,
 }
 
-/// Turns one record into an event.
+/// Turns one record into an event; `None` for records that are none.
 #[must_use]
-pub fn normalize(record: &Record<'_>, clock: &Clock) -> Event {
-    match record {
+pub fn normalize(record: &Record<'_>, clock: &Clock) -> Option<Event> {
+    Some(match record {
         Record::Fork(header) => event(header, clock, EventKind::Fork(fork(header, clock.boot))),
         Record::Exit(record) => {
             let header = &record.header;
@@ -29,7 +31,7 @@ pub fn normalize(record: &Record<'_>, clock: &Clock) -> Event {
                 key: key(header, clock.boot),
                 parent: parent(header, clock.boot),
                 status: Some(ExitStatus::from_wait_status(record.status)),
-                run_time: None,
+                run_time: Some(Duration::from_nanos(record.run_time)),
                 comm: Bytes::copy_from_slice(until_nul(&record.comm)),
                 exe: Bytes::new(),
             };
@@ -43,7 +45,13 @@ pub fn normalize(record: &Record<'_>, clock: &Clock) -> Event {
             };
             event(header, clock, EventKind::Exec(Box::new(exec)))
         }
-    }
+        Record::FailedExec(record) => {
+            let header = &record.fixed.header;
+            let failed = failed_exec(record, clock.boot);
+            event(header, clock, EventKind::FailedExec(Box::new(failed)))
+        }
+        Record::Cgroup(_) | Record::Environment(_) => return None,
+    })
 }
 
 fn event(header: &RecordHeader, clock: &Clock, kind: EventKind) -> Event {
@@ -86,12 +94,31 @@ fn fork(header: &RecordHeader, boot: BootId) -> Fork {
     }
 }
 
+fn failed_exec(record: &decode::FailedExec<'_>, boot: BootId) -> FailedExec {
+    let fixed = &record.fixed;
+    FailedExec {
+        key: key(&fixed.header, boot),
+        parent: parent(&fixed.header, boot),
+        comm: Bytes::copy_from_slice(until_nul(&fixed.comm)),
+        exe: Bytes::new(),
+        filename: Bytes::copy_from_slice(record.filename),
+        errno: fixed.errno,
+        credentials: Some(Credentials {
+            uid: fixed.uid,
+            gid: fixed.gid,
+            euid: fixed.euid,
+            egid: fixed.egid,
+        }),
+    }
+}
+
 /// All byte strings of one exec share one allocation.
 fn process(record: &decode::Exec<'_>, boot: BootId) -> Process {
     let fixed = &record.fixed;
     let mut slab = Slab::with_capacity(record);
     let comm = slab.push(until_nul(&fixed.comm));
     let filename = slab.push(record.filename);
+    let interpreter = slab.push(record.interpreter);
     let exe = slab.push_path(
         record.exe,
         fixed.flags & flag::EXE_CUT != 0,
@@ -112,6 +139,7 @@ fn process(record: &decode::Exec<'_>, boot: BootId) -> Process {
         comm: slab.slice(comm),
         exe: slab.slice(exe),
         filename: slab.slice(filename),
+        interpreter: (!record.interpreter.is_empty()).then(|| slab.slice(interpreter)),
         argv: Argv::from_block(slab.slice(argv)),
         argv_truncated_bytes: fixed.argv_total.saturating_sub(fixed.argv_len.into()),
         cwd: has_cwd.then(|| slab.slice(cwd)),
@@ -123,6 +151,12 @@ fn process(record: &decode::Exec<'_>, boot: BootId) -> Process {
         }),
         login_uid: set(fixed.login_uid),
         session: set(fixed.session),
+        session_leader: known(fixed.session_leader),
+        tty: known(user_device(fixed.tty)),
+        namespaces: namespaces(fixed.namespaces),
+        namespace_pid: known(fixed.namespace_pid).filter(|pid| *pid != fixed.header.tgid),
+        secure_exec: told(fixed, flag::SECURE_KNOWN, flag::SECURE),
+        file_caps: told(fixed, flag::FILE_CAPS_KNOWN, flag::FILE_CAPS),
         effective_caps: Some(fixed.cap_effective),
         cgroup_id: (fixed.cgroup_id != 0).then_some(fixed.cgroup_id),
         exe_file: (fixed.inode != 0).then(|| file(record)),
@@ -132,19 +166,54 @@ fn process(record: &decode::Exec<'_>, boot: BootId) -> Process {
 
 fn file(record: &decode::Exec<'_>) -> FileIdentity {
     let fixed = &record.fixed;
-    let seconds = u64::try_from(fixed.mtime_seconds).unwrap_or(0);
     FileIdentity {
         inode: fixed.inode,
         device: fixed.device,
         nlink: fixed.nlink,
-        mtime: seconds
-            .saturating_mul(1_000_000_000)
-            .saturating_add(fixed.mtime_nanos.into()),
+        size: fixed.size,
+        mtime: file_time(fixed.mtime_seconds, fixed.mtime_nanos),
+        ctime: file_time(fixed.ctime_seconds, fixed.ctime_nanos),
         mode: fixed.mode,
         uid: fixed.file_uid,
         memfd: is_unnamed(fixed) && record.exe.starts_with(b"memfd:"),
-        ..FileIdentity::default()
     }
+}
+
+/// Anybody can set a file's time, to years that ns since 1970 cannot hold.
+fn file_time(seconds: i64, nanos: u32) -> u64 {
+    let seconds = u64::try_from(seconds).unwrap_or(0);
+    seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add(nanos.into())
+}
+
+fn namespaces(of: [u32; 8]) -> Option<Namespaces> {
+    let [mnt, pid, net, user, uts, ipc, cgroup, time] = of;
+    of.iter().any(|inode| *inode != 0).then_some(Namespaces {
+        mnt,
+        pid,
+        net,
+        user,
+        uts,
+        ipc,
+        cgroup,
+        time,
+    })
+}
+
+/// From the kernel's `major << 20 | minor` to what user space is shown (`stat`, procfs).
+/// <https://github.com/torvalds/linux/blob/v6.12/include/linux/kdev_t.h#L37>
+fn user_device(device: u32) -> u32 {
+    let (major, minor) = (device >> 20, device & 0xf_ffff);
+    minor & 0xff | major << 8 | (minor & !0xff) << 12
+}
+
+fn known(value: u32) -> Option<u32> {
+    (value != 0).then_some(value)
+}
+
+fn told(fixed: &ExecRecord, known: u32, flag: u32) -> Option<bool> {
+    (fixed.flags & known != 0).then_some(fixed.flags & flag != 0)
 }
 
 fn is_unnamed(fixed: &ExecRecord) -> bool {
@@ -166,7 +235,13 @@ struct Slab(BytesMut);
 
 impl Slab {
     fn with_capacity(record: &decode::Exec<'_>) -> Self {
-        let parts = [record.filename, record.exe, record.cwd, record.argv];
+        let parts = [
+            record.filename,
+            record.interpreter,
+            record.exe,
+            record.cwd,
+            record.argv,
+        ];
         Self(BytesMut::with_capacity(
             parts.iter().map(|p| p.len()).sum::<usize>() + 32,
         ))
@@ -217,6 +292,7 @@ mod tests {
         decode::Exec {
             fixed,
             filename: b"./run",
+            interpreter: b"",
             exe,
             cwd,
             argv: b"run\0\0a b\0\xff\0",
@@ -224,7 +300,7 @@ mod tests {
     }
 
     fn process_of(record: decode::Exec<'_>) -> Process {
-        match normalize(&Record::Exec(record), &CLOCK).kind {
+        match normalize(&Record::Exec(record), &CLOCK).unwrap().kind {
             EventKind::Exec(exec) => exec.process,
             other => panic!("{other:?}"),
         }
@@ -296,13 +372,44 @@ mod tests {
                 old_tid,
                 ..ExecRecord::default()
             };
-            match normalize(&Record::Exec(exec(fixed, b"run\0", b"")), &CLOCK).kind {
+            let record = Record::Exec(exec(fixed, b"run\0", b""));
+            match normalize(&record, &CLOCK).unwrap().kind {
                 EventKind::Exec(exec) => exec.old_tid,
                 other => panic!("{other:?}"),
             }
         };
         assert_eq!(old_tid(5), None);
         assert_eq!(old_tid(6), Some(6));
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_know_is_absent() {
+        let process = process_of(exec(ExecRecord::default(), b"run\0", b""));
+        assert_eq!((process.namespaces, process.tty), (None, None));
+        assert_eq!((process.secure_exec, process.file_caps), (None, None));
+        assert_eq!(process.interpreter, None);
+        let header = RecordHeader {
+            tgid: 5,
+            ..RecordHeader::default()
+        };
+        let fixed = ExecRecord {
+            header,
+            namespaces: [1, 2, 3, 4, 5, 6, 7, 0],
+            namespace_pid: 5,
+            tty: 136 << 20 | 300,
+            flags: flag::SECURE_KNOWN | flag::FILE_CAPS_KNOWN | flag::FILE_CAPS,
+            ctime_seconds: 3,
+            ctime_nanos: 4,
+            ..ExecRecord::default()
+        };
+        let process = process_of(exec(fixed, b"run\0", b""));
+        assert_eq!(process.namespaces.unwrap().cgroup, 7);
+        assert_eq!(process.namespace_pid, None, "it is the pid itself");
+        assert_eq!(process.tty, Some(1 << 20 | 136 << 8 | 44));
+        assert_eq!(process.secure_exec, Some(false));
+        assert_eq!(process.file_caps, Some(true));
+        assert_eq!(file_time(3, 4), 3_000_000_004);
+        assert_eq!(file_time(i64::MAX, 0), u64::MAX);
     }
 
     #[test]
@@ -320,10 +427,11 @@ mod tests {
         let record = sensor_ebpf::record::ExitRecord {
             header,
             comm,
+            run_time: 50,
             status: 9,
             reserved: 0,
         };
-        let event = normalize(&Record::Exit(record), &CLOCK);
+        let event = normalize(&Record::Exit(record), &CLOCK).unwrap();
         assert_eq!(event.header.wall, WallTime(1_100));
         let EventKind::Exit(exit) = event.kind else {
             panic!("no exit")
@@ -332,5 +440,6 @@ mod tests {
         assert_eq!((status.signal, status.code), (9, 0));
         assert_eq!(exit.parent.map(|p| (p.pid, p.start.0)), Some((4, 40)));
         assert_eq!(exit.comm, "sh");
+        assert_eq!(exit.run_time, Some(Duration::from_nanos(50)));
     }
 }

@@ -1,6 +1,6 @@
 //! Finds in the kernel's BTF where each field lies that the programs read.
 
-use sensor_ebpf::config::{ABSENT, FIELD_COUNT, Field, REQUIRED};
+use sensor_ebpf::config::{ABSENT, BITFIELDS, FIELD_COUNT, Field, REQUIRED};
 
 use crate::Error;
 use crate::btf::Btf;
@@ -23,7 +23,13 @@ impl Offsets {
             *value = field
                 .paths()
                 .iter()
-                .find_map(|path| btf.offset(path))
+                .find_map(|path| {
+                    if BITFIELDS.contains(field) {
+                        btf.bit_offset(path)
+                    } else {
+                        btf.offset(path)
+                    }
+                })
                 .unwrap_or(ABSENT);
         }
         let offsets = Self { values };

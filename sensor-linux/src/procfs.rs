@@ -1,13 +1,15 @@
 //! Processes that already ran when the programs were attached.
 
 use std::fs;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use event::{Argv, BootId, BootTime, Credentials, FileIdentity, Process, ProcessKey};
+use event::{Argv, BootId, BootTime, Credentials, FileIdentity, Namespaces, Process, ProcessKey};
 use sensor_ebpf::record::START_TICK;
+
+use crate::cgroup::Membership;
 
 /// Longest argument block that is taken, as for exec records.
 const ARGV_CAP: usize = sensor_ebpf::record::ARGV_CAP;
@@ -70,7 +72,14 @@ pub(crate) fn process(key: ProcessKey, parent: Option<ProcessKey>, stat: &Stat) 
     let mut argv = fs::read(dir.join("cmdline")).unwrap_or_default();
     let missing = argv.len().saturating_sub(ARGV_CAP);
     argv.truncate(ARGV_CAP);
+    let status = fs::read(dir.join("status")).ok();
     let link = link(&dir, "exe").unwrap_or_default();
+    let cgroup = fs::read(dir.join("cgroup")).ok();
+    let cgroup = cgroup.as_deref().and_then(parse_cgroup);
+    let membership = cgroup
+        .as_deref()
+        .map(Membership::of_path)
+        .unwrap_or_default();
     let exe_file = fs::metadata(dir.join("exe"))
         .ok()
         .map(|m| file_identity(&m, &link));
@@ -82,13 +91,20 @@ pub(crate) fn process(key: ProcessKey, parent: Option<ProcessKey>, stat: &Stat) 
         argv: Argv::from_block(argv.into()),
         argv_truncated_bytes: missing as u64,
         cwd: self::link(&dir, "cwd").map(Bytes::from),
-        credentials: fs::read(dir.join("status"))
-            .ok()
-            .as_deref()
-            .and_then(parse_ids),
+        credentials: status.as_deref().and_then(parse_ids),
         login_uid: number(&dir, "loginuid").filter(|uid| *uid != u32::MAX),
         session: number(&dir, "sessionid").filter(|id| *id != u32::MAX),
+        session_leader: (stat.session != 0).then_some(stat.session),
         tty: (stat.tty != 0).then_some(stat.tty),
+        effective_caps: status.as_deref().and_then(parse_effective_caps),
+        namespaces: namespaces(&dir),
+        namespace_pid: status
+            .as_deref()
+            .and_then(parse_namespace_pid)
+            .filter(|pid| *pid != key.pid),
+        cgroup_id: cgroup.as_deref().and_then(cgroup_id),
+        container: membership.container,
+        unit: membership.unit,
         exe_file,
         ..Process::default()
     }
@@ -117,21 +133,82 @@ pub(crate) fn parse_stat(line: &[u8]) -> Option<Stat> {
 
 /// Real and effective ids from `/proc/<pid>/status`.
 pub(crate) fn parse_ids(status: &[u8]) -> Option<Credentials> {
-    let ids = |label: &[u8]| -> Option<(u32, u32)> {
-        let line = status
-            .split(|byte| *byte == b'\n')
-            .find_map(|l| l.strip_prefix(label))?;
-        let mut numbers = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+    let ids = |label| -> Option<(u32, u32)> {
+        let mut numbers = status_line(status, label)?.split_ascii_whitespace();
         Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
     };
-    let (uid, euid) = ids(b"Uid:")?;
-    let (gid, egid) = ids(b"Gid:")?;
+    let (uid, euid) = ids("Uid:")?;
+    let (gid, egid) = ids("Gid:")?;
     Some(Credentials {
         uid,
         gid,
         euid,
         egid,
     })
+}
+
+fn parse_effective_caps(status: &[u8]) -> Option<u64> {
+    u64::from_str_radix(status_line(status, "CapEff:")?.trim(), 16).ok()
+}
+
+/// The last of `NStgid:` is the number in the innermost namespace.
+fn parse_namespace_pid(status: &[u8]) -> Option<u32> {
+    let numbers = status_line(status, "NStgid:")?.split_ascii_whitespace();
+    numbers.last()?.parse().ok()
+}
+
+fn status_line<'a>(status: &'a [u8], label: &str) -> Option<&'a str> {
+    let line = status
+        .split(|byte| *byte == b'\n')
+        .find_map(|line| line.strip_prefix(label.as_bytes()))?;
+    std::str::from_utf8(line).ok()
+}
+
+/// The path of a process's control group, as the programs choose it: of v1's pids or memory
+/// hierarchy where one of them is mounted, else of v2.
+pub(crate) fn cgroup_path(pid: u32) -> Option<Vec<u8>> {
+    parse_cgroup(&fs::read(format!("/proc/{pid}/cgroup")).ok()?)
+}
+
+/// Lines are `id:controller,controller:path`; that of v2 is `0::path`.
+fn parse_cgroup(text: &[u8]) -> Option<Vec<u8>> {
+    let lines = || text.split(|byte| *byte == b'\n');
+    let of = |wanted: &[u8]| {
+        lines().find_map(|line| {
+            let mut parts = line.splitn(3, |byte| *byte == b':').skip(1);
+            let controllers = parts.next()?;
+            let mut named = controllers.split(|byte| *byte == b',');
+            named.any(|name| name == wanted).then(|| parts.next())?
+        })
+    };
+    let path = of(b"pids").or_else(|| of(b"memory")).or_else(|| of(b""))?;
+    Some(path.to_vec())
+}
+
+/// Where ids are 64 bits wide they are the inode numbers of the v2 hierarchy.
+fn cgroup_id(path: &[u8]) -> Option<u64> {
+    let path = path.strip_prefix(b"/").unwrap_or(path);
+    let dir = Path::new("/sys/fs/cgroup").join(std::ffi::OsStr::from_bytes(path));
+    Some(fs::metadata(dir).ok()?.ino())
+}
+
+fn namespaces(dir: &Path) -> Option<Namespaces> {
+    let inode = |name: &str| {
+        let link = fs::read_link(dir.join("ns").join(name)).ok()?;
+        let (_, number) = link.to_str()?.split_once('[')?;
+        number.strip_suffix(']')?.parse::<u32>().ok()
+    };
+    let found = Namespaces {
+        mnt: inode("mnt")?,
+        pid: inode("pid").unwrap_or(0),
+        net: inode("net").unwrap_or(0),
+        user: inode("user").unwrap_or(0),
+        uts: inode("uts").unwrap_or(0),
+        ipc: inode("ipc").unwrap_or(0),
+        cgroup: inode("cgroup").unwrap_or(0),
+        time: inode("time").unwrap_or(0),
+    };
+    Some(found)
 }
 
 fn link(dir: &Path, name: &str) -> Option<Vec<u8>> {
@@ -148,10 +225,9 @@ fn number(dir: &Path, name: &str) -> Option<u32> {
 }
 
 fn file_identity(metadata: &fs::Metadata, link: &[u8]) -> FileIdentity {
-    let dev = metadata.dev();
     FileIdentity {
         inode: metadata.ino(),
-        device: rustix::fs::major(dev) << 20 | rustix::fs::minor(dev),
+        device: kernel_device(metadata.dev()),
         nlink: u32::try_from(metadata.nlink()).unwrap_or(u32::MAX),
         size: metadata.size(),
         mtime: file_time(metadata.mtime(), metadata.mtime_nsec()),
@@ -160,6 +236,11 @@ fn file_identity(metadata: &fs::Metadata, link: &[u8]) -> FileIdentity {
         uid: metadata.uid(),
         memfd: metadata.nlink() == 0 && link.starts_with(b"/memfd:"),
     }
+}
+
+/// From `st_dev` to the kernel's `major << 20 | minor`.
+pub(crate) fn kernel_device(st_dev: u64) -> u32 {
+    rustix::fs::major(st_dev) << 20 | rustix::fs::minor(st_dev)
 }
 
 /// Anybody can set a file's time, to years that ns since 1970 cannot hold.
@@ -226,6 +307,30 @@ mod tests {
     }
 
     #[test]
+    fn the_control_group_is_that_of_v1_where_it_is_in_use() {
+        let check = |text: &str, expected: Option<&str>| {
+            let found = parse_cgroup(text.as_bytes());
+            assert_eq!(found.as_deref(), expected.map(str::as_bytes), "{text}");
+        };
+        check("0::/init.scope\n", Some("/init.scope"));
+        check(
+            "5:memory:/m\n4:cpu,pids:/docker/a:b\n0::/system.slice\n",
+            Some("/docker/a:b"),
+        );
+        check("1:name=systemd:/x\n0::/u\n", Some("/u"));
+        check("", None);
+        check("nonsense", None);
+    }
+
+    #[test]
+    fn capabilities_and_inner_pid_come_from_the_status_lines() {
+        let status = b"CapEff:\t000001ffffffffff\nNStgid:\t77\t5\n";
+        assert_eq!(parse_effective_caps(status), Some(0x1ff_ffff_ffff));
+        assert_eq!(parse_namespace_pid(status), Some(5));
+        assert_eq!(parse_effective_caps(b""), None);
+    }
+
+    #[test]
     fn the_deleted_mark_is_removed_only_where_the_file_is_gone() {
         let check = |nlink, memfd, link: &[u8], expected: &[u8]| {
             let file = FileIdentity {
@@ -260,5 +365,6 @@ mod tests {
         );
         assert_eq!(process.argv.len(), std::env::args().count());
         assert!(process.exe_file.unwrap().nlink >= 1);
+        assert_ne!(process.namespaces.unwrap().mnt, 0);
     }
 }

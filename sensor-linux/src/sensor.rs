@@ -10,10 +10,14 @@ use event::{
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 use sensor_ebpf::config::Field;
+use sensor_ebpf::record::identity_flag;
 
 use crate::Error;
+use crate::cgroup::Cgroups;
 use crate::decode::{Record, decode};
+use crate::environment::Environments;
 use crate::load::{IdentityWords, Programs, load};
+use crate::mute::MuteList;
 use crate::normalize::{Clock, normalize};
 use crate::offsets::Offsets;
 use crate::procfs;
@@ -27,7 +31,7 @@ const LOSS_INTERVAL: Duration = Duration::from_millis(100);
 const BPF_NOEXIST: u64 = 1;
 
 /// What an operator can set.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// Ring buffer size in bytes; rounded up to a power of two of pages.
     pub ring_bytes: u32,
@@ -35,6 +39,13 @@ pub struct Options {
     pub max_processes: u32,
     /// Load the variant that logs from the kernel.
     pub debug: bool,
+    /// What to keep quiet.
+    pub mute: MuteList,
+    /// Report execs that failed. Every system call of the host then costs a little more.
+    pub failed_execs: bool,
+    /// Variables to take from the environment at exec, by name; one that ends in `*` stands for all
+    /// that begin so.
+    pub environment: Vec<String>,
 }
 
 impl Default for Options {
@@ -43,6 +54,9 @@ impl Default for Options {
             ring_bytes: 8 * 1024 * 1024,
             max_processes: 65_536,
             debug: false,
+            mute: MuteList::default(),
+            failed_execs: false,
+            environment: Vec::new(),
         }
     }
 }
@@ -54,6 +68,8 @@ pub struct EbpfSensor {
     clock: Clock,
     capabilities: Capabilities,
     tally: Tally,
+    cgroups: Cgroups,
+    environments: Environments,
     losses_checked: Instant,
 }
 
@@ -76,12 +92,14 @@ impl EbpfSensor {
             source: std::io::ErrorKind::InvalidData.into(),
         })?;
         Ok(Self {
-            capabilities: capabilities(&programs.offsets),
+            capabilities: capabilities(&programs.offsets, options),
             tally: Tally::new(programs.counters.cpus(), boot_time()),
             clock: Clock {
                 boot,
                 boot_wall: boot_wall(),
             },
+            cgroups: Cgroups::default(),
+            environments: Environments::of(&options.environment),
             losses_checked: Instant::now(),
             programs,
             waiter,
@@ -120,13 +138,20 @@ impl EbpfSensor {
             programs,
             tally,
             clock,
+            cgroups,
+            environments,
             ..
         } = self;
         waiter.drain(&mut programs.ring, |bytes| match decode(bytes) {
+            Ok(Record::Cgroup(cgroup)) => cgroups.learn(cgroup.fixed.id, cgroup.path),
+            Ok(Record::Environment(environment)) => environments.note(&environment),
             Ok(record) => {
                 count(tally, &record);
-                let event = normalize(&record, clock);
+                let Some(mut event) = normalize(&record, clock) else {
+                    return;
+                };
                 tally.truncated += u64::from(is_truncated(&event));
+                complete(&mut event, cgroups, environments);
                 out.push(event);
             }
             Err(error) => {
@@ -172,15 +197,23 @@ impl EbpfSensor {
     /// Enters a process into the kernel's map, unless the programs have told of it already.
     fn adopt(&mut self, pid: u32, stat: procfs::Stat) -> Result<Option<Adopted>, Error> {
         let parent = self.known(stat.ppid);
-        let Some(start) = self.enter(pid, procfs::start(&stat), parent)? else {
+        let boot = self.clock.boot;
+        let key = |start| ProcessKey { boot, pid, start };
+        let flags = self.flags_of(key(procfs::start(&stat)), &stat);
+        let Some(start) = self.enter(pid, procfs::start(&stat), parent, flags)? else {
             return Ok(None);
         };
-        let key = ProcessKey {
-            boot: self.clock.boot,
-            pid,
-            start,
-        };
+        let key = key(start);
         Ok(Some(Adopted { key, parent, stat }))
+    }
+
+    /// What the mute list says of a process that runs already.
+    fn flags_of(&self, key: ProcessKey, stat: &procfs::Stat) -> u32 {
+        if self.programs.muted.is_empty() {
+            return 0;
+        }
+        let process = procfs::process(key, None, stat);
+        self.programs.muted.flags_of(&process)
     }
 
     /// The row of a process that was entered; `None` if it had ended before that. One that ended
@@ -203,11 +236,12 @@ impl EbpfSensor {
         pid: u32,
         start: BootTime,
         parent: Option<ProcessKey>,
+        flags: u32,
     ) -> Result<Option<BootTime>, Error> {
         match self
             .programs
             .processes
-            .insert(pid, identity_words(start, parent), BPF_NOEXIST)
+            .insert(pid, identity_words(start, parent, flags), BPF_NOEXIST)
         {
             Ok(()) => Ok(Some(start)),
             Err(error) if has_errno(&error, Errno::EXIST) => Ok(self.entered_by_kernel(pid)),
@@ -224,8 +258,9 @@ impl EbpfSensor {
 
     /// A process that the programs met as the parent of a fork has an entry but no record.
     fn entered_by_kernel(&self, pid: u32) -> Option<BootTime> {
-        let [start, _, parent_and_announced] = self.programs.processes.get(&pid, 0).ok()?;
-        (parent_and_announced >> 32 == 0).then_some(BootTime(start))
+        let [start, _, parent_and_flags] = self.programs.processes.get(&pid, 0).ok()?;
+        let announced = parent_and_flags >> 32 & u64::from(identity_flag::ANNOUNCED) != 0;
+        (!announced).then_some(BootTime(start))
     }
 
     /// Takes back an entry of a process that ended before it was entered. False if its exit was
@@ -272,6 +307,8 @@ impl Sensor for EbpfSensor {
             .collect();
         // A parent is older than its children, and so is known when they are entered.
         stats.sort_unstable_by_key(|(pid, stat)| (stat.start_ticks, *pid));
+        // Before any is entered: from then on what it does has records, which are younger.
+        let header = self.header(boot_time());
         let mut adopted = Vec::with_capacity(stats.len());
         for (pid, stat) in stats {
             adopted.extend(self.adopt(pid, stat)?);
@@ -279,7 +316,6 @@ impl Sensor for EbpfSensor {
         for row in adopted {
             let Some(row) = self.row(row) else { continue };
             self.tally.snapshot += 1;
-            let header = self.header(boot_time());
             out.push(Event {
                 header,
                 kind: EventKind::Snapshot(Box::new(row)),
@@ -310,12 +346,25 @@ impl Sensor for EbpfSensor {
 }
 
 fn count(tally: &mut Tally, record: &Record<'_>) {
-    let header = match record {
-        Record::Fork(header) => header,
-        Record::Exec(exec) => &exec.fixed.header,
-        Record::Exit(exit) => &exit.header,
+    if let Some(header) = record.event_header() {
+        tally.arrived(header.cpu, header.sequence);
+    }
+}
+
+/// Joins what came in records of its own.
+fn complete(event: &mut Event, cgroups: &mut Cgroups, environments: &mut Environments) {
+    let EventKind::Exec(exec) = &mut event.kind else {
+        return;
     };
-    tally.arrived(header.cpu, header.sequence);
+    let process = &mut exec.process;
+    let pid = process.key.pid;
+    if let Some(id) = process.cgroup_id
+        && let Some(of) = cgroups.of(id, || procfs::cgroup_path(pid))
+    {
+        process.container.clone_from(&of.container);
+        process.unit.clone_from(&of.unit);
+    }
+    process.environment = environments.take(pid, process.key.start.0);
 }
 
 fn is_truncated(event: &Event) -> bool {
@@ -323,9 +372,10 @@ fn is_truncated(event: &Event) -> bool {
 }
 
 /// See `sensor_ebpf::record::Identity`; eBPF objects are little-endian here.
-fn identity_words(start: BootTime, parent: Option<ProcessKey>) -> IdentityWords {
+fn identity_words(start: BootTime, parent: Option<ProcessKey>, flags: u32) -> IdentityWords {
     let (parent_start, parent_tgid) = parent.map_or((0, 0), |p| (p.start.0, p.pid));
-    [start.0, parent_start, parent_tgid.into()]
+    let parent_and_flags = u64::from(flags) << 32 | u64::from(parent_tgid);
+    [start.0, parent_start, parent_and_flags]
 }
 
 fn has_errno(error: &aya::maps::MapError, errno: Errno) -> bool {
@@ -351,8 +401,8 @@ fn nanoseconds(clock: ClockId) -> u64 {
 }
 
 /// Fields of an event that hang on a kernel field that may be absent.
-fn capabilities(offsets: &Offsets) -> Capabilities {
-    let hangs_on: [(&'static str, &[Field]); 8] = [
+fn capabilities(offsets: &Offsets, options: &Options) -> Capabilities {
+    let hangs_on: [(&'static str, &[Field]); 15] = [
         (
             "executable",
             &[
@@ -384,6 +434,31 @@ fn capabilities(offsets: &Offsets) -> Capabilities {
             "exe_file",
             &[Field::FileInode, Field::InodeNumber, Field::InodeNlink],
         ),
+        (
+            "exe_file times and size",
+            &[
+                Field::InodeSize,
+                Field::InodeMtimeSeconds,
+                Field::InodeCtimeSeconds,
+            ],
+        ),
+        ("interpreter", &[Field::BprmInterp]),
+        ("secure_exec", &[Field::BprmSecureExec]),
+        (
+            "file_caps",
+            &[Field::CredCapPermitted, Field::CredCapAmbient],
+        ),
+        (
+            "namespaces",
+            &[
+                Field::TaskNsproxy,
+                Field::MntInum,
+                Field::PidInum,
+                Field::UserInum,
+            ],
+        ),
+        ("session_leader", &[Field::SignalSession, Field::PidNumbers]),
+        ("tty", &[Field::SignalTty, Field::TtyDriver]),
     ];
     let mut absent: Vec<(&'static str, String)> = hangs_on
         .into_iter()
@@ -392,8 +467,14 @@ fn capabilities(offsets: &Offsets) -> Capabilities {
             Some((name, format!("this kernel has no {}", missing.paths()[0])))
         })
         .collect();
-    for name in ["tty", "container_id", "sha256"] {
-        absent.push((name, "not taken from the kernel by this version".into()));
+    if offsets.of(Field::NodeId).is_none() || offsets.of(Field::TaskCgroups).is_none() {
+        absent.push((
+            "container",
+            "this kernel does not show control groups".into(),
+        ));
+    }
+    if options.environment.is_empty() {
+        absent.push(("environment", "no variable was asked for".into()));
     }
     Capabilities {
         sensor: "ebpf",

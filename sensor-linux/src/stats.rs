@@ -6,10 +6,19 @@ use sensor_ebpf::drops::Slot;
 use crate::sys::Counters;
 
 /// Records dropped at the ring: each took a sequence number.
-const RING_DROPS: [(Slot, EventClass); 3] = [
+const RING_DROPS: [(Slot, EventClass); 4] = [
     (Slot::ForkRingFull, EventClass::Fork),
     (Slot::ExecRingFull, EventClass::Exec),
     (Slot::ExitRingFull, EventClass::Exit),
+    (Slot::FailedExecRingFull, EventClass::FailedExec),
+];
+
+/// Events that the mute list kept quiet.
+const MUTED: [(Slot, EventClass); 4] = [
+    (Slot::MutedFork, EventClass::Fork),
+    (Slot::MutedExec, EventClass::Exec),
+    (Slot::MutedExit, EventClass::Exit),
+    (Slot::MutedFailedExec, EventClass::FailedExec),
 ];
 
 /// Kinds of loss that are announced: those at the ring, exits for want of room in the process map,
@@ -85,7 +94,11 @@ impl Tally {
             truncated: self.truncated,
             sequence_gaps: self.sequence_gaps(),
             untracked_exits: counters.total(Slot::ExitUntracked),
-            muted: Vec::new(),
+            muted: MUTED
+                .map(|(slot, class)| (class, counters.total(slot)))
+                .into_iter()
+                .filter(|(_, count)| *count > 0)
+                .collect(),
         }
     }
 
@@ -95,11 +108,12 @@ impl Tally {
             (class, DropReason::RingFull, count)
         });
         let exits = self.exits_without_room(counters);
-        let [forks, execs, ring_exits] = ring;
+        let [forks, execs, ring_exits, failed_execs] = ring;
         [
             forks,
             execs,
             ring_exits,
+            failed_execs,
             (EventClass::Exit, DropReason::TableFull, exits),
             (EventClass::Unknown, DropReason::Malformed, self.malformed),
         ]

@@ -2,34 +2,45 @@
 //! instruction. The arguments lie on its stack, the paths in `bprm` are still there.
 #![expect(unsafe_code, reason = "writes into the ring")]
 
-use aya_ebpf::helpers::generated::bpf_get_current_cgroup_id;
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use sensor_ebpf::config::Field;
 use sensor_ebpf::drops::Slot;
-use sensor_ebpf::record::{ExecRecord, RecordHeader, class, flag, kind};
+use sensor_ebpf::record::{ExecRecord, RecordHeader, class, flag, identity_flag, kind};
 
 use super::path::{self, NAME_CAP};
-use super::{header, identify};
-use crate::maps::{EVENTS, count};
-use crate::read::{comm, field, member, offset, string, user_bytes};
+use super::{Buffer, cgroup, header, identify, mute, task};
+use crate::maps::count;
+use crate::output;
+use crate::read::{bit, field, member, string, user_bytes};
 
-/// Unset audit ids.
-const UNSET: u32 = u32::MAX;
+/// A flag of the filesystem's may stand above the nanoseconds since 6.13.
+/// <https://github.com/torvalds/linux/blob/v6.13/include/linux/fs.h#L1610>
+const NANOS: u32 = (1 << 30) - 1;
 
 /// `PATH_MAX`.
 const PATH_CAP: u32 = 4096;
 
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub(crate) fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
+    let (task, bprm) = (ctx.arg(0), ctx.arg(2));
     let source = Source {
-        task: ctx.arg(0),
+        task,
         old_tid: ctx.arg(1),
-        bprm: ctx.arg(2),
+        bprm,
+        file: field(bprm, Field::BprmFile),
+        cgroup_id: field(cgroup::node_of(task), Field::NodeId),
     };
     let tgid: u32 = field(source.task, Field::TaskTgid);
-    let identity = identify(source.task, tgid, 1);
-    let header = header(kind::EXEC, tgid, &identity);
+    let verdict = mute::verdict(source.task, source.file, source.cgroup_id);
+    // One that ran before and whose first exec is muted stays for the snapshot to tell of.
+    let announced = (verdict == 0) as u32 * identity_flag::ANNOUNCED;
+    let identity = identify(source.task, tgid, announced);
+    if mute::note(tgid, &identity, verdict) {
+        count(Slot::MutedExec);
+        return 0;
+    }
+    let header = header(kind::EXEC, 0, tgid, &identity);
     let (arg_start, arg_end) = argument_block(source.task);
     let arguments = Arguments {
         start: arg_start,
@@ -37,7 +48,7 @@ pub(crate) fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
     };
     #[cfg(feature = "debug-log")]
     aya_log_ebpf::debug!(&ctx, "exec of {}, {} argument bytes", tgid, arguments.total);
-    deliver(&header, &source, &arguments);
+    deliver(&ctx, &header, &source, &arguments);
     0
 }
 
@@ -46,6 +57,9 @@ struct Source {
     task: u64,
     old_tid: u32,
     bprm: u64,
+    /// `struct file *` of what runs.
+    file: u64,
+    cgroup_id: u64,
 }
 
 /// The argument block in the process.
@@ -63,21 +77,26 @@ enum Outcome {
 
 /// Chooses the smallest record that can hold the exec.
 #[inline(always)]
-fn deliver(header: &RecordHeader, source: &Source, arguments: &Arguments) {
+fn deliver(
+    ctx: &RawTracePointContext,
+    header: &RecordHeader,
+    source: &Source,
+    arguments: &Arguments,
+) {
     let mut outcome = Outcome::TooSmall;
     if arguments.total <= class::SMALL_ARGV as u64 {
         outcome = emit::<{ class::SMALL }, { class::SMALL_ARGV }, NAME_CAP>(
-            header, source, arguments, false,
+            ctx, header, source, arguments, false,
         );
     }
     if matches!(outcome, Outcome::TooSmall) && arguments.total <= class::MEDIUM_ARGV as u64 {
         outcome = emit::<{ class::MEDIUM }, { class::MEDIUM_ARGV }, NAME_CAP>(
-            header, source, arguments, false,
+            ctx, header, source, arguments, false,
         );
     }
     if matches!(outcome, Outcome::TooSmall) {
         outcome = emit::<{ class::LARGE }, { class::LARGE_ARGV }, PATH_CAP>(
-            header, source, arguments, true,
+            ctx, header, source, arguments, true,
         );
     }
     if matches!(outcome, Outcome::RingFull) {
@@ -85,20 +104,17 @@ fn deliver(header: &RecordHeader, source: &Source, arguments: &Arguments) {
     }
 }
 
-/// A record of `N` bytes; the ring aligns to 8.
-#[repr(C, align(8))]
-struct Buffer<const N: usize>([u8; N]);
-
 /// Fills and submits a record of `N` bytes. The last `A` are for arguments, and at most `F` are for
 /// the path given to exec. Gives up where a path does not fit, unless this is the last resort.
 #[inline(always)]
 fn emit<const N: usize, const A: usize, const F: u32>(
+    ctx: &RawTracePointContext,
     header: &RecordHeader,
     source: &Source,
     arguments: &Arguments,
     last_resort: bool,
 ) -> Outcome {
-    let Some(mut entry) = EVENTS.reserve::<Buffer<N>>(0) else {
+    let Some(mut entry) = output::reserve::<Buffer<N>>() else {
         return Outcome::RingFull;
     };
     let base: *mut u8 = entry.as_mut_ptr().cast();
@@ -108,18 +124,23 @@ fn emit<const N: usize, const A: usize, const F: u32>(
     // SAFETY: as above; the paths have the bytes between the record and the arguments.
     let complete = unsafe { write_paths::<F>(record, base, (N - A) as u32, source) };
     if !complete && !last_resort {
-        entry.discard(0);
+        entry.discard();
         return Outcome::TooSmall;
     }
     // SAFETY: the last A bytes of the entry.
     unsafe { write_argv::<A>(record, base.add(N - A), (N - A) as u32, arguments) };
-    write_task(record, source);
+    record.old_tid = source.old_tid;
+    record.cgroup_id = source.cgroup_id;
+    task::write(record, source.task);
     write_file(record, source);
-    entry.submit(0);
-    Outcome::Submitted
+    if entry.submit(ctx) {
+        Outcome::Submitted
+    } else {
+        Outcome::RingFull
+    }
 }
 
-/// Writes the three paths back to back. False if one of them is cut.
+/// Writes the four paths back to back. False if one of them is cut.
 ///
 /// # Safety
 /// `base` points to `limit` bytes that begin with `record`.
@@ -137,9 +158,15 @@ unsafe fn write_paths<const F: u32>(
     let written = if written > 0 { written as u32 } else { 0 };
     let mut cut = if written >= F { flag::FILENAME_CUT } else { 0 };
     record.filename_end = start + written;
+    record.interpreter_end = start + written;
+    // SAFETY: by contract.
+    if unsafe { append_interpreter::<F>(record, base, limit, source.bprm, filename) } {
+        cut |= flag::FILENAME_CUT;
+    }
 
-    let exe = member(field(source.bprm, Field::BprmFile), Field::FilePath);
-    record.exe_end = record.filename_end;
+    let exe = member(source.file, Field::FilePath);
+    // SAFETY: the field lies in the record.
+    record.exe_end = unsafe { (&raw const record.interpreter_end).read_volatile() };
     // SAFETY: by contract.
     if unsafe { path::append(base, limit, &raw mut record.exe_end, exe) } {
         cut |= flag::EXE_CUT;
@@ -151,12 +178,47 @@ unsafe fn write_paths<const F: u32>(
     if unsafe { path::append(base, limit, &raw mut record.cwd_end, pwd) } {
         cut |= flag::CWD_CUT;
     }
-    record.flags = if is_unnamed(exe) {
-        cut | flag::EXE_UNNAMED
-    } else {
-        cut
-    };
+    let unnamed = is_unnamed(exe) as u32 * flag::EXE_UNNAMED;
+    record.flags = cut | unnamed | secure(source.bprm);
     cut == 0
+}
+
+/// The interpreter, where a script was executed. True if it is cut.
+///
+/// # Safety
+/// As [`write_paths`].
+#[inline(always)]
+unsafe fn append_interpreter<const F: u32>(
+    record: &mut ExecRecord,
+    base: *mut u8,
+    limit: u32,
+    bprm: u64,
+    filename: u64,
+) -> bool {
+    let interpreter: u64 = field(bprm, Field::BprmInterp);
+    if interpreter == filename || interpreter == 0 {
+        return false;
+    }
+    // SAFETY: the field lies in the record. Read back, so that the verifier forgets its history.
+    let at = unsafe { (&raw const record.interpreter_end).read_volatile() };
+    if at > limit - F {
+        return true;
+    }
+    // SAFETY: at + F <= limit was just checked.
+    let written = unsafe { string(base.add(at as usize), F, interpreter) };
+    if written > 0 {
+        record.interpreter_end = at + written as u32;
+    }
+    written >= F as i64
+}
+
+#[inline(always)]
+fn secure(bprm: u64) -> u32 {
+    match bit(bprm, Field::BprmSecureExec) {
+        Some(true) => flag::SECURE_KNOWN | flag::SECURE,
+        Some(false) => flag::SECURE_KNOWN,
+        None => 0,
+    }
 }
 
 /// The filesystem makes the path up: it must not be walked as one.
@@ -193,42 +255,19 @@ unsafe fn write_argv<const A: usize>(
 }
 
 #[inline(always)]
-fn write_task(record: &mut ExecRecord, source: &Source) {
-    let cred: u64 = field(source.task, Field::TaskCred);
-    // SAFETY: the field is 16 bytes.
-    unsafe { comm(record.comm.as_mut_ptr(), source.task) };
-    record.old_tid = source.old_tid;
-    record.uid = field(cred, Field::CredUid);
-    record.gid = field(cred, Field::CredGid);
-    record.euid = field(cred, Field::CredEuid);
-    record.egid = field(cred, Field::CredEgid);
-    record.cap_effective = field(cred, Field::CredCapEffective);
-    record.login_uid = audit_id(source.task, Field::TaskLoginUid);
-    record.session = audit_id(source.task, Field::TaskSessionId);
-    // SAFETY: a helper without arguments.
-    record.cgroup_id = unsafe { bpf_get_current_cgroup_id() };
-}
-
-#[inline(always)]
-fn audit_id(task: u64, id: Field) -> u32 {
-    if offset(id).is_some() {
-        field(task, id)
-    } else {
-        UNSET
-    }
-}
-
-#[inline(always)]
 fn write_file(record: &mut ExecRecord, source: &Source) {
-    let file: u64 = field(source.bprm, Field::BprmFile);
-    let inode: u64 = field(file, Field::FileInode);
+    let inode: u64 = field(source.file, Field::FileInode);
     let super_block: u64 = field(inode, Field::InodeSuper);
     record.inode = field(inode, Field::InodeNumber);
+    record.size = field(inode, Field::InodeSize);
+    record.ctime_seconds = field(inode, Field::InodeCtimeSeconds);
+    record.ctime_nanos = field::<u32>(inode, Field::InodeCtimeNanos) & NANOS;
     record.nlink = field(inode, Field::InodeNlink);
     record.mode = field::<u16>(inode, Field::InodeMode) as u32;
     record.file_uid = field(inode, Field::InodeUid);
     record.mtime_seconds = field(inode, Field::InodeMtimeSeconds);
-    record.mtime_nanos = field(inode, Field::InodeMtimeNanos);
+    record.mtime_nanos = field::<u32>(inode, Field::InodeMtimeNanos) & NANOS;
+    record.reserved = 0;
     record.device = field(super_block, Field::SuperDevice);
 }
 

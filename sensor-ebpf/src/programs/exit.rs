@@ -5,10 +5,11 @@ use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use sensor_ebpf::config::Field;
 use sensor_ebpf::drops::Slot;
-use sensor_ebpf::record::{ExitRecord, Identity, kind};
+use sensor_ebpf::record::{ExitRecord, Identity, identity_flag, kind};
 
 use super::header;
-use crate::maps::{EVENTS, PROCESSES, count};
+use crate::maps::{PROCESSES, count};
+use crate::output;
 use crate::read::{comm, field};
 
 /// The status of the group is that of `exit_group`, not of the thread.
@@ -24,10 +25,10 @@ pub(crate) fn sched_process_exit(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     let tgid: u32 = field(task, Field::TaskTgid);
-    if let Some(identity) = take(tgid) {
-        emit(tgid, &identity, task, signal);
-    } else {
-        count(Slot::ExitUntracked);
+    match take(tgid) {
+        Some(identity) if identity.flags & identity_flag::SILENT != 0 => count(Slot::MutedExit),
+        Some(identity) => emit(&ctx, tgid, &identity, task, signal),
+        None => count(Slot::ExitUntracked),
     }
     0
 }
@@ -44,25 +45,25 @@ fn take(tgid: u32) -> Option<Identity> {
 }
 
 #[inline(always)]
-fn emit(tgid: u32, identity: &Identity, task: u64, signal: u64) {
-    let header = header(kind::EXIT, tgid, identity);
-    let Some(mut entry) = EVENTS.reserve::<ExitRecord>(0) else {
+fn emit(ctx: &RawTracePointContext, tgid: u32, identity: &Identity, task: u64, signal: u64) {
+    let header = header(kind::EXIT, 0, tgid, identity);
+    let Some(mut entry) = output::reserve::<ExitRecord>() else {
         return count(Slot::ExitRingFull);
     };
     // SAFETY: the entry has the size of the record, and every field is written before it is sent.
     let record = unsafe { &mut *entry.as_mut_ptr() };
     record.header = header;
+    let leader: u64 = field(task, Field::TaskGroupLeader);
+    let started: u64 = field(leader, Field::TaskStart);
+    record.run_time = header.time.saturating_sub(started);
     // The leader's name is the process's.
     // SAFETY: the field is 16 bytes.
-    unsafe {
-        comm(
-            record.comm.as_mut_ptr(),
-            field(task, Field::TaskGroupLeader),
-        )
-    };
+    unsafe { comm(record.comm.as_mut_ptr(), leader) };
     record.status = status(task, signal);
     record.reserved = 0;
-    entry.submit(0);
+    if !entry.submit(ctx) {
+        count(Slot::ExitRingFull);
+    }
 }
 
 /// The status as `wait` reports it.

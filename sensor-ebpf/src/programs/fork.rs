@@ -5,10 +5,11 @@ use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use sensor_ebpf::config::Field;
 use sensor_ebpf::drops::Slot;
-use sensor_ebpf::record::{ForkRecord, Identity, kind};
+use sensor_ebpf::record::{ForkRecord, Identity, header_flag, identity_flag, kind};
 
-use super::{header, identify, process_of};
-use crate::maps::{EVENTS, PROCESSES, count};
+use super::{header, identify, mute, process_of};
+use crate::maps::{PROCESSES, count};
+use crate::output;
 use crate::read::field;
 
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
@@ -26,23 +27,38 @@ pub(crate) fn sched_process_fork(ctx: RawTracePointContext) -> i32 {
         start,
         parent_start: forker.start,
         parent_tgid,
-        announced: 1,
+        flags: flags_of_child(&forker),
     };
     if PROCESSES.insert(&tgid, &identity, 0).is_err() {
         count(Slot::ForkTableFull);
     }
-    emit(&header(kind::FORK, tgid, &identity));
+    if mute::is_tree(&identity) {
+        count(Slot::MutedFork);
+        return 0;
+    }
+    let muted = (forker.flags & identity_flag::MUTED != 0) as u8 * header_flag::PARENT_MUTED;
+    emit(&ctx, &header(kind::FORK, muted, tgid, &identity));
     0
 }
 
 #[inline(always)]
-fn emit(record: &ForkRecord) {
-    match EVENTS.reserve::<ForkRecord>(0) {
-        Some(mut entry) => {
-            // SAFETY: the entry has the size of the record.
-            unsafe { entry.as_mut_ptr().write(*record) };
-            entry.submit(0);
-        }
-        None => count(Slot::ForkRingFull),
+fn flags_of_child(forker: &Identity) -> u32 {
+    if mute::is_tree(forker) {
+        identity_flag::ANNOUNCED | identity_flag::MUTED_TREE | identity_flag::SILENT
+    } else {
+        // Until it execs, the child runs what its parent runs.
+        identity_flag::ANNOUNCED | forker.flags & identity_flag::MUTED
+    }
+}
+
+#[inline(always)]
+fn emit(ctx: &RawTracePointContext, record: &ForkRecord) {
+    let Some(mut entry) = output::reserve::<ForkRecord>() else {
+        return count(Slot::ForkRingFull);
+    };
+    // SAFETY: the entry has the size of the record.
+    unsafe { entry.as_mut_ptr().write(*record) };
+    if !entry.submit(ctx) {
+        count(Slot::ForkRingFull);
     }
 }

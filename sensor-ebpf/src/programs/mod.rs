@@ -1,9 +1,14 @@
 //! One hook family per file; what they share is here.
 
+mod cgroup;
+mod environment;
 mod exec;
 mod exit;
+mod failed_exec;
 mod fork;
+mod mute;
 mod path;
+mod task;
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
@@ -13,6 +18,10 @@ use sensor_ebpf::record::{ABI, Identity, RecordHeader, START_TICK};
 
 use crate::maps::{self, PROCESSES, count};
 use crate::read::field;
+
+/// A record of `N` bytes; the ring aligns to 8.
+#[repr(C, align(8))]
+struct Buffer<const N: usize>([u8; N]);
 
 /// A task's process: its tgid and start.
 #[inline(always)]
@@ -26,7 +35,7 @@ fn process_of(task: u64) -> (u32, u64) {
 /// entry here, with its present parent.
 #[inline(always)]
 #[expect(unsafe_code, reason = "map value")]
-fn identify(task: u64, tgid: u32, announced: u32) -> Identity {
+fn identify(task: u64, tgid: u32, flags: u32) -> Identity {
     // SAFETY: copied at once; only fork, exec and exit of this very process write the entry.
     if let Some(known) = unsafe { PROCESSES.get(&tgid).copied() } {
         return known;
@@ -37,7 +46,7 @@ fn identify(task: u64, tgid: u32, announced: u32) -> Identity {
         start,
         parent_start,
         parent_tgid,
-        announced,
+        flags,
     };
     // Fails if the map is full, which was counted at the fork, or if the loader was faster.
     if PROCESSES
@@ -52,11 +61,12 @@ fn identify(task: u64, tgid: u32, announced: u32) -> Identity {
 /// Begins a record; takes its sequence number, so call it exactly once for each.
 #[inline(always)]
 #[expect(unsafe_code, reason = "helper call")]
-fn header(kind: u16, tgid: u32, identity: &Identity) -> RecordHeader {
+fn header(kind: u8, flags: u8, tgid: u32, identity: &Identity) -> RecordHeader {
     let cpu = maps::cpu();
     RecordHeader {
         abi: ABI,
         kind,
+        flags,
         cpu,
         sequence: maps::next_sequence(cpu),
         // SAFETY: a helper without arguments (5.8).
@@ -65,5 +75,25 @@ fn header(kind: u16, tgid: u32, identity: &Identity) -> RecordHeader {
         parent_start: identity.parent_start,
         tgid,
         parent_tgid: identity.parent_tgid,
+    }
+}
+
+/// Begins a record that is no event of its own: it belongs to the exec that follows.
+#[inline(always)]
+#[expect(unsafe_code, reason = "helper call")]
+fn companion_header(kind: u8, task: u64) -> RecordHeader {
+    let (tgid, start) = process_of(task);
+    RecordHeader {
+        abi: ABI,
+        kind,
+        flags: 0,
+        cpu: maps::cpu(),
+        sequence: 0,
+        // SAFETY: a helper without arguments (5.8).
+        time: unsafe { bpf_ktime_get_boot_ns() },
+        start,
+        parent_start: 0,
+        tgid,
+        parent_tgid: 0,
     }
 }

@@ -57,7 +57,7 @@ pub(crate) unsafe fn append(base: *mut u8, limit: u32, cursor: *mut u32, path: u
 /// # Safety
 /// As [`append`].
 #[inline(always)]
-unsafe fn push_name(base: *mut u8, limit: u32, cursor: *mut u32, name: u64) -> bool {
+pub(crate) unsafe fn push_name(base: *mut u8, limit: u32, cursor: *mut u32, name: u64) -> bool {
     // SAFETY: the cursor lies in the record.
     let at = unsafe { cursor.read_volatile() };
     if at > limit - NAME_CAP {

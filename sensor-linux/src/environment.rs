@@ -1,0 +1,114 @@
+//! Picks the variables that were asked for, and keeps them until their exec record comes.
+
+use std::collections::HashMap;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use event::Argv;
+
+use crate::decode::Environment;
+
+/// Environments that wait; more means that their exec records were lost.
+const WAITING: usize = 1024;
+
+/// The environments whose exec records have not come yet.
+#[derive(Debug, Default)]
+pub(crate) struct Environments {
+    /// Names; one that ends in `*` stands for all that begin so.
+    names: Vec<Vec<u8>>,
+    waiting: HashMap<u32, (u64, Argv)>,
+}
+
+impl Environments {
+    pub(crate) fn of(names: &[String]) -> Self {
+        Self {
+            names: names.iter().map(|name| name.clone().into_bytes()).collect(),
+            waiting: HashMap::new(),
+        }
+    }
+
+    /// Keeps the variables that were asked for.
+    pub(crate) fn note(&mut self, record: &Environment<'_>) {
+        if self.waiting.len() >= WAITING {
+            self.waiting.clear();
+        }
+        let header = &record.fixed.header;
+        if record.fixed.unreadable == 0 {
+            let wanted = self.select(record.block);
+            self.waiting.insert(header.tgid, (header.start, wanted));
+        }
+    }
+
+    /// The variables of a process whose exec record has come.
+    pub(crate) fn take(&mut self, tgid: u32, start: u64) -> Option<Argv> {
+        let (of, variables) = self.waiting.remove(&tgid)?;
+        (of == start).then_some(variables)
+    }
+
+    fn select(&self, block: &[u8]) -> Argv {
+        let mut out = BytesMut::new();
+        let mut rest = block;
+        while !rest.is_empty() {
+            let end = rest
+                .iter()
+                .position(|b| *b == 0)
+                .map_or(rest.len(), |at| at + 1);
+            let (entry, after) = rest.split_at(end);
+            // The last one keeps its missing NUL: that is how an `Argv` shows that it is cut.
+            if self.is_wanted(entry) {
+                out.put_slice(entry);
+            }
+            rest = after;
+        }
+        Argv::from_block(Bytes::from(out))
+    }
+
+    fn is_wanted(&self, entry: &[u8]) -> bool {
+        let name = entry.split(|b| *b == b'=').next().unwrap_or_default();
+        self.names
+            .iter()
+            .any(|wanted| match wanted.strip_suffix(b"*") {
+                Some(prefix) => name.starts_with(prefix),
+                None => wanted == name,
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sensor_ebpf::record::{EnvironmentRecord, RecordHeader};
+
+    use super::*;
+
+    fn record(tgid: u32, start: u64, block: &[u8]) -> Environment<'_> {
+        let header = RecordHeader {
+            tgid,
+            start,
+            ..RecordHeader::default()
+        };
+        let fixed = EnvironmentRecord {
+            header,
+            ..EnvironmentRecord::default()
+        };
+        Environment { fixed, block }
+    }
+
+    #[test]
+    fn only_named_variables_are_kept_and_a_cut_one_shows() {
+        let mut environments = Environments::of(&["LD_*".into(), "HOME".into()]);
+        let block = b"HOME=/root\0SECRET=x\0HOMEX=1\0LD_PRELOAD=/x.so\0LD_DEB";
+        environments.note(&record(5, 1, block));
+        let kept = environments.take(5, 1).unwrap();
+        assert_eq!(
+            kept.as_block().as_ref(),
+            b"HOME=/root\0LD_PRELOAD=/x.so\0LD_DEB"
+        );
+        assert_eq!(environments.take(5, 1), None);
+    }
+
+    #[test]
+    fn a_later_process_of_that_pid_gets_nothing() {
+        let mut environments = Environments::of(&["A".into()]);
+        environments.note(&record(5, 1, b"A=1\0"));
+        assert_eq!(environments.take(5, 2), None);
+    }
+}
