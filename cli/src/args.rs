@@ -129,7 +129,10 @@ pub(crate) struct Sensor {
     /// Load the eBPF programs that log from the kernel (for developers).
     #[arg(long)]
     pub(crate) ebpf_debug: bool,
-    /// Size of the kernel's ring buffer in MiB; raise it if `ring_full` losses are reported.
+    /// How records come from the eBPF programs. `auto` takes the ring buffer if the kernel has it.
+    #[arg(long, value_enum, default_value_t = TransportChoice::Auto)]
+    pub(crate) transport: TransportChoice,
+    /// Size of the kernel's ring buffer (or of all perf buffers together) in MiB; raise it if `ring_full` losses are reported.
     #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=512))]
     pub(crate) ring_size: u32,
     /// Live processes that the kernel side keeps apart; raise it if `table_full` losses are reported.
@@ -156,6 +159,17 @@ impl Sensor {
     pub(crate) fn poll_interval(&self) -> Duration {
         Duration::from_millis(self.poll_interval)
     }
+}
+
+/// How records come from the eBPF programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TransportChoice {
+    /// The ring buffer if the kernel has it, else perf buffers.
+    Auto,
+    /// One ring buffer; Linux 5.8.
+    Ring,
+    /// A perf buffer for each cpu.
+    Perf,
 }
 
 /// An entry of the mute list.

@@ -5,11 +5,11 @@ use anyhow::anyhow;
 use event::{Sensor, SensorError};
 use sensor_fallback::PollSensor;
 #[cfg(target_os = "linux")]
-use sensor_linux::Muted;
+use sensor_linux::{Muted, Transport};
 
-#[cfg(target_os = "linux")]
-use crate::args::MuteWhat;
 use crate::args::{self, SensorChoice};
+#[cfg(target_os = "linux")]
+use crate::args::{MuteWhat, TransportChoice};
 use crate::exit::{Code, Failure, WithCode};
 use crate::output::notice;
 
@@ -55,6 +55,11 @@ pub(crate) fn open_ebpf(args: &args::Sensor) -> Result<sensor_linux::EbpfSensor,
     let options = sensor_linux::Options {
         ring_bytes: args.ring_size << 20,
         debug: args.ebpf_debug,
+        transport: match args.transport {
+            TransportChoice::Auto => None,
+            TransportChoice::Ring => Some(Transport::Ring),
+            TransportChoice::Perf => Some(Transport::Perf),
+        },
         max_processes: args.max_processes,
         mute: mute_list(&args.mute),
         failed_execs: args.failed_exec,

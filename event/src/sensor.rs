@@ -73,7 +73,7 @@ pub struct SensorError {
 /// What a source can tell. Shown by `daemoneye doctor`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Capabilities {
-    /// Short name: `ebpf`, `netlink`, `etw`, `endpoint-security`, `poll`,
+    /// Short name: `ebpf`, `ebpf-perf`, `netlink`, `etw`, `endpoint-security`, `poll`,
     /// `replay`.
     pub sensor: &'static str,
     /// Reacts to each event; false where short-lived processes can be missed by construction.

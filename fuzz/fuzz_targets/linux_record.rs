@@ -8,7 +8,7 @@ use sensor_linux::decode::{Record, decode};
 use sensor_linux::normalize::{Clock, normalize};
 
 fuzz_target!(|bytes: &[u8]| {
-    let clock = Clock { boot: BootId([1; 16]), boot_wall: WallTime(1) };
+    let clock = Clock { boot: BootId([1; 16]), boot_wall: WallTime(1), offset: 1 };
     let Ok(record) = decode(bytes) else { return };
     if let Record::Cgroup(cgroup) = record {
         let outermost_first = cgroup.path.rsplit(|b| *b == 0);

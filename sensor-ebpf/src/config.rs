@@ -44,6 +44,8 @@ fields! {
     TaskRealParent = "real_parent": "task_struct.real_parent";
     /// `u64`, ns since boot; named `real_start_time` before 5.5.
     TaskStart = "start_boottime": "task_struct.start_boottime" | "task_struct.real_start_time";
+    /// `u64`, ns on the monotonic clock.
+    TaskStartMonotonic = "start_time": "task_struct.start_time";
     /// `struct signal_struct *`.
     TaskSignal = "signal": "task_struct.signal";
     /// `int`, the wait status.

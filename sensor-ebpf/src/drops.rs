@@ -4,6 +4,9 @@
 /// Slots of one cpu; 256 bytes, so that cpus share no cache line.
 pub const SLOTS_PER_CPU: u32 = 32;
 
+/// Staging areas of one cpu in the build for perf buffers: programs nest where they are preempted.
+pub const STAGING_PER_CPU: u32 = 2;
+
 /// A counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]

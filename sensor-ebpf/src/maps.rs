@@ -6,13 +6,38 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, RingBuf};
+#[cfg(feature = "perf")]
+use aya_ebpf::maps::PerfEventByteArray;
+#[cfg(not(feature = "perf"))]
+use aya_ebpf::maps::RingBuf;
+use aya_ebpf::maps::{Array, HashMap, LruHashMap};
+#[cfg(feature = "perf")]
+use sensor_ebpf::drops::STAGING_PER_CPU;
 use sensor_ebpf::drops::{SLOTS_PER_CPU, Slot};
+#[cfg(feature = "perf")]
+use sensor_ebpf::record::class;
 use sensor_ebpf::record::{Identity, MutedExe};
 
 /// Records on their way to user space. The loader sets the size.
+#[cfg(not(feature = "perf"))]
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(8 * 1024 * 1024, 0);
+
+/// Records on their way to user space, by cpu. The loader opens the buffers.
+#[cfg(feature = "perf")]
+#[map]
+pub(crate) static EVENTS: PerfEventByteArray = PerfEventByteArray::new(0);
+
+/// Records being filled: [`STAGING_PER_CPU`] areas for each cpu. The loader sets the size.
+#[cfg(feature = "perf")]
+#[map]
+pub(crate) static STAGING: Array<[u64; class::LARGE / 8]> =
+    Array::with_max_entries(STAGING_PER_CPU, 0);
+
+/// How many programs want each of the areas; the one that raised it from 0 has it.
+#[cfg(feature = "perf")]
+#[map]
+pub(crate) static STAGING_OWNERS: Array<u64> = Array::with_max_entries(STAGING_PER_CPU, 0);
 
 /// Live processes by tgid: filled at fork (and by the loader for those that already ran), deleted
 /// at exit. The loader sets the size. Preallocated: allocating inside a scheduler tracepoint can

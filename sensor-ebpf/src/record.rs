@@ -61,7 +61,7 @@ pub struct RecordHeader {
     /// Number of this event on its cpu, from 0; numbers of dropped records are missing. 0 for a
     /// record that is no event.
     pub sequence: u64,
-    /// ns since boot (`CLOCK_BOOTTIME`).
+    /// ns since boot (`CLOCK_BOOTTIME`; `CLOCK_MONOTONIC` in the build for perf buffers).
     pub time: u64,
     /// Start of the process, ns since boot in steps of [`START_TICK`].
     pub start: u64,

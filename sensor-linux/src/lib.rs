@@ -4,7 +4,7 @@
 //!
 //! Read in the order of the work: [`features`](crate::EbpfSensor) probes, `btf` and `offsets` find
 //! where this kernel keeps each field, `load` loads and attaches, `procfs` lists what already runs,
-//! `ring` drains, [`decode`] and [`normalize`] are pure and build on every target. Rules, order and
+//! `transport` drains, [`decode`] and [`normalize`] are pure and build on every target. Rules, order and
 //! enrichment are not known here.
 
 pub mod btf;
@@ -14,6 +14,8 @@ mod error;
 pub mod normalize;
 pub mod offsets;
 
+#[cfg(target_os = "linux")]
+mod clock;
 #[cfg(target_os = "linux")]
 mod environment;
 #[cfg(target_os = "linux")]
@@ -25,13 +27,13 @@ mod mute;
 #[cfg(target_os = "linux")]
 mod procfs;
 #[cfg(target_os = "linux")]
-mod ring;
-#[cfg(target_os = "linux")]
 mod sensor;
 #[cfg(target_os = "linux")]
 mod stats;
 #[cfg(target_os = "linux")]
 mod sys;
+#[cfg(target_os = "linux")]
+mod transport;
 
 pub use error::Error;
 #[cfg(target_os = "linux")]
@@ -40,3 +42,5 @@ pub use features::{Probe, probe};
 pub use mute::{MuteList, Muted};
 #[cfg(target_os = "linux")]
 pub use sensor::{EbpfSensor, Options};
+#[cfg(target_os = "linux")]
+pub use transport::Transport;

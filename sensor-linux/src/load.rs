@@ -2,20 +2,23 @@
 
 use std::path::Path;
 
-use aya::maps::{HashMap, Map, MapData, RingBuf};
+use aya::maps::{HashMap, Map, MapData, MapType, PerfEventArray, RingBuf};
 use aya::programs::RawTracePoint;
+use aya::sys::is_map_supported;
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use sensor_ebpf::config::Settings;
-use sensor_ebpf::drops::SLOTS_PER_CPU;
+use sensor_ebpf::drops::{SLOTS_PER_CPU, STAGING_PER_CPU};
 
 use crate::btf::Btf;
 use crate::mute::Resolved;
 use crate::offsets::Offsets;
 use crate::sys::{Counters, trim_heap};
+use crate::transport::{PerfBuffers, Source, Transport};
 use crate::{Error, Options};
 
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
+static PERF_OBJECT: &[u8] = aya::include_bytes_aligned!("../ebpf/daemoneye-perf.bpf.o");
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../ebpf/daemoneye.bpf.o");
 static DEBUG_OBJECT: &[u8] = aya::include_bytes_aligned!("../ebpf/daemoneye-debug.bpf.o");
 
@@ -67,7 +70,7 @@ pub(crate) type IdentityWords = [u64; 3];
 
 /// The running programs and their maps. Dropping it detaches them.
 pub(crate) struct Programs {
-    pub(crate) ring: RingBuf<MapData>,
+    pub(crate) source: Source,
     pub(crate) processes: HashMap<MapData, u32, IdentityWords>,
     pub(crate) counters: Counters,
     pub(crate) offsets: Offsets,
@@ -82,16 +85,29 @@ pub(crate) fn load(options: &Options) -> Result<Programs, Error> {
     let cpus = possible_cpus()?;
     let muted = options.mute.resolve()?;
     let settings = settings(&muted);
-    let object = if options.debug { DEBUG_OBJECT } else { OBJECT };
-    let mut ebpf = EbpfLoader::new()
+    let mut loader = EbpfLoader::new();
+    loader
         // The object has no CO-RE relocations.
         .btf(None)
         .override_global("OFFSETS", &offsets.values[..], true)
         .override_global("SETTINGS", &settings[..], true)
-        .map_max_entries("EVENTS", options.ring_bytes)
         .map_max_entries("PROCESSES", options.max_processes)
         .map_max_entries("COUNTERS", cpus * SLOTS_PER_CPU)
-        .verifier_log_level(VerifierLogLevel::STATS)
+        .verifier_log_level(VerifierLogLevel::STATS);
+    let transport = options.transport.unwrap_or_else(best_transport);
+    let object = match transport {
+        Transport::Ring if options.debug => DEBUG_OBJECT,
+        Transport::Ring => OBJECT,
+        Transport::Perf => PERF_OBJECT,
+    };
+    match transport {
+        Transport::Ring => loader.map_max_entries("EVENTS", options.ring_bytes),
+        Transport::Perf => loader
+            .map_max_entries("EVENTS", cpus)
+            .map_max_entries("STAGING", cpus * STAGING_PER_CPU)
+            .map_max_entries("STAGING_OWNERS", cpus * STAGING_PER_CPU),
+    };
+    let mut ebpf = loader
         .load(object)
         .map_err(|source| load_error("object", source))?;
     let counters =
@@ -99,9 +115,11 @@ pub(crate) fn load(options: &Options) -> Result<Programs, Error> {
             call: "mmap of the counter map",
             source,
         })?;
-    let ring = take(&mut ebpf, "EVENTS", RingBuf::try_from)?;
+    let source = source(&mut ebpf, transport, options.ring_bytes)?;
     let processes = take(&mut ebpf, "PROCESSES", HashMap::try_from)?;
-    let logger = options.debug.then(|| init_log(&mut ebpf)).transpose()?;
+    let logger = (options.debug && transport == Transport::Ring)
+        .then(|| init_log(&mut ebpf))
+        .transpose()?;
     fill_mute_lists(&mut ebpf, &muted)?;
     for program in PROGRAMS
         .iter()
@@ -111,7 +129,7 @@ pub(crate) fn load(options: &Options) -> Result<Programs, Error> {
     }
     trim_heap();
     Ok(Programs {
-        ring,
+        source,
         processes,
         counters,
         offsets,
@@ -119,6 +137,30 @@ pub(crate) fn load(options: &Options) -> Result<Programs, Error> {
         logger,
         _ebpf: ebpf,
     })
+}
+
+/// Asks the kernel; where it does not answer, loading says why.
+fn best_transport() -> Transport {
+    match is_map_supported(MapType::RingBuf) {
+        Ok(false) => Transport::Perf,
+        Ok(true) | Err(_) => Transport::Ring,
+    }
+}
+
+/// Opens the user side of the transport.
+fn source(ebpf: &mut Ebpf, transport: Transport, bytes: u32) -> Result<Source, Error> {
+    match transport {
+        Transport::Ring => take(ebpf, "EVENTS", RingBuf::try_from).map(Source::Ring),
+        Transport::Perf => {
+            let map = take(ebpf, "EVENTS", PerfEventArray::try_from)?;
+            PerfBuffers::open(map, bytes)
+                .map(Source::Perf)
+                .map_err(|source| Error::Load {
+                    what: "perf buffers".into(),
+                    source,
+                })
+        }
+    }
 }
 
 /// Where the running kernel keeps the fields that the programs read.

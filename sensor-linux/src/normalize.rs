@@ -18,6 +18,8 @@ pub struct Clock {
     pub boot: BootId,
     /// Wall time of `CLOCK_BOOTTIME` zero.
     pub boot_wall: WallTime,
+    /// What to add to a record's time to get ns since boot; not 0 with perf buffers alone.
+    pub offset: u64,
 }
 
 /// Turns one record into an event; `None` for records that are none.
@@ -55,7 +57,7 @@ pub fn normalize(record: &Record<'_>, clock: &Clock) -> Option<Event> {
 }
 
 fn event(header: &RecordHeader, clock: &Clock, kind: EventKind) -> Event {
-    let time = BootTime(header.time);
+    let time = BootTime(header.time.saturating_add(clock.offset));
     let header = Header {
         boot: clock.boot,
         sequence: header.sequence,
@@ -286,6 +288,7 @@ mod tests {
     const CLOCK: Clock = Clock {
         boot: BootId([7; 16]),
         boot_wall: WallTime(1_000),
+        offset: 0,
     };
 
     fn exec<'a>(fixed: ExecRecord, exe: &'a [u8], cwd: &'a [u8]) -> decode::Exec<'a> {

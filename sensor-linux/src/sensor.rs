@@ -8,21 +8,20 @@ use event::{
     Snapshot, Stats, WallTime,
 };
 use rustix::io::Errno;
-use rustix::time::{ClockId, clock_gettime};
 use sensor_ebpf::config::Field;
 use sensor_ebpf::record::identity_flag;
 
 use crate::Error;
 use crate::cgroup::Cgroups;
+use crate::clock::{boot_time, boot_wall};
 use crate::decode::{Record, decode};
 use crate::environment::Environments;
 use crate::load::{IdentityWords, Programs, load};
 use crate::mute::MuteList;
 use crate::normalize::{Clock, normalize};
-use crate::offsets::Offsets;
 use crate::procfs;
-use crate::ring::Waiter;
 use crate::stats::Tally;
+use crate::transport::{Transport, Waiter};
 
 /// How often losses are looked up while records flow.
 const LOSS_INTERVAL: Duration = Duration::from_millis(100);
@@ -33,11 +32,14 @@ const BPF_NOEXIST: u64 = 1;
 /// What an operator can set.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Ring buffer size in bytes; rounded up to a power of two of pages.
+    /// Size in bytes of the ring buffer, or of all perf buffers together; rounded up to a power of
+    /// two of pages.
     pub ring_bytes: u32,
+    /// How records come from the kernel. `None`: by the ring buffer if the kernel has it.
+    pub transport: Option<Transport>,
     /// Live processes that the kernel keeps apart.
     pub max_processes: u32,
-    /// Load the variant that logs from the kernel.
+    /// Load the variant that logs from the kernel; with the ring buffer only.
     pub debug: bool,
     /// What to keep quiet.
     pub mute: MuteList,
@@ -52,6 +54,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             ring_bytes: 8 * 1024 * 1024,
+            transport: None,
             max_processes: 65_536,
             debug: false,
             mute: MuteList::default(),
@@ -92,11 +95,12 @@ impl EbpfSensor {
             source: std::io::ErrorKind::InvalidData.into(),
         })?;
         Ok(Self {
-            capabilities: capabilities(&programs.offsets, options),
+            capabilities: capabilities(&programs, options),
             tally: Tally::new(programs.counters.cpus(), boot_time()),
             clock: Clock {
                 boot,
                 boot_wall: boot_wall(),
+                offset: programs.source.clock_offset(),
             },
             cgroups: Cgroups::default(),
             environments: Environments::of(&options.environment),
@@ -116,7 +120,7 @@ impl EbpfSensor {
         let before = self.tally.delivered;
         let tally = &mut self.tally;
         self.waiter
-            .drain(&mut self.programs.ring, |bytes| match decode(bytes) {
+            .drain(&mut self.programs.source, |bytes| match decode(bytes) {
                 Ok(record) => count(tally, &record),
                 Err(_) => tally.malformed += 1,
             });
@@ -125,9 +129,9 @@ impl EbpfSensor {
 
     fn wait(&mut self, timeout: Duration) -> Result<(), Error> {
         self.waiter
-            .wait(&self.programs.ring, timeout)
+            .wait(&self.programs.source, timeout)
             .map_err(|source| Error::System {
-                call: "waiting for the ring buffer",
+                call: "waiting for records",
                 source,
             })
     }
@@ -142,7 +146,8 @@ impl EbpfSensor {
             environments,
             ..
         } = self;
-        waiter.drain(&mut programs.ring, |bytes| match decode(bytes) {
+        clock.offset = programs.source.clock_offset();
+        waiter.drain(&mut programs.source, |bytes| match decode(bytes) {
             Ok(Record::Cgroup(cgroup)) => cgroups.learn(cgroup.fixed.id, cgroup.path),
             Ok(Record::Environment(environment)) => environments.note(&environment),
             Ok(record) => {
@@ -383,25 +388,9 @@ fn has_errno(error: &aya::maps::MapError, errno: Errno) -> bool {
         if call.io_error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-fn boot_time() -> BootTime {
-    BootTime(nanoseconds(ClockId::Boottime))
-}
-
-/// Wall time at boot, by the present setting of the wall clock.
-fn boot_wall() -> WallTime {
-    WallTime(nanoseconds(ClockId::Realtime).saturating_sub(nanoseconds(ClockId::Boottime)))
-}
-
-fn nanoseconds(clock: ClockId) -> u64 {
-    let now = clock_gettime(clock);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    seconds
-        .saturating_mul(1_000_000_000)
-        .saturating_add(u64::try_from(now.tv_nsec).unwrap_or(0))
-}
-
 /// Fields of an event that hang on a kernel field that may be absent.
-fn capabilities(offsets: &Offsets, options: &Options) -> Capabilities {
+fn capabilities(programs: &Programs, options: &Options) -> Capabilities {
+    let offsets = &programs.offsets;
     let hangs_on: [(&'static str, &[Field]); 15] = [
         (
             "executable",
@@ -477,7 +466,7 @@ fn capabilities(offsets: &Offsets, options: &Options) -> Capabilities {
         absent.push(("environment", "no variable was asked for".into()));
     }
     Capabilities {
-        sensor: "ebpf",
+        sensor: programs.source.name(),
         event_driven: true,
         forks: true,
         exit_status: true,

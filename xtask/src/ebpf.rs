@@ -42,10 +42,14 @@ struct Object {
     features: &'static str,
 }
 
-const OBJECTS: [Object; 2] = [
+const OBJECTS: [Object; 3] = [
     Object {
         file: "daemoneye.bpf.o",
         features: "",
+    },
+    Object {
+        file: "daemoneye-perf.bpf.o",
+        features: "perf",
     },
     Object {
         file: "daemoneye-debug.bpf.o",

@@ -16,6 +16,13 @@ use crate::read::{comm, field};
 /// <https://github.com/torvalds/linux/blob/v6.12/include/linux/sched/signal.h#L257>
 const SIGNAL_GROUP_EXIT: u32 = 4;
 
+/// The start on the clock of the header.
+const STARTED: Field = if cfg!(feature = "perf") {
+    Field::TaskStartMonotonic
+} else {
+    Field::TaskStart
+};
+
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub(crate) fn sched_process_exit(ctx: RawTracePointContext) -> i32 {
     let task: u64 = ctx.arg(0);
@@ -54,7 +61,7 @@ fn emit(ctx: &RawTracePointContext, tgid: u32, identity: &Identity, task: u64, s
     let record = unsafe { &mut *entry.as_mut_ptr() };
     record.header = header;
     let leader: u64 = field(task, Field::TaskGroupLeader);
-    let started: u64 = field(leader, Field::TaskStart);
+    let started: u64 = field(leader, STARTED);
     record.run_time = header.time.saturating_sub(started);
     // The leader's name is the process's.
     // SAFETY: the field is 16 bytes.

@@ -11,7 +11,6 @@ mod path;
 mod task;
 
 use aya_ebpf::bindings::BPF_NOEXIST;
-use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use sensor_ebpf::config::Field;
 use sensor_ebpf::drops::Slot;
 use sensor_ebpf::record::{ABI, Identity, RecordHeader, START_TICK};
@@ -60,7 +59,6 @@ fn identify(task: u64, tgid: u32, flags: u32) -> Identity {
 
 /// Begins a record; takes its sequence number, so call it exactly once for each.
 #[inline(always)]
-#[expect(unsafe_code, reason = "helper call")]
 fn header(kind: u8, flags: u8, tgid: u32, identity: &Identity) -> RecordHeader {
     let cpu = maps::cpu();
     RecordHeader {
@@ -69,8 +67,7 @@ fn header(kind: u8, flags: u8, tgid: u32, identity: &Identity) -> RecordHeader {
         flags,
         cpu,
         sequence: maps::next_sequence(cpu),
-        // SAFETY: a helper without arguments (5.8).
-        time: unsafe { bpf_ktime_get_boot_ns() },
+        time: now(),
         start: identity.start,
         parent_start: identity.parent_start,
         tgid,
@@ -80,7 +77,6 @@ fn header(kind: u8, flags: u8, tgid: u32, identity: &Identity) -> RecordHeader {
 
 /// Begins a record that is no event of its own: it belongs to the exec that follows.
 #[inline(always)]
-#[expect(unsafe_code, reason = "helper call")]
 fn companion_header(kind: u8, task: u64) -> RecordHeader {
     let (tgid, start) = process_of(task);
     RecordHeader {
@@ -89,11 +85,24 @@ fn companion_header(kind: u8, task: u64) -> RecordHeader {
         flags: 0,
         cpu: maps::cpu(),
         sequence: 0,
-        // SAFETY: a helper without arguments (5.8).
-        time: unsafe { bpf_ktime_get_boot_ns() },
+        time: now(),
         start,
         parent_start: 0,
         tgid,
         parent_tgid: 0,
+    }
+}
+
+/// Time on the boot clock; on the monotonic clock in the build for perf buffers, since kernels that
+/// need it lack the helper for the other (5.8).
+#[inline(always)]
+#[expect(unsafe_code, reason = "helper calls")]
+fn now() -> u64 {
+    // SAFETY: helpers without arguments.
+    unsafe {
+        #[cfg(not(feature = "perf"))]
+        return aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns();
+        #[cfg(feature = "perf")]
+        return aya_ebpf::helpers::generated::bpf_ktime_get_ns();
     }
 }

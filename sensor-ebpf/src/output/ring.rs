@@ -1,6 +1,5 @@
-//! Where records go: room for one is reserved, filled in place and submitted.
-//!
-//! The ring buffer is memory that no other program can overwrite meanwhile.
+//! The ring buffer: records are filled in place, in memory that no other program can overwrite
+//! meanwhile.
 
 use core::mem::MaybeUninit;
 

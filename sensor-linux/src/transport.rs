@@ -1,0 +1,280 @@
+//! Drains what the programs sent, through the ring buffer or perf buffers, and decides when to look
+//! again.
+//!
+//! The kernel wakes a reader that has caught up with the first record that follows. Under load the
+//! reader therefore naps between drains instead of waiting: the records of a whole nap then cost
+//! one wake-up, and a quiet host still gets each record at once.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::clock::nanoseconds;
+use aya::maps::perf::{PerfEvent, PerfEventArray, PerfEventArrayBuffer};
+use aya::maps::{MapData, RingBuf};
+use aya::util::online_cpus;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::time::ClockId;
+
+/// How long a busy reader naps. Bounds the latency that batching adds.
+const NAP: Duration = Duration::from_millis(2);
+
+/// Records in one batch, so that the stages after this one get going …
+const MAX_BATCH: usize = 4096;
+
+/// … and their bytes, so that a ring full of long arguments is not copied out at once.
+const MAX_BATCH_BYTES: usize = 1 << 20;
+
+/// How records come from the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// One ring buffer for all cpus; Linux 5.8.
+    Ring,
+    /// One perf buffer for each cpu.
+    Perf,
+}
+
+/// Where records are read.
+pub(crate) enum Source {
+    Ring(RingBuf<MapData>),
+    Perf(PerfBuffers),
+}
+
+impl Source {
+    fn fds(&self) -> Vec<BorrowedFd<'_>> {
+        match self {
+            Self::Ring(ring) => vec![ring.as_fd()],
+            Self::Perf(buffers) => buffers.cpus.iter().map(AsFd::as_fd).collect(),
+        }
+    }
+
+    /// The sensor's name with this transport.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Ring(_) => "ebpf",
+            Self::Perf(_) => "ebpf-perf",
+        }
+    }
+
+    /// What to add to a record's time to get ns since boot.
+    pub(crate) fn clock_offset(&self) -> u64 {
+        match self {
+            Self::Ring(_) => 0,
+            Self::Perf(_) => suspended(),
+        }
+    }
+}
+
+/// How far the boot clock is ahead of the monotonic one.
+fn suspended() -> u64 {
+    let monotonic = nanoseconds(ClockId::Monotonic);
+    nanoseconds(ClockId::Boottime).saturating_sub(monotonic)
+}
+
+/// The perf buffers of the cpus that are online.
+///
+/// Each is in order by itself. Records of all of them are put in order up to the time at which a
+/// drain began: everything older has arrived by then, and what is younger waits for the next drain.
+pub(crate) struct PerfBuffers {
+    cpus: Vec<PerfEventArrayBuffer<MapData>>,
+    /// Records that were read and not handed out, by time.
+    waiting: BTreeMap<(u64, u64), Vec<u8>>,
+    waiting_bytes: usize,
+    /// Everything up to this time has been read.
+    until: u64,
+    /// Tells records of one time apart.
+    read: u64,
+}
+
+type OpenError = Box<dyn std::error::Error + Send + Sync>;
+
+impl PerfBuffers {
+    /// Opens buffers of `bytes` in all, at least two pages each.
+    pub(crate) fn open(mut map: PerfEventArray<MapData>, bytes: u32) -> Result<Self, OpenError> {
+        let online = online_cpus().map_err(|(_, source)| source)?;
+        let pages = bytes as usize / rustix::param::page_size() / online.len().max(1);
+        let pages = pages.max(2).next_power_of_two();
+        let mut cpus = Vec::with_capacity(online.len());
+        for cpu in online {
+            cpus.push(map.open(cpu, Some(pages))?);
+        }
+        Ok(Self {
+            cpus,
+            waiting: BTreeMap::new(),
+            waiting_bytes: 0,
+            until: 0,
+            read: 0,
+        })
+    }
+
+    /// Takes what lies in the buffers, unless a batch of it waits already.
+    fn read(&mut self) {
+        let Self {
+            cpus,
+            waiting,
+            waiting_bytes,
+            until,
+            read,
+        } = self;
+        if *waiting_bytes >= MAX_BATCH_BYTES {
+            return;
+        }
+        *until = nanoseconds(ClockId::Monotonic);
+        for cpu in cpus {
+            cpu.for_each(|event| {
+                // The programs count what finds no room, by class; so the kernel's count is not
+                // needed.
+                if let PerfEvent::Sample { head, tail } = event {
+                    *read += 1;
+                    let record = [head, tail].concat();
+                    *waiting_bytes += record.len();
+                    waiting.insert((record_time(&record), *read), record);
+                }
+            });
+        }
+    }
+
+    /// Hands out the oldest record, if everything older has been read.
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let first = self.waiting.first_entry()?;
+        let record = (first.key().0 <= self.until).then(|| first.remove())?;
+        self.waiting_bytes -= record.len();
+        Some(record)
+    }
+}
+
+/// The time in a record's header; one without comes first and does not decode.
+fn record_time(record: &[u8]) -> u64 {
+    let at = std::mem::offset_of!(sensor_ebpf::record::RecordHeader, time);
+    let bytes = record.get(at..at + 8).and_then(|b| b.try_into().ok());
+    bytes.map_or(0, u64::from_le_bytes)
+}
+
+/// Decides how to wait.
+pub(crate) struct Waiter {
+    wake: Arc<OwnedFd>,
+    /// When the last drain that found something was over, and whether the one before it was shortly
+    /// before.
+    last_record: Option<Instant>,
+    busy: bool,
+    /// The last drain left records in the ring.
+    behind: bool,
+}
+
+/// What a drain handed out.
+#[derive(Default)]
+struct Batch {
+    records: usize,
+    bytes: usize,
+}
+
+impl Batch {
+    fn add(&mut self, record: &[u8]) {
+        self.records += 1;
+        self.bytes += record.len();
+    }
+
+    fn is_full(&self) -> bool {
+        self.records >= MAX_BATCH || self.bytes >= MAX_BATCH_BYTES
+    }
+}
+
+impl Waiter {
+    pub(crate) fn new() -> io::Result<Self> {
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self {
+            wake: Arc::new(wake),
+            last_record: None,
+            busy: false,
+            behind: false,
+        })
+    }
+
+    /// Ends the present or the next wait.
+    pub(crate) fn waker(&self) -> event::sensor::Waker {
+        let wake = Arc::clone(&self.wake);
+        Arc::new(move || {
+            // Fails only if the counter is full, and then the reader wakes anyway.
+            let _ = rustix::io::write(&wake, &1u64.to_ne_bytes());
+        })
+    }
+
+    /// Returns when there is something to drain, when woken, or after `timeout`.
+    pub(crate) fn wait(&mut self, source: &Source, timeout: Duration) -> io::Result<()> {
+        if self.behind {
+            return Ok(());
+        }
+        if self.busy {
+            return self.poll(None, NAP.min(timeout));
+        }
+        self.poll(Some(source), timeout)
+    }
+
+    /// Hands the records that are there to `each`, one batch of them at most.
+    pub(crate) fn drain(&mut self, source: &mut Source, each: impl FnMut(&[u8])) {
+        match source {
+            Source::Ring(ring) => self.drain_ring(ring, each),
+            Source::Perf(buffers) => self.drain_perf(buffers, each),
+        }
+    }
+
+    fn drain_ring(&mut self, ring: &mut RingBuf<MapData>, mut each: impl FnMut(&[u8])) {
+        let mut batch = Batch::default();
+        self.behind = true;
+        while !batch.is_full() {
+            let Some(record) = ring.next() else {
+                self.behind = false;
+                break;
+            };
+            each(&record);
+            batch.add(&record);
+        }
+        self.note(batch.records);
+    }
+
+    fn drain_perf(&mut self, buffers: &mut PerfBuffers, mut each: impl FnMut(&[u8])) {
+        buffers.read();
+        let mut batch = Batch::default();
+        while !batch.is_full()
+            && let Some(record) = buffers.next()
+        {
+            each(&record);
+            batch.add(&record);
+        }
+        // What came while the buffers were read would otherwise wait for the next record.
+        self.behind = !buffers.waiting.is_empty();
+        self.note(batch.records);
+    }
+
+    /// Two drains in a row with records between them mean that more are on their way; an empty one
+    /// after a nap means that they are not.
+    fn note(&mut self, count: usize) {
+        let now = Instant::now();
+        let recent = self.last_record.is_some_and(|last| now - last < NAP + NAP);
+        self.busy = count > 0 && recent;
+        if count > 0 {
+            self.last_record = Some(now);
+        }
+    }
+
+    fn poll(&self, source: Option<&Source>, timeout: Duration) -> io::Result<()> {
+        let timeout = Timespec::try_from(timeout).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let mut fds = vec![PollFd::from_borrowed_fd(self.wake.as_fd(), PollFlags::IN)];
+        let sources = source.map(Source::fds).unwrap_or_default();
+        fds.extend(
+            sources
+                .into_iter()
+                .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)),
+        );
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if !fds[0].revents().is_empty() {
+            let _ = rustix::io::read(&self.wake, &mut [0; 8]);
+        }
+        Ok(())
+    }
+}
