@@ -16,6 +16,7 @@ use crate::output::notice;
 /// Opens the sensor that was asked for. With `auto`, polling takes the place of a kernel sensor
 /// that cannot be had.
 pub(crate) fn open(args: &args::Sensor) -> Result<Box<dyn Sensor>, Failure> {
+    check(args)?;
     match args.choice {
         SensorChoice::Auto => match kernel(args) {
             Ok(sensor) => Ok(sensor),
@@ -34,7 +35,36 @@ pub(crate) fn open(args: &args::Sensor) -> Result<Box<dyn Sensor>, Failure> {
     }
 }
 
+/// What was asked for must make sense whichever sensor it will be.
+#[cfg(target_os = "linux")]
+fn check(args: &args::Sensor) -> Result<(), Failure> {
+    mute_list(&args.mute)
+        .check()
+        .map_err(SensorError::from)
+        .code(Code::BadInput)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn check(_: &args::Sensor) -> Result<(), Failure> {
+    Ok(())
+}
+
+/// What only the eBPF programs can do must not be missed in silence.
+fn warn_of_ebpf_flags(args: &args::Sensor) {
+    let given = [
+        ("--mute", !args.mute.is_empty()),
+        ("--failed-exec", args.failed_exec),
+        ("--env", !args.env.is_empty()),
+    ];
+    for (flag, _) in given.iter().filter(|(_, given)| *given) {
+        notice(format_args!(
+            "{flag} has no effect: only the eBPF sensor can do that"
+        ));
+    }
+}
+
 fn poll(args: &args::Sensor) -> Result<Box<dyn Sensor>, Failure> {
+    warn_of_ebpf_flags(args);
     let sensor = PollSensor::open(args.poll_interval())
         .map_err(SensorError::from)
         .code(Code::SensorUnavailable)?;

@@ -41,6 +41,14 @@ impl MuteList {
         self.exes.is_empty() && self.uids.is_empty() && self.cgroups.is_empty()
     }
 
+    /// Whether everything in it is there, so that a slip of the pen is told before anything starts.
+    ///
+    /// # Errors
+    /// A file is not, or there are too many.
+    pub fn check(&self) -> Result<(), Error> {
+        self.resolve().map(|_| ())
+    }
+
     /// Looks the files up.
     pub(crate) fn resolve(&self) -> Result<Resolved, Error> {
         let exes = self
