@@ -23,6 +23,8 @@ mod features;
 #[cfg(target_os = "linux")]
 mod load;
 #[cfg(target_os = "linux")]
+mod loss_log;
+#[cfg(target_os = "linux")]
 mod mute;
 #[cfg(target_os = "linux")]
 mod procfs;

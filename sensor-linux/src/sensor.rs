@@ -17,6 +17,7 @@ use crate::clock::{boot_time, boot_wall};
 use crate::decode::{Record, decode};
 use crate::environment::Environments;
 use crate::load::{IdentityWords, Programs, load};
+use crate::loss_log::LossLog;
 use crate::mute::MuteList;
 use crate::normalize::{Clock, normalize};
 use crate::procfs;
@@ -73,6 +74,7 @@ pub struct EbpfSensor {
     tally: Tally,
     cgroups: Cgroups,
     environments: Environments,
+    loss_log: LossLog,
     losses_checked: Instant,
 }
 
@@ -104,6 +106,7 @@ impl EbpfSensor {
             },
             cgroups: Cgroups::default(),
             environments: Environments::of(&options.environment),
+            loss_log: LossLog::new(options.ring_bytes, options.max_processes),
             losses_checked: Instant::now(),
             programs,
             waiter,
@@ -178,8 +181,11 @@ impl EbpfSensor {
         self.clock.boot_wall = boot_wall();
         let now = boot_time();
         for lost in self.tally.announce(&self.programs.counters, now) {
-            tracing::warn!("{} {} events lost: {}", lost.count, lost.class, lost.reason);
+            self.loss_log.note(&lost);
             out.push(self.lost_event(lost));
+        }
+        for message in self.loss_log.due(self.losses_checked) {
+            tracing::warn!("{message}");
         }
     }
 
