@@ -12,13 +12,24 @@ pub enum Stream {
     Fork,
     /// A process ended.
     Exit,
+    /// A process tried to replace its program and could not.
+    FailedExec,
+    /// The digest of a program that was executed before.
+    Hashed,
     /// Events were lost.
     Lost,
 }
 
 impl Stream {
     /// All streams.
-    pub const ALL: [Self; 4] = [Self::Exec, Self::Fork, Self::Exit, Self::Lost];
+    pub const ALL: [Self; 6] = [
+        Self::Exec,
+        Self::Fork,
+        Self::Exit,
+        Self::FailedExec,
+        Self::Hashed,
+        Self::Lost,
+    ];
 
     /// Name in `FROM`.
     #[must_use]
@@ -27,6 +38,8 @@ impl Stream {
             Self::Exec => "exec",
             Self::Fork => "fork",
             Self::Exit => "exit",
+            Self::FailedExec => "failed_exec",
+            Self::Hashed => "hashed",
             Self::Lost => "lost",
         }
     }
@@ -81,11 +94,13 @@ pub(crate) enum Field {
     Comm,
     Executable,
     Filename,
+    Interpreter,
     Args,
     ArgsCount,
     ArgsTruncatedBytes,
     CommandLine,
     WorkingDirectory,
+    Environment,
     Uid,
     Gid,
     Euid,
@@ -93,18 +108,40 @@ pub(crate) enum Field {
     User,
     LoginUid,
     Session,
+    SessionLeader,
     Tty,
     EffectiveCaps,
+    HasFileCaps,
+    IsSecureExec,
     CgroupId,
+    Unit,
     ContainerId,
+    ContainerRuntime,
+    PodUid,
+    NamespacePid,
+    MntNs,
+    PidNs,
+    NetNs,
+    UserNs,
+    UtsNs,
+    IpcNs,
+    CgroupNs,
+    TimeNs,
     Sha256,
+    ExeChanged,
+    HashFailure,
     IsMemfd,
     IsDeleted,
     IsSetuid,
     IsSetgid,
     FileOwner,
     FileMode,
+    FileInode,
+    FileDevice,
+    FileNlink,
+    FileSize,
     FileMtime,
+    FileCtime,
     Redactions,
     ParentPid,
     ParentPpid,
@@ -119,6 +156,8 @@ pub(crate) enum Field {
     ExitCode,
     ExitSignal,
     CoreDumped,
+    RunTime,
+    Errno,
     LostClass,
     LostReason,
     LostCount,
@@ -126,7 +165,7 @@ pub(crate) enum Field {
 
 /// A set of fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct FieldSet(u64);
+pub(crate) struct FieldSet(u128);
 
 impl FieldSet {
     pub(crate) fn insert(&mut self, field: Field) {
@@ -179,15 +218,19 @@ impl Column {
             self.field,
             F::Pid
                 | F::Executable
+                | F::Filename
                 | F::CommandLine
                 | F::WorkingDirectory
                 | F::Uid
                 | F::User
+                | F::Sha256
+                | F::HashFailure
                 | F::ParentPid
                 | F::ParentExecutable
                 | F::ParentCommandLine
                 | F::ExitCode
                 | F::ExitSignal
+                | F::Errno
                 | F::LostClass
                 | F::LostReason
                 | F::LostCount
@@ -232,49 +275,94 @@ const fn nullable(column: Column) -> Column {
 
 const EXEC: &[Stream] = &[Stream::Exec];
 const EXIT: &[Stream] = &[Stream::Exit];
+const FAILED: &[Stream] = &[Stream::FailedExec];
+const HASHED: &[Stream] = &[Stream::Hashed];
 const LOST: &[Stream] = &[Stream::Lost];
-const EXEC_EXIT: &[Stream] = &[Stream::Exec, Stream::Exit];
-const PROCESS: &[Stream] = &[Stream::Exec, Stream::Fork, Stream::Exit];
+const EXEC_FAILED: &[Stream] = &[Stream::Exec, Stream::FailedExec];
+const EXEC_HASHED: &[Stream] = &[Stream::Exec, Stream::Hashed];
+/// Those that have what the kernel calls the process.
+const NAMED: &[Stream] = &[Stream::Exec, Stream::Exit, Stream::FailedExec];
+/// Those that have the program's path.
+const IMAGE: &[Stream] = &[
+    Stream::Exec,
+    Stream::Exit,
+    Stream::FailedExec,
+    Stream::Hashed,
+];
+/// Those that have the process's parent.
+const CHILD: &[Stream] = &[Stream::Exec, Stream::Fork, Stream::Exit, Stream::FailedExec];
+/// Those that are about a process.
+const PROCESS: &[Stream] = &[
+    Stream::Exec,
+    Stream::Fork,
+    Stream::Exit,
+    Stream::FailedExec,
+    Stream::Hashed,
+];
 
 /// Every column, in the order of the documentation.
 #[rustfmt::skip]
 pub static COLUMNS: &[Column] = &[
     column("event.time", Field::EventTime, Type::Int, &Stream::ALL, "time of the event, ns since 1970"),
     column("process.pid", Field::Pid, Type::Int, PROCESS, "process id"),
-    column("process.ppid", Field::Ppid, Type::Int, PROCESS, "pid of the process that forked it"),
+    column("process.ppid", Field::Ppid, Type::Int, CHILD, "pid of the process that forked it"),
     column("process.entity_id", Field::EntityId, Type::Text, PROCESS, "unique id: `<boot id>-<pid>-<start>`"),
-    column("process.name", Field::Name, Type::Text, EXEC_EXIT, "last part of `process.executable`"),
-    column("process.comm", Field::Comm, Type::Text, EXEC_EXIT, "name in the kernel, at most 15 bytes; a process can change it"),
-    column("process.executable", Field::Executable, Type::Text, EXEC_EXIT, "path of the running program; for a script, of its interpreter"),
-    column("process.filename", Field::Filename, Type::Text, EXEC, "path as given to exec: may be relative, or a script"),
+    column("process.name", Field::Name, Type::Text, IMAGE, "last part of `process.executable`"),
+    column("process.comm", Field::Comm, Type::Text, NAMED, "name in the kernel, at most 15 bytes; a process can change it"),
+    column("process.executable", Field::Executable, Type::Text, IMAGE, "path of the running program (in `failed_exec` of the one that tried); for a script, of its interpreter"),
+    column("process.filename", Field::Filename, Type::Text, EXEC_FAILED, "path as given to exec: may be relative, or a script"),
+    nullable(column("process.interpreter", Field::Interpreter, Type::Text, EXEC, "interpreter as the script's last `#!` line names it; `NULL` for what is no script")),
     column("process.args", Field::Args, Type::List, EXEC, "arguments, the program's own name first"),
     column("process.args_count", Field::ArgsCount, Type::Int, EXEC, "number of arguments"),
     column("process.args_truncated_bytes", Field::ArgsTruncatedBytes, Type::Int, EXEC, "bytes of arguments that were not captured"),
     column("process.command_line", Field::CommandLine, Type::Text, EXEC, "arguments joined by single spaces"),
     column("process.working_directory", Field::WorkingDirectory, Type::Text, EXEC, "working directory"),
-    column("process.uid", Field::Uid, Type::Int, EXEC, "real user id"),
-    column("process.gid", Field::Gid, Type::Int, EXEC, "real group id"),
-    column("process.euid", Field::Euid, Type::Int, EXEC, "effective user id"),
-    column("process.egid", Field::Egid, Type::Int, EXEC, "effective group id"),
+    nullable(column("process.environment", Field::Environment, Type::List, EXEC, "variables that the sensor was asked for, as `NAME=value`; `NULL` where it was asked for none")),
+    column("process.uid", Field::Uid, Type::Int, EXEC_FAILED, "real user id"),
+    column("process.gid", Field::Gid, Type::Int, EXEC_FAILED, "real group id"),
+    column("process.euid", Field::Euid, Type::Int, EXEC_FAILED, "effective user id"),
+    column("process.egid", Field::Egid, Type::Int, EXEC_FAILED, "effective group id"),
     column("process.user", Field::User, Type::Text, EXEC, "account name"),
     nullable(column("process.login_uid", Field::LoginUid, Type::Int, EXEC, "user id at login; `NULL` for services")),
     nullable(column("process.session", Field::Session, Type::Int, EXEC, "audit or logon session")),
+    column("process.session_leader", Field::SessionLeader, Type::Int, EXEC, "pid of the leader of its session (`getsid`)"),
     nullable(column("process.tty", Field::Tty, Type::Int, EXEC, "device number of the terminal; `NULL` without one")),
     column("process.effective_caps", Field::EffectiveCaps, Type::Int, EXEC, "effective capabilities as a bit set"),
+    column("process.has_file_caps", Field::HasFileCaps, Type::Bool, EXEC, "it holds capabilities that the file gave it (`setcap`)"),
+    column("process.is_secure_exec", Field::IsSecureExec, Type::Bool, EXEC, "the exec gave it ids or capabilities that its caller did not have (`AT_SECURE`)"),
     column("process.cgroup_id", Field::CgroupId, Type::Int, EXEC, "control group id"),
+    nullable(column("process.unit", Field::Unit, Type::Text, EXEC, "systemd unit, such as `ssh.service`; `NULL` outside units")),
     nullable(column("process.container_id", Field::ContainerId, Type::Text, EXEC, "container id; `NULL` outside containers")),
-    nullable(column("process.sha256", Field::Sha256, Type::Text, EXEC, "SHA-256 of the executable, 64 lower-case hexadecimal digits; `NULL` until computed")),
-    column("process.is_memfd", Field::IsMemfd, Type::Bool, EXEC, "the program never had a file name (`memfd_create`)"),
-    column("process.is_deleted", Field::IsDeleted, Type::Bool, EXEC, "the program's file was deleted (and is no memfd)"),
-    column("process.is_setuid", Field::IsSetuid, Type::Bool, EXEC, "the file has the set-user-id bit"),
-    column("process.is_setgid", Field::IsSetgid, Type::Bool, EXEC, "the file has the set-group-id bit"),
-    column("process.file_owner", Field::FileOwner, Type::Int, EXEC, "user id that owns the file"),
-    column("process.file_mode", Field::FileMode, Type::Int, EXEC, "type and permission bits of the file"),
-    column("process.file_mtime", Field::FileMtime, Type::Int, EXEC, "last change of the file's content, ns since 1970"),
+    nullable(column("process.container_runtime", Field::ContainerRuntime, Type::Text, EXEC, "`docker`, `containerd`, `cri-o`, `podman`, `lxc` …; `NULL` outside containers and where the control group does not tell")),
+    nullable(column("process.pod_uid", Field::PodUid, Type::Text, EXEC, "uid of the Kubernetes pod; `NULL` outside pods")),
+    nullable(column("process.namespace_pid", Field::NamespacePid, Type::Int, EXEC, "process id in its own pid namespace; `NULL` in the initial one")),
+    column("process.mnt_ns", Field::MntNs, Type::Int, EXEC, "mount namespace, the number in `/proc/<pid>/ns/mnt`"),
+    column("process.pid_ns", Field::PidNs, Type::Int, EXEC, "pid namespace; the initial one is 4026531836"),
+    column("process.net_ns", Field::NetNs, Type::Int, EXEC, "network namespace"),
+    column("process.user_ns", Field::UserNs, Type::Int, EXEC, "user namespace; the initial one is 4026531837"),
+    column("process.uts_ns", Field::UtsNs, Type::Int, EXEC, "host name namespace; the initial one is 4026531838"),
+    column("process.ipc_ns", Field::IpcNs, Type::Int, EXEC, "System V IPC namespace; the initial one is 4026531839"),
+    column("process.cgroup_ns", Field::CgroupNs, Type::Int, EXEC, "control group namespace; the initial one is 4026531835"),
+    column("process.time_ns", Field::TimeNs, Type::Int, EXEC, "clock namespace; the initial one is 4026531834; Linux 5.6 and newer"),
+    nullable(column("process.sha256", Field::Sha256, Type::Text, EXEC_HASHED, "SHA-256 of the executable, 64 lower-case hexadecimal digits; `NULL` in `exec` where it follows in `hashed`")),
+    nullable(column("process.exe_changed", Field::ExeChanged, Type::Bool, EXEC_HASHED, "the file was written between the exec and its hashing; `NULL` without a digest")),
+    nullable(column("process.hash_failure", Field::HashFailure, Type::Text, HASHED, "why there is no digest: `gone`, `unreadable`, `too_large`, `queue_full`; `NULL` with one")),
+    column("process.is_memfd", Field::IsMemfd, Type::Bool, EXEC_HASHED, "the program never had a file name (`memfd_create`)"),
+    column("process.is_deleted", Field::IsDeleted, Type::Bool, EXEC_HASHED, "the program's file was deleted (and is no memfd)"),
+    column("process.is_setuid", Field::IsSetuid, Type::Bool, EXEC_HASHED, "the file has the set-user-id bit"),
+    column("process.is_setgid", Field::IsSetgid, Type::Bool, EXEC_HASHED, "the file has the set-group-id bit"),
+    column("process.file_owner", Field::FileOwner, Type::Int, EXEC_HASHED, "user id that owns the file"),
+    column("process.file_mode", Field::FileMode, Type::Int, EXEC_HASHED, "type and permission bits of the file"),
+    column("process.file_inode", Field::FileInode, Type::Int, EXEC_HASHED, "inode number of the file"),
+    column("process.file_device", Field::FileDevice, Type::Int, EXEC_HASHED, "device of the file, `major * 1048576 + minor`"),
+    column("process.file_nlink", Field::FileNlink, Type::Int, EXEC_HASHED, "names that the file has; 0 once it is deleted"),
+    column("process.file_size", Field::FileSize, Type::Int, EXEC_HASHED, "length of the file in bytes"),
+    column("process.file_mtime", Field::FileMtime, Type::Int, EXEC_HASHED, "last change of the file's content, ns since 1970; its owner can set it to anything"),
+    column("process.file_ctime", Field::FileCtime, Type::Int, EXEC_HASHED, "last change of the file's content or attributes, ns since 1970; nobody can set it"),
     column("process.redactions", Field::Redactions, Type::Int, EXEC, "secrets that were taken out of the arguments"),
-    column("parent.pid", Field::ParentPid, Type::Int, PROCESS, "process id"),
+    column("parent.pid", Field::ParentPid, Type::Int, CHILD, "process id"),
     column("parent.ppid", Field::ParentPpid, Type::Int, EXEC, "pid of its own parent"),
-    column("parent.entity_id", Field::ParentEntityId, Type::Text, PROCESS, "unique id"),
+    column("parent.entity_id", Field::ParentEntityId, Type::Text, CHILD, "unique id"),
     column("parent.name", Field::ParentName, Type::Text, EXEC, "last part of `parent.executable`"),
     column("parent.comm", Field::ParentComm, Type::Text, EXEC, "name in the kernel"),
     column("parent.executable", Field::ParentExecutable, Type::Text, EXEC, "path of its program at the time of the event"),
@@ -285,7 +373,9 @@ pub static COLUMNS: &[Column] = &[
     column("process.exit_code", Field::ExitCode, Type::Int, EXIT, "exit code; 0 where a signal ended it"),
     column("process.exit_signal", Field::ExitSignal, Type::Int, EXIT, "signal that ended it; 0 for none"),
     column("process.core_dumped", Field::CoreDumped, Type::Bool, EXIT, "the kernel wrote a core dump"),
-    column("lost.class", Field::LostClass, Type::Text, LOST, "kind of the lost events: `exec`, `fork`, `exit`, `snapshot`, `unknown`"),
+    column("process.run_time", Field::RunTime, Type::Int, EXIT, "how long it ran, from fork to end, in ns"),
+    column("process.errno", Field::Errno, Type::Int, FAILED, "why it failed, as the system's error number: 2 no such file, 8 no program, 13 permission denied"),
+    column("lost.class", Field::LostClass, Type::Text, LOST, "kind of the lost events: `exec`, `fork`, `exit`, `failed_exec`, `hashed`, `snapshot`, `unknown`"),
     column("lost.reason", Field::LostReason, Type::Text, LOST, "why, such as `ring_full` or `queue_full`"),
     column("lost.count", Field::LostCount, Type::Int, LOST, "how many"),
 ];
@@ -300,7 +390,7 @@ mod tests {
             assert_eq!(column.field as usize, index, "{}", column.name);
             assert_eq!(Column::of(column.field).name, column.name);
         }
-        assert!(COLUMNS.len() <= 64, "FieldSet is a u64");
+        assert!(COLUMNS.len() <= 128, "FieldSet is a u128");
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub(crate) fn finding(rule: &Rule, event: &Event, view: &View<'_>, leaf_index: u
     let exe = match &event.kind {
         EventKind::Exec(exec) => exec.process.exe.clone(),
         EventKind::Exit(exit) => exit.exe.clone(),
+        EventKind::FailedExec(failed) => failed.exe.clone(),
+        EventKind::Hashed(hashed) => hashed.exe.clone(),
         _ => event::Bytes::new(),
     };
     let selected = rule.select.iter().filter_map(|selected| {

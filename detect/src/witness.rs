@@ -139,6 +139,7 @@ fn line_of(array: &Scalar) -> Option<Field> {
     match array {
         Scalar::Field(Field::Args) => Some(Field::CommandLine),
         Scalar::Field(Field::ParentArgs) => Some(Field::ParentCommandLine),
+        Scalar::Field(Field::Environment) => Some(Field::Environment),
         _ => None,
     }
 }
@@ -174,7 +175,7 @@ mod tests {
 
     #[test]
     fn the_rarest_of_what_must_hold_is_searched_for() {
-        use Field::{CommandLine, Name};
+        use Field::{CommandLine, Environment, Name};
         check("process.name = 'sh'", Some(&[exact(Name, "sh")]));
         check(
             "process.name LIKE '%sh' AND process.uid = 0",
@@ -191,6 +192,10 @@ mod tests {
         check(
             "'a b' = ANY(process.args)",
             Some(&[part(CommandLine, "a b")]),
+        );
+        check(
+            "any_like(process.environment, 'TZ=/tmp/%')",
+            Some(&[part(Environment, "TZ=/tmp/")]),
         );
     }
 

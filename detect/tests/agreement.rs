@@ -43,8 +43,8 @@ enum Cond {
         ignore_case: bool,
     },
     AnyRegex(Vec<String>),
-    AnyEqual(String),
-    AnyLike(String),
+    AnyEqual(&'static str, String),
+    AnyLike(&'static str, String),
     IsNull(Text),
     Uid(&'static str, u32),
     IsMemfd,
@@ -60,7 +60,7 @@ enum Text {
     Coalesce(&'static str, String),
 }
 
-const COLUMNS: [&str; 7] = [
+const COLUMNS: [&str; 8] = [
     "process.name",
     "process.executable",
     "process.command_line",
@@ -68,6 +68,7 @@ const COLUMNS: [&str; 7] = [
     "process.user",
     "parent.name",
     "parent.command_line",
+    "process.unit",
 ];
 
 impl Text {
@@ -125,7 +126,16 @@ fn column(name: &str, process: &Process) -> Option<Vec<u8>> {
         "process.user" => some(process.user.as_ref()?),
         "parent.name" => some(&base(&parent?.exe)),
         "parent.command_line" => joined(&parent?.argv),
+        "process.unit" => some(process.unit.as_ref()?),
         _ => unreachable!("no such column in this test"),
+    }
+}
+
+/// Unlike arguments, an environment that is known may be empty.
+fn elements(list: &str, process: &Process) -> Option<Argv> {
+    match list {
+        "process.environment" => process.environment.clone(),
+        _ => (!process.argv.is_empty()).then(|| process.argv.clone()),
     }
 }
 
@@ -235,8 +245,8 @@ impl Cond {
             Self::AnyRegex(texts) => {
                 format!("any_regexp_like(process.args, '^({})$')", texts.join("|"))
             }
-            Self::AnyEqual(text) => format!("'{text}' = ANY(process.args)"),
-            Self::AnyLike(pattern) => format!("any_like(process.args, '{pattern}')"),
+            Self::AnyEqual(list, text) => format!("'{text}' = ANY({list})"),
+            Self::AnyLike(list, pattern) => format!("any_like({list}, '{pattern}')"),
             Self::IsNull(of) => format!("{} IS NULL", of.sql()),
             Self::Uid(comparison, uid) => format!("process.uid {comparison} {uid}"),
             Self::IsMemfd => "process.is_memfd".to_owned(),
@@ -292,8 +302,16 @@ impl Cond {
             Self::AnyRegex(texts) => {
                 Some(arguments()?.any(|a| texts.iter().any(|text| a == text.as_bytes())))
             }
-            Self::AnyEqual(text) => Some(arguments()?.any(|a| a == text.as_bytes())),
-            Self::AnyLike(pattern) => Some(arguments()?.any(|a| is_like(pattern, a, false))),
+            Self::AnyEqual(list, text) => Some(
+                elements(list, process)?
+                    .iter()
+                    .any(|a| a == text.as_bytes()),
+            ),
+            Self::AnyLike(list, pattern) => Some(
+                elements(list, process)?
+                    .iter()
+                    .any(|a| is_like(pattern, a, false)),
+            ),
             Self::IsNull(of) => Some(of.value(process).is_none()),
             Self::Uid(comparison, uid) => {
                 let mine = process.credentials?.uid;
@@ -345,6 +363,7 @@ fn of() -> impl Strategy<Value = Text> {
 fn cond() -> impl Strategy<Value = Cond> {
     let function = prop::sample::select(vec!["starts_with", "ends_with", "contains"]);
     let comparison = prop::sample::select(vec!["=", "<", ">="]);
+    let list = || prop::sample::select(vec!["process.args", "process.environment"]);
     let leaf = prop_oneof![
         4 => (of(), pattern(), any::<bool>(), any::<bool>()).prop_map(
             |(of, pattern, ignore_case, negated)| Cond::Like { of, pattern, ignore_case, negated }),
@@ -357,8 +376,8 @@ fn cond() -> impl Strategy<Value = Cond> {
         2 => (of(), prop::collection::vec(literal(), 1..3), any::<bool>())
             .prop_map(|(of, texts, ignore_case)| Cond::Regex { of, texts, ignore_case }),
         1 => prop::collection::vec(literal(), 1..3).prop_map(Cond::AnyRegex),
-        2 => literal().prop_map(Cond::AnyEqual),
-        2 => pattern().prop_map(Cond::AnyLike),
+        2 => (list(), literal()).prop_map(|(list, text)| Cond::AnyEqual(list, text)),
+        2 => (list(), pattern()).prop_map(|(list, pattern)| Cond::AnyLike(list, pattern)),
         1 => of().prop_map(Cond::IsNull),
         1 => (comparison, 0u32..3).prop_map(|(comparison, uid)| Cond::Uid(comparison, uid)),
         1 => Just(Cond::IsMemfd),
@@ -397,29 +416,34 @@ fn process() -> impl Strategy<Value = Process> {
         prop::option::of(0u32..3),
         any::<bool>(),
         parent,
+        (optional(), prop::option::of(argv())),
     )
-        .prop_map(|(exe, argv, cwd, user, uid, memfd, parent)| Process {
-            exe: Bytes::from(exe),
-            argv,
-            cwd,
-            user,
-            credentials: uid.map(|uid| Credentials {
-                uid,
-                ..Credentials::default()
-            }),
-            exe_file: Some(FileIdentity {
-                memfd,
-                ..FileIdentity::default()
-            }),
-            parent_process: parent.map(|(exe, argv)| {
-                Box::new(Ancestor {
-                    exe: Bytes::from(exe),
-                    argv,
-                    ..Ancestor::default()
-                })
-            }),
-            ..Process::default()
-        })
+        .prop_map(
+            |(exe, argv, cwd, user, uid, memfd, parent, (unit, environment))| Process {
+                unit,
+                environment,
+                exe: Bytes::from(exe),
+                argv,
+                cwd,
+                user,
+                credentials: uid.map(|uid| Credentials {
+                    uid,
+                    ..Credentials::default()
+                }),
+                exe_file: Some(FileIdentity {
+                    memfd,
+                    ..FileIdentity::default()
+                }),
+                parent_process: parent.map(|(exe, argv)| {
+                    Box::new(Ancestor {
+                        exe: Bytes::from(exe),
+                        argv,
+                        ..Ancestor::default()
+                    })
+                }),
+                ..Process::default()
+            },
+        )
 }
 
 fn exec(process: Process) -> Event {

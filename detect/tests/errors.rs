@@ -134,11 +134,6 @@ fn clauses_that_rules_do_not_have_are_refused() {
         "an expression without a name (AS …)",
     );
     check("SELECT count(*) FROM exec", "5:10", "the aggregate count()");
-    check(
-        "SELECT * FROM failed_exec",
-        "5:17",
-        "stream `failed_exec`, which no sensor emits yet,",
-    );
 }
 
 #[test]
@@ -203,6 +198,18 @@ fn names_are_checked_and_the_nearest_is_offered() {
         "pid = 1",
         "6:3: unknown column `pid` (did you mean `process.pid`?)",
     );
+    check(
+        "process.file_caps",
+        "6:3: unknown column `process.file_caps` (did you mean `process.has_file_caps`?)",
+    );
+    check(
+        "process.env IS NULL",
+        "6:3: unknown column `process.env` (did you mean `process.environment`?)",
+    );
+    check(
+        "process.errno = 2",
+        "6:3: column `process.errno` does not exist in stream `exec` (only in failed_exec)",
+    );
     check("process.is_memfd\n  AND foo", "7:9: unknown column `foo`");
     check(
         "(load_extension('x'))",
@@ -235,6 +242,14 @@ fn streams_are_checked_and_the_nearest_is_offered() {
     check(
         "SELECT * FROM a.exit",
         "5:17: unknown stream `a.exit` (did you mean `exit`?)",
+    );
+    check(
+        "SELECT * FROM failed_execs",
+        "5:17: unknown stream `failed_execs` (did you mean `failed_exec`?)",
+    );
+    check(
+        "SELECT * FROM hashes",
+        "5:17: unknown stream `hashes` (did you mean `hashed`?)",
     );
 }
 
@@ -343,11 +358,11 @@ fn syntax_errors_have_a_place_at_the_end_too() {
     );
     check(
         "SELECT *",
-        "5:3: SQL: expected FROM and one stream: exec, fork, exit or lost",
+        "5:3: SQL: expected FROM and one stream of exec, fork, exit, failed_exec, hashed, lost",
     );
     check(
         "SELECT * FROM exec, fork",
-        "5:23: SQL: expected FROM and one stream: exec, fork, exit or lost",
+        "5:23: SQL: expected FROM and one stream of exec, fork, exit, failed_exec, hashed, lost",
     );
     check(
         "SELECT process.pid FROM",
@@ -443,6 +458,26 @@ fn tests_of_rules_are_checked() {
     check_file(
         &with("lost", "{class: x}"),
         &["7:7: `tests` has the unknown class `x`"],
+    );
+    check_file(
+        &with("hashed", "{errno: 2}"),
+        &["7:7: `tests` has `errno`, which means nothing in stream `hashed`"],
+    );
+    check_file(
+        &with("failed_exec", "{cwd: /}"),
+        &["7:7: `tests` has `cwd`, which means nothing in stream `failed_exec`"],
+    );
+    check_file(
+        &with("hashed", "{hash_failure: lost}"),
+        &["7:7: `tests` has the unknown hash failure `lost`"],
+    );
+    check_file(
+        &with("hashed", "{hash_failure: gone, exe_changed: false}"),
+        &["7:7: `tests` has `hash_failure` and a digest"],
+    );
+    check_file(
+        &with("exit", "{status_unknown: true, exit_code: 0}"),
+        &["7:7: `tests` has `status_unknown` and a status"],
     );
     let unknown = errors_of(&with("exec", "{exe: /bin/sh, agrs: [x]}"));
     assert!(unknown[0].starts_with("r.yaml:7:22: unknown field `agrs`, expected one of name,"));

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use detect::{Matcher, RuleSet, Source};
-use event::{Ancestor, Argv, Bytes, Event, EventKind, Exec, Exit, Header, Process};
+use event::{
+    Ancestor, Argv, Bytes, Container, Digest, Event, EventKind, Exec, Exit, FailedExec, Hashed,
+    Header, Process, ProcessKey,
+};
 use proptest::prelude::*;
 
 fn compile(text: &str) -> Result<RuleSet, Vec<detect::Error>> {
@@ -206,7 +209,14 @@ fn any_bytes_are_matched_against_the_shipped_rules() {
         let process = Process {
             exe: Bytes::from(exe.clone()),
             argv: arguments.into_iter().collect(),
-            filename: Bytes::from(filename),
+            filename: Bytes::from(filename.clone()),
+            environment: Some(Argv::from_block(Bytes::from(block.clone()))),
+            file_caps: Some(true),
+            exe_changed: true,
+            container: Some(Container {
+                id: Bytes::from(filename.clone()),
+                ..Container::default()
+            }),
             parent_process: Some(Box::new(Ancestor {
                 exe: Bytes::from(parent),
                 argv: Argv::from_block(Bytes::from(block.clone())),
@@ -225,10 +235,30 @@ fn any_bytes_are_matched_against_the_shipped_rules() {
             ..process.clone()
         };
         let exit = Exit {
-            exe: Bytes::from(exe),
+            exe: Bytes::from(exe.clone()),
             ..Exit::default()
         };
-        for kind in [exec(process), exec(raw), EventKind::Exit(exit)] {
+        let failed = FailedExec {
+            exe: Bytes::from(exe.clone()),
+            filename: Bytes::from(filename),
+            ..FailedExec::default()
+        };
+        let hashed = Hashed {
+            key: ProcessKey::default(),
+            exe: Bytes::from(exe),
+            exe_file: None,
+            outcome: Ok(Digest {
+                sha256: [7; 32],
+                changed: true,
+            }),
+        };
+        for kind in [
+            exec(process),
+            exec(raw),
+            EventKind::Exit(exit),
+            EventKind::FailedExec(Box::new(failed)),
+            EventKind::Hashed(Box::new(hashed)),
+        ] {
             matcher.borrow_mut().on_event(
                 &Event {
                     header: Header::default(),

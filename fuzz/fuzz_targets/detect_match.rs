@@ -6,7 +6,10 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use detect::{Matcher, RuleSet, Source};
-use event::{Ancestor, Argv, Bytes, Event, EventKind, Exec, Exit, Header, Process};
+use event::{
+    Ancestor, Argv, Bytes, Digest, Event, EventKind, Exec, Exit, FailedExec, Hashed, Header, Process,
+    ProcessKey,
+};
 use libfuzzer_sys::fuzz_target;
 
 thread_local! {
@@ -25,7 +28,17 @@ fuzz_target!(|data: &[u8]| {
     let mut next = || fields.next().unwrap_or_default();
     let (exe, comm, filename, parent_exe, parent_block) = (next(), next(), next(), next(), next());
     let exit = Exit { exe: exe.clone(), comm: comm.clone(), ..Exit::default() };
+    let failed =
+        FailedExec { exe: exe.clone(), filename: filename.clone(), ..FailedExec::default() };
+    let hashed = Hashed {
+        key: ProcessKey::default(),
+        exe: exe.clone(),
+        exe_file: None,
+        outcome: Ok(Digest { sha256: [7; 32], changed: true }),
+    };
     let process = Process {
+        environment: Some(Argv::from_block(parent_block.clone())),
+        file_caps: Some(true),
         cwd: Some(parent_exe.clone()),
         exe,
         comm,
@@ -41,7 +54,12 @@ fuzz_target!(|data: &[u8]| {
     let exec = EventKind::Exec(Box::new(Exec { process, old_tid: None }));
     let mut findings = Vec::new();
     MATCHER.with_borrow_mut(|matcher| {
-        for kind in [exec, EventKind::Exit(exit)] {
+        for kind in [
+            exec,
+            EventKind::Exit(exit),
+            EventKind::FailedExec(Box::new(failed)),
+            EventKind::Hashed(Box::new(hashed)),
+        ] {
             matcher.on_event(&Event { header: Header::default(), kind }, 0, &mut findings);
         }
     });

@@ -17,9 +17,6 @@ use crate::sql::place::{START, condition_texts, known, query_start, start};
 use crate::sql::scalar::{Scalars, column_name};
 use crate::sql::{Fault, Query as Compiled};
 
-/// Streams that exist in the design but that no sensor of this version emits.
-const LATER_STREAMS: &[&str] = &["failed_exec"];
-
 pub(super) fn compile(sql: &str, query: &Query) -> Result<Compiled, Vec<Fault>> {
     let select = only_select(query).map_err(|fault| vec![fault])?;
     let (from, projection, selection) = only_clauses(select).map_err(|fault| vec![fault])?;
@@ -193,7 +190,8 @@ fn stream(from: &[TableWithJoins]) -> Result<Stream, Fault> {
         let at = from
             .get(1)
             .map_or(START, |second| relation_start(&second.relation));
-        let message = "expected FROM and one stream: exec, fork, exit or lost".to_owned();
+        let names = Stream::ALL.map(Stream::name).join(", ");
+        let message = format!("expected FROM and one stream of {names}");
         return Err(Fault::new(at, ErrorKind::Syntax(message)));
     };
     if let Some(join) = joins.first() {
@@ -255,12 +253,6 @@ fn named_stream(name: &ObjectName, at: Location) -> Result<Stream, Fault> {
         [ObjectNamePart::Identifier(ident)] => ident.value.to_lowercase(),
         _ => name.to_string(),
     };
-    if LATER_STREAMS.contains(&text.as_str()) {
-        return Err(Fault::unsupported(
-            at,
-            format!("stream `{text}`, which no sensor emits yet,"),
-        ));
-    }
     Stream::from_name(&text).ok_or_else(|| {
         let names = Stream::ALL.into_iter().map(Stream::name);
         let nearest = Some(

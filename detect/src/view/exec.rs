@@ -1,0 +1,131 @@
+//! Columns of a process that runs a program.
+
+use event::{Ancestor, Argv, Credentials, FileIdentity, Namespaces, Process};
+
+use super::{Scratch, Value, flag, int, known, nonzero, text};
+use crate::catalog::Field;
+use crate::text::basename;
+
+pub(super) fn exec<'v>(
+    process: &'v Process,
+    scratch: &'v Scratch,
+    field: Field,
+) -> Option<Value<'v>> {
+    match field {
+        Field::Pid => int(process.key.pid),
+        Field::Ppid | Field::ParentPid => int(process.parent?.pid),
+        Field::EntityId => text(&scratch.entity_id),
+        Field::ParentEntityId => process.parent.and(text(&scratch.parent_entity_id)),
+        Field::Name => known(basename(&process.exe)),
+        Field::Comm => known(&process.comm),
+        Field::Executable => known(&process.exe),
+        Field::Filename => known(&process.filename),
+        Field::Interpreter => known(process.interpreter.as_ref()?),
+        Field::Args => list(&process.argv),
+        Field::ArgsCount => list(&process.argv).and(int(process.argv.len() as u64)),
+        Field::ArgsTruncatedBytes => int(process.argv_truncated_bytes),
+        Field::CommandLine => list(&process.argv).and(text(&scratch.command_line)),
+        Field::WorkingDirectory => known(process.cwd.as_ref()?),
+        // Asked for and none set is an answer: an empty array.
+        Field::Environment => process.environment.as_ref().map(Value::List),
+        Field::Sha256 => process.sha256.and(text(&scratch.sha256)),
+        Field::ExeChanged if process.exe_changed => flag(true),
+        Field::ExeChanged => process.sha256.and(flag(false)),
+        Field::Redactions => int(process.redactions),
+        Field::Uid | Field::Gid | Field::Euid | Field::Egid => {
+            credential(process.credentials?, field)
+        }
+        _ => rights(process, field)
+            .or_else(|| confinement(process, field))
+            .or_else(|| file(process.exe_file.as_ref()?, field))
+            .or_else(|| parent(process.parent_process.as_ref()?, scratch, field)),
+    }
+}
+
+pub(super) fn credential(ids: Credentials, field: Field) -> Option<Value<'static>> {
+    match field {
+        Field::Uid => int(ids.uid),
+        Field::Gid => int(ids.gid),
+        Field::Euid => int(ids.euid),
+        Field::Egid => int(ids.egid),
+        _ => None,
+    }
+}
+
+fn rights(process: &Process, field: Field) -> Option<Value<'_>> {
+    match field {
+        Field::User => known(process.user.as_ref()?),
+        Field::LoginUid => int(process.login_uid?),
+        Field::Session => int(process.session?),
+        Field::SessionLeader => int(process.session_leader?),
+        Field::Tty => int(process.tty?),
+        Field::EffectiveCaps => int(process.effective_caps?),
+        Field::HasFileCaps => flag(process.file_caps?),
+        Field::IsSecureExec => flag(process.secure_exec?),
+        _ => None,
+    }
+}
+
+fn confinement(process: &Process, field: Field) -> Option<Value<'_>> {
+    match field {
+        Field::CgroupId => int(process.cgroup_id?),
+        Field::Unit => known(process.unit.as_ref()?),
+        Field::ContainerId => known(&process.container.as_ref()?.id),
+        Field::ContainerRuntime => known(&process.container.as_ref()?.runtime),
+        Field::PodUid => known(process.container.as_ref()?.pod_uid.as_ref()?),
+        Field::NamespacePid => int(process.namespace_pid?),
+        _ => namespace(process.namespaces?, field),
+    }
+}
+
+fn namespace(of: Namespaces, field: Field) -> Option<Value<'static>> {
+    nonzero(match field {
+        Field::MntNs => of.mnt,
+        Field::PidNs => of.pid,
+        Field::NetNs => of.net,
+        Field::UserNs => of.user,
+        Field::UtsNs => of.uts,
+        Field::IpcNs => of.ipc,
+        Field::CgroupNs => of.cgroup,
+        Field::TimeNs => of.time,
+        _ => return None,
+    })
+}
+
+/// No file that can be executed has inode 0, device 0, no length or a change time of 1970: there
+/// the source filled the rest only.
+pub(super) fn file(file: &FileIdentity, field: Field) -> Option<Value<'static>> {
+    match field {
+        Field::IsMemfd => flag(file.memfd),
+        Field::IsDeleted => flag(file.nlink == 0 && !file.memfd),
+        Field::IsSetuid => flag(file.is_setuid()),
+        Field::IsSetgid => flag(file.is_setgid()),
+        Field::FileOwner => int(file.uid),
+        Field::FileMode => int(file.mode),
+        Field::FileInode => nonzero(file.inode),
+        Field::FileDevice => nonzero(file.device),
+        Field::FileNlink => int(file.nlink),
+        Field::FileSize => nonzero(file.size),
+        Field::FileMtime => int(file.mtime),
+        Field::FileCtime => nonzero(file.ctime),
+        _ => None,
+    }
+}
+
+fn parent<'v>(parent: &'v Ancestor, scratch: &'v Scratch, field: Field) -> Option<Value<'v>> {
+    match field {
+        Field::ParentPpid => int(parent.parent?.pid),
+        Field::ParentName => known(basename(&parent.exe)),
+        Field::ParentComm => known(&parent.comm),
+        Field::ParentExecutable => known(&parent.exe),
+        Field::ParentArgs => list(&parent.argv),
+        Field::ParentArgsCount => list(&parent.argv).and(int(parent.argv.len() as u64)),
+        Field::ParentCommandLine => list(&parent.argv).and(text(&scratch.parent_command_line)),
+        Field::ParentEuid => int(parent.euid?),
+        _ => None,
+    }
+}
+
+fn list(argv: &Argv) -> Option<Value<'_>> {
+    (!argv.is_empty()).then_some(Value::List(argv))
+}

@@ -1,0 +1,93 @@
+//! Values that an event does not hold in one piece.
+
+use std::io::Write as _;
+
+use event::{Argv, Event, EventKind, Process, ProcessKey};
+
+use crate::catalog::{Field, FieldSet};
+
+/// Kept between events so that filling it allocates nothing once it has grown.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    pub(super) command_line: Vec<u8>,
+    pub(super) parent_command_line: Vec<u8>,
+    pub(super) entity_id: Vec<u8>,
+    pub(super) parent_entity_id: Vec<u8>,
+    pub(super) sha256: Vec<u8>,
+}
+
+impl Scratch {
+    /// Computes those of `fields` that need computing.
+    pub(crate) fn fill(&mut self, event: &Event, fields: FieldSet) {
+        if fields.contains(Field::EntityId) {
+            write_key(&mut self.entity_id, event.key());
+        }
+        if fields.contains(Field::ParentEntityId) {
+            write_key(&mut self.parent_entity_id, parent_key(event));
+        }
+        if fields.contains(Field::Sha256)
+            && let Some(hash) = digest(event)
+        {
+            write_hex(&mut self.sha256, hash);
+        }
+        if let EventKind::Exec(exec) = &event.kind {
+            self.join_lines(&exec.process, fields);
+        }
+    }
+
+    fn join_lines(&mut self, process: &Process, fields: FieldSet) {
+        if fields.contains(Field::CommandLine) {
+            join(&mut self.command_line, &process.argv);
+        }
+        if fields.contains(Field::ParentCommandLine)
+            && let Some(parent) = &process.parent_process
+        {
+            join(&mut self.parent_command_line, &parent.argv);
+        }
+    }
+}
+
+/// [`Argv::joined`] into a buffer that is there.
+fn join(out: &mut Vec<u8>, argv: &Argv) {
+    let block = argv.as_block();
+    out.clear();
+    out.extend_from_slice(block.strip_suffix(&[0]).unwrap_or(block));
+    for byte in out {
+        if *byte == 0 {
+            *byte = b' ';
+        }
+    }
+}
+
+fn write_key(out: &mut Vec<u8>, key: Option<ProcessKey>) {
+    out.clear();
+    if let Some(key) = key {
+        // Writing to a Vec cannot fail.
+        let _ = write!(out, "{key}");
+    }
+}
+
+fn write_hex(out: &mut Vec<u8>, hash: &[u8; 32]) {
+    out.clear();
+    out.extend(hash.iter().flat_map(|byte| {
+        [byte >> 4, byte & 15].map(|d| if d < 10 { b'0' + d } else { b'a' + d - 10 })
+    }));
+}
+
+fn digest(event: &Event) -> Option<&[u8; 32]> {
+    match &event.kind {
+        EventKind::Exec(exec) => exec.process.sha256.as_ref(),
+        EventKind::Hashed(hashed) => hashed.outcome.as_ref().ok().map(|digest| &digest.sha256),
+        _ => None,
+    }
+}
+
+fn parent_key(event: &Event) -> Option<ProcessKey> {
+    match &event.kind {
+        EventKind::Exec(exec) => exec.process.parent,
+        EventKind::Fork(fork) => Some(fork.parent),
+        EventKind::Exit(exit) => exit.parent,
+        EventKind::FailedExec(failed) => failed.parent,
+        _ => None,
+    }
+}
