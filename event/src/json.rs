@@ -46,7 +46,9 @@ pub fn finding(finding: &Finding, evidence: Option<&Event>) -> Value {
         Some(EventKind::Exit(exit)) => document.exit(exit),
         Some(EventKind::Fork(fork)) => document.fork(fork),
         Some(EventKind::FailedExec(failed)) => document.failed_exec(failed),
-        _ => document.finding_process(finding),
+        Some(EventKind::Hashed(hashed)) => document.hashed(hashed),
+        Some(EventKind::Lost(lost)) => document.lost(lost),
+        None => document.finding_process(finding),
     }
     document.root.insert(
         "event".into(),
@@ -481,7 +483,7 @@ fn key(key: ProcessKey) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ExitStatus;
+    use crate::{BootTime, Digest, DropReason, EventClass, ExitStatus};
 
     fn exited(wait_status: u32) -> Value {
         event(&Event {
@@ -503,6 +505,38 @@ mod tests {
         assert_eq!(ended["process"]["exit_code"], 3);
         assert!(ended["daemoneye"].get("exit_signal").is_none(), "{ended}");
         assert_eq!(exited(0)["process"]["exit_code"], 0);
+    }
+
+    #[test]
+    fn an_alert_tells_what_its_event_told() {
+        // Those on digests and on losses held neither.
+        let alert = |kind| {
+            let header = Header::default();
+            finding(&Finding::default(), Some(&Event { header, kind }))
+        };
+        let digest = Digest {
+            sha256: [0xab; 32],
+            changed: true,
+        };
+        let hashed = alert(EventKind::Hashed(Box::new(Hashed {
+            key: ProcessKey::default(),
+            exe: "/bin/x".into(),
+            exe_file: None,
+            outcome: Ok(digest),
+        })));
+        assert_eq!(hashed["process"]["hash"]["sha256"], "ab".repeat(32));
+        assert_eq!(hashed["daemoneye"]["exe_changed"], true);
+        let lost = alert(EventKind::Lost(Lost {
+            class: EventClass::Exec,
+            reason: DropReason::RingFull,
+            count: 3,
+            from: BootTime(0),
+            to: BootTime(1),
+        }));
+        assert_eq!(lost["daemoneye"]["lost"]["count"], 3);
+        for document in [hashed, lost] {
+            assert_eq!(document["event"]["action"], "rule_match");
+        }
     }
 
     #[test]

@@ -408,11 +408,12 @@ pub struct FileIdentity {
     pub device: u32,
     /// Hard links; 0 means the file has no name any more (deleted, or a memfd).
     pub nlink: u32,
-    /// Length in bytes.
+    /// Length in bytes; 0 where the source cannot tell.
     pub size: u64,
     /// Last change of content, ns since 1970; its owner can set it to anything.
     pub mtime: u64,
-    /// Last change of content or attributes, ns since 1970; nobody can set it.
+    /// Last change of content or attributes, ns since 1970; nobody can set it. 0 where the
+    /// source cannot tell.
     pub ctime: u64,
     /// Permission and type bits.
     pub mode: u32,
