@@ -2,14 +2,15 @@
 //! left out is counted.
 //!
 //! A repetition is the same rule on the same process that runs the same program file with the same
-//! arguments, within [`Policy::dedup_ns`] of an alert. An exec of anything else is an alert of its
+//! arguments, within [`Policy::dedup_ns`] of an alert; or that tries the same path again with the
+//! same result, or whose program has the same digest. An exec of anything else is an alert of its
 //! own, so one that was alerted on cannot hide what its process runs next. Arguments that were
 //! captured in part only are equal to nothing.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, Hash, RandomState};
 
-use event::{BootTime, Event, EventKind, Finding, Level, Process, ProcessKey};
+use event::{Argv, BootTime, Event, EventKind, FileIdentity, Finding, Level, Process, ProcessKey};
 
 /// An alert on its way to the sinks.
 #[derive(Debug)]
@@ -144,19 +145,12 @@ impl Gate {
 
     /// `None` for what is never a repetition.
     fn repetition(&self, finding: &Finding, evidence: &Event) -> Option<Repetition> {
-        let process = match &evidence.kind {
-            EventKind::Exec(exec) => Some(&exec.process),
-            EventKind::Snapshot(row) => Some(&row.process),
-            _ => None,
-        };
-        if process.is_some_and(|process| process.argv_truncated_bytes > 0) {
-            return None;
-        }
-        let program = (&finding.exe, process.map(program));
         Some(Repetition {
             rule: finding.rule_id.clone(),
             key: finding.key?,
-            program: self.hasher.hash_one(program),
+            program: self
+                .hasher
+                .hash_one((&finding.exe, subject(&evidence.kind)?)),
         })
     }
 
@@ -210,10 +204,39 @@ impl Gate {
     }
 }
 
-/// What tells one program run by a process from another.
-fn program(process: &Process) -> impl Hash + '_ {
-    let file = process.exe_file.map(|file| (file.inode, file.device));
-    (&process.argv, file)
+/// What tells two events of one process and executable apart.
+#[derive(Hash)]
+enum Subject<'e> {
+    Program(&'e Argv, Option<File>),
+    Attempt(&'e [u8], u32),
+    Digest(Option<[u8; 32]>, Option<File>),
+    Process,
+}
+
+/// Inode and device.
+type File = (u64, u32);
+
+/// `None` for what equals nothing.
+fn subject(kind: &EventKind) -> Option<Subject<'_>> {
+    match kind {
+        EventKind::Exec(exec) => program(&exec.process),
+        EventKind::Snapshot(row) => program(&row.process),
+        EventKind::FailedExec(failed) => Some(Subject::Attempt(&failed.filename, failed.errno)),
+        EventKind::Hashed(hashed) => Some(Subject::Digest(
+            hashed.outcome.ok().map(|digest| digest.sha256),
+            hashed.exe_file.map(file),
+        )),
+        _ => Some(Subject::Process),
+    }
+}
+
+fn program(process: &Process) -> Option<Subject<'_>> {
+    let whole = process.argv_truncated_bytes == 0;
+    whole.then(|| Subject::Program(&process.argv, process.exe_file.map(file)))
+}
+
+fn file(file: FileIdentity) -> File {
+    (file.inode, file.device)
 }
 
 impl Folded {
@@ -242,7 +265,7 @@ impl RuleState {
 
 #[cfg(test)]
 mod tests {
-    use event::{Argv, Exec, Exit, FileIdentity, Header};
+    use event::{Digest, Exec, Exit, FailedExec, HashFailure, Hashed, Header};
 
     use super::*;
 
@@ -347,6 +370,45 @@ mod tests {
         };
         assert_eq!(gate.decide(&nobody, &exit), Verdict::Raise(1));
         assert_eq!(gate.decide(&nobody, &exit), Verdict::Raise(0));
+    }
+
+    #[test]
+    fn another_attempt_and_another_digest_are_alerts_of_their_own() {
+        // What followed the first one was folded, whatever it was.
+        let mut gate = Gate::new(Policy::default());
+        let mut check = |kind, verdict| {
+            assert_eq!(gate.decide(&finding("r", 1, 0), &event(kind)), verdict);
+        };
+        let failed = |filename: &'static str, errno| {
+            EventKind::FailedExec(Box::new(FailedExec {
+                filename: filename.into(),
+                errno,
+                ..FailedExec::default()
+            }))
+        };
+        check(failed("/tmp/a", 13), Verdict::Raise(0));
+        check(failed("/tmp/a", 13), Verdict::Duplicate);
+        check(failed("/tmp/b", 13), Verdict::Raise(1));
+        check(failed("/tmp/a", 8), Verdict::Raise(0));
+        let hashed = |outcome| {
+            EventKind::Hashed(Box::new(Hashed {
+                key: ProcessKey::default(),
+                exe: "/tmp/a".into(),
+                exe_file: None,
+                outcome,
+            }))
+        };
+        let digest = |byte, changed| {
+            hashed(Ok(Digest {
+                sha256: [byte; 32],
+                changed,
+            }))
+        };
+        check(digest(1, true), Verdict::Raise(0));
+        check(digest(1, true), Verdict::Duplicate);
+        check(digest(2, true), Verdict::Raise(1));
+        check(hashed(Err(HashFailure::Gone)), Verdict::Raise(0));
+        check(hashed(Err(HashFailure::Gone)), Verdict::Duplicate);
     }
 
     #[test]

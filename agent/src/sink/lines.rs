@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-use event::{EventKind, Process, json};
+use event::{Ancestor, Exit, FailedExec, Hashed, Lost, Process, ProcessKey};
+use event::{EventKind, json};
 
 use super::Sink;
 use crate::Error;
@@ -108,9 +109,7 @@ fn human(alert: &Alert<'_>) -> String {
     if let Some(key) = finding.key {
         line.push_str(&format!(" pid={}", key.pid));
     }
-    if let Some(process) = process_of(alert) {
-        line.push_str(&describe(process));
-    }
+    line.push_str(&described(&alert.evidence.kind));
     line.push_str(&format!(" leaf={}", finding.leaf_index));
     if alert.folded > 0 {
         line.push_str(&format!(" folded={}", alert.folded));
@@ -118,30 +117,88 @@ fn human(alert: &Alert<'_>) -> String {
     line
 }
 
-fn process_of<'a>(alert: &Alert<'a>) -> Option<&'a Process> {
-    match &alert.evidence.kind {
-        EventKind::Exec(exec) => Some(&exec.process),
-        EventKind::Snapshot(row) => Some(&row.process),
-        _ => None,
+/// What the event says, as fields with a space before each.
+fn described(kind: &EventKind) -> String {
+    match kind {
+        EventKind::Exec(exec) => process(&exec.process),
+        EventKind::Snapshot(row) => process(&row.process),
+        EventKind::Fork(fork) => ppid(Some(fork.parent)),
+        EventKind::Exit(exit) => ended(exit),
+        EventKind::FailedExec(failed) => attempt(failed),
+        EventKind::Hashed(hashed) => digest(hashed),
+        EventKind::Lost(lost) => missing(lost),
+        _ => String::new(),
     }
 }
 
-fn describe(process: &Process) -> String {
+fn process(process: &Process) -> String {
     let mut text = String::new();
     if let Some(ids) = process.credentials {
         text.push_str(&format!(" uid={}", ids.uid));
     }
     text.push_str(&format!(" exe={}", quoted(&process.exe)));
     text.push_str(&format!(" cmdline={}", quoted(&process.argv.joined())));
+    if let Some(container) = &process.container {
+        text.push_str(&format!(" container={}", quoted(&container.id)));
+    }
     if let Some(parent) = process.parent_process.as_deref() {
-        let exe = if parent.exe.is_empty() {
-            &parent.comm
-        } else {
-            &parent.exe
-        };
-        text.push_str(&format!(" parent={} ppid={}", quoted(exe), parent.key.pid));
+        text.push_str(&format!(" parent={}", quoted(image(parent))));
+        text.push_str(&ppid(Some(parent.key)));
     }
     text
+}
+
+fn image(parent: &Ancestor) -> &[u8] {
+    if parent.exe.is_empty() {
+        &parent.comm
+    } else {
+        &parent.exe
+    }
+}
+
+fn ppid(parent: Option<ProcessKey>) -> String {
+    parent.map_or_else(String::new, |key| format!(" ppid={}", key.pid))
+}
+
+fn ended(exit: &Exit) -> String {
+    let how = match exit.status {
+        Some(status) if status.signal != 0 => format!(" signal={}", status.signal),
+        Some(status) => format!(" code={}", status.code),
+        None => String::new(),
+    };
+    format!(" exe={}{how}{}", quoted(&exit.exe), ppid(exit.parent))
+}
+
+fn attempt(failed: &FailedExec) -> String {
+    let uid = failed
+        .credentials
+        .map_or_else(String::new, |ids| format!(" uid={}", ids.uid));
+    format!(
+        "{uid} exe={} tried={} errno={}{}",
+        quoted(&failed.exe),
+        quoted(&failed.filename),
+        failed.errno,
+        ppid(failed.parent)
+    )
+}
+
+fn digest(hashed: &Hashed) -> String {
+    let outcome = match hashed.outcome {
+        Ok(digest) => {
+            let hex: String = digest.sha256.iter().map(|b| format!("{b:02x}")).collect();
+            let changed = if digest.changed { " changed=true" } else { "" };
+            format!(" sha256={hex}{changed}")
+        }
+        Err(failure) => format!(" unhashed={}", failure.name()),
+    };
+    format!(" exe={}{outcome}", quoted(&hashed.exe))
+}
+
+fn missing(lost: &Lost) -> String {
+    format!(
+        " class={} reason={} count={}",
+        lost.class, lost.reason, lost.count
+    )
 }
 
 /// The one escaping of [`Format::Human`], from the raw bytes.
@@ -169,7 +226,10 @@ fn quoted(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use event::{Event, Exec, Finding, Header};
+    use event::{
+        BootTime, Container, Credentials, Digest, DropReason, Event, EventClass, Exec, ExitStatus,
+        Finding, HashFailure, Header,
+    };
 
     use super::*;
 
@@ -225,6 +285,89 @@ mod tests {
         check("\u{200b}\u{feff}".as_bytes(), r#""\u{200b}\u{feff}""#);
         check(&[b'x'; 401], &format!("\"{}\"…", "x".repeat(400)));
         check("…".as_bytes(), "\"…\"");
+    }
+
+    #[test]
+    fn every_kind_of_event_says_what_happened() {
+        let check = |kind: EventKind, fields: &str| assert_eq!(described(&kind), fields);
+        let parent = ProcessKey {
+            pid: 9,
+            ..ProcessKey::default()
+        };
+        let exit = |status| {
+            EventKind::Exit(Exit {
+                parent: Some(parent),
+                exe: "/bin/x".into(),
+                status,
+                ..Exit::default()
+            })
+        };
+        let status = |raw| Some(ExitStatus::from_wait_status(raw));
+        check(exit(status(0x300)), r#" exe="/bin/x" code=3 ppid=9"#);
+        check(exit(status(11)), r#" exe="/bin/x" signal=11 ppid=9"#);
+        check(exit(None), r#" exe="/bin/x" ppid=9"#);
+        let failed = FailedExec {
+            exe: "/bin/sh".into(),
+            filename: "/tmp/\u{9b}x".into(),
+            errno: 13,
+            credentials: Some(Credentials::default()),
+            ..FailedExec::default()
+        };
+        check(
+            EventKind::FailedExec(Box::new(failed)),
+            r#" uid=0 exe="/bin/sh" tried="/tmp/\u{9b}x" errno=13"#,
+        );
+        let hashed = |outcome| {
+            EventKind::Hashed(Box::new(Hashed {
+                key: parent,
+                exe: "/bin/x".into(),
+                exe_file: None,
+                outcome,
+            }))
+        };
+        let digest = |changed| {
+            Ok(Digest {
+                sha256: [0xab; 32],
+                changed,
+            })
+        };
+        let hex = "ab".repeat(32);
+        check(
+            hashed(digest(false)),
+            &format!(r#" exe="/bin/x" sha256={hex}"#),
+        );
+        check(
+            hashed(digest(true)),
+            &format!(r#" exe="/bin/x" sha256={hex} changed=true"#),
+        );
+        check(
+            hashed(Err(HashFailure::TooLarge)),
+            r#" exe="/bin/x" unhashed=too_large"#,
+        );
+        let lost = Lost {
+            class: EventClass::Exec,
+            reason: DropReason::RingFull,
+            count: 4,
+            from: BootTime(0),
+            to: BootTime(1),
+        };
+        check(
+            EventKind::Lost(lost),
+            " class=exec reason=ring_full count=4",
+        );
+    }
+
+    #[test]
+    fn a_container_is_named() {
+        let container = Container {
+            id: "c0ffee".into(),
+            ..Container::default()
+        };
+        let text = process(&Process {
+            container: Some(container),
+            ..Process::default()
+        });
+        assert_eq!(text, r#" exe="" cmdline="" container="c0ffee""#);
     }
 
     #[test]
