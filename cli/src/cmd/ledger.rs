@@ -148,12 +148,12 @@ fn prove(state: &State, index: u64, json: bool) -> Result<ExitCode, Failure> {
     let leaf = codec::decode(leaf.into()).context("the entry does not decode")?;
     let entry = json::leaf(&leaf);
     if json {
-        line(json!({
+        line(json::line(&json!({
             "index": index, "verified": true, "tree_size": checkpoint.size(),
             "entry": entry, "proof": proof.to_string(),
-        }))?;
+        })))?;
     } else {
-        line(entry)?;
+        line(json::line(&entry))?;
         line(format_args!(
             "entry {index} is in the tree of {} entries, signed by {}",
             checkpoint.size(),
