@@ -1,6 +1,6 @@
-use event::{Ancestor, Event, EventKind, Process};
+use event::{Event, EventKind, Exit, FailedExec, Process, ProcessKey};
 
-use crate::order::is_lost;
+use crate::order::runs_ahead;
 use crate::process_table::ProcessTable;
 
 /// Longest argument block that goes into a leaf. Sources cap theirs far below; one that does not
@@ -10,8 +10,7 @@ pub(crate) const ARGV_BYTES: usize = 256 << 10;
 /// Joins what the table knows onto an event, and teaches the table what the event says. Returns
 /// whether the event had to be cut.
 pub(crate) fn enrich(event: &mut Event, table: &mut ProcessTable) -> bool {
-    // A loss is noticed ahead of what still waits in the ring: its time is not the table's.
-    if !is_lost(event) {
+    if !runs_ahead(event) {
         table.advance(event.header.boot, event.header.time);
     }
     match &mut event.kind {
@@ -19,29 +18,46 @@ pub(crate) fn enrich(event: &mut Event, table: &mut ProcessTable) -> bool {
         EventKind::Snapshot(row) => return join(&mut row.process, table),
         EventKind::Fork(fork) => table.fork(fork.child, fork.parent),
         EventKind::Exit(exit) => {
-            exit.parent = exit.parent.or_else(|| table.parent(exit.key));
-            if exit.exe.is_empty() {
-                exit.exe = table.exe(exit.key).unwrap_or_default();
-            }
+            join_ended(exit, table);
             table.exit(exit.key, event.header.time);
         }
+        EventKind::FailedExec(failed) => join_failed(failed, table),
         _ => {}
     }
     false
 }
 
+fn join_ended(exit: &mut Exit, table: &ProcessTable) {
+    exit.parent = exit.parent.or_else(|| table.parent(exit.key));
+    if exit.exe.is_empty() {
+        exit.exe = table.exe(exit.key).unwrap_or_default();
+    }
+}
+
+fn join_failed(failed: &mut FailedExec, table: &ProcessTable) {
+    failed.parent = failed.parent.or_else(|| table.parent(failed.key));
+    if failed.exe.is_empty() {
+        failed.exe = table.exe(failed.key).unwrap_or_default();
+    }
+}
+
 fn join(process: &mut Process, table: &mut ProcessTable) -> bool {
     let cut = cut_argv(process);
     process.parent = process.parent.or_else(|| table.parent(process.key));
-    if process.parent_process.is_none() {
-        process.parent_process = parent(process, table).map(Box::new);
+    if let Some(parent) = process.parent {
+        join_ancestry(process, parent, table);
     }
     table.exec(process);
     cut
 }
 
-fn parent(process: &Process, table: &mut ProcessTable) -> Option<Ancestor> {
-    table.ancestor(process.parent?)
+fn join_ancestry(process: &mut Process, parent: ProcessKey, table: &mut ProcessTable) {
+    if process.parent_process.is_none() {
+        process.parent_process = table.ancestor(parent).map(Box::new);
+    }
+    if process.ancestors.is_empty() {
+        process.ancestors = table.above(parent);
+    }
 }
 
 fn cut_argv(process: &mut Process) -> bool {
@@ -57,7 +73,7 @@ fn cut_argv(process: &mut Process) -> bool {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use event::{BootTime, Exec, Exit, Fork, Header, ProcessKey, codec};
+    use event::{BootTime, Exec, Fork, Header, codec};
 
     use super::*;
     use crate::TableLimits;

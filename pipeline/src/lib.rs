@@ -26,6 +26,7 @@ mod process_table;
 mod queue;
 pub mod redact;
 mod run;
+mod slots;
 mod stats;
 
 pub use commit::CommitPolicy;

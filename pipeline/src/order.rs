@@ -37,8 +37,9 @@ impl Default for HoldPolicy {
 /// too, since sources give near order), or when it is old enough by the clock. From 90 % of its
 /// limits on, the oldest go at once.
 ///
-/// A `Lost` event carries the time at which the loss was noticed, ahead of all that still waits in
-/// the ring. So it says nothing about how far time is, and goes out where it came in.
+/// A `Lost` event carries the time at which the loss was noticed, a `Hashed` one (of a recording)
+/// that at which the digest was there: ahead of all that still waits in the ring. So it says nothing
+/// about how far time is, and goes out where it came in.
 #[derive(Debug)]
 pub(crate) struct Order {
     policy: HoldPolicy,
@@ -72,7 +73,7 @@ impl Order {
     /// Takes an event; equal ones keep the order in which they came.
     pub(crate) fn push(&mut self, event: Event) {
         let place = self.place(&event);
-        self.late += u64::from(!is_lost(&event) && self.is_late(place));
+        self.late += u64::from(!runs_ahead(&event) && self.is_late(place));
         self.bytes += queue::weight(&event);
         let behind = self
             .held
@@ -98,7 +99,7 @@ impl Order {
     pub(crate) fn pop_first(&mut self) -> Option<Event> {
         let (place, event) = self.held.pop_front()?;
         self.bytes -= queue::weight(&event);
-        if !is_lost(&event) {
+        if !runs_ahead(&event) {
             self.released = self.released.max(Some(place));
         }
         Some(event)
@@ -127,7 +128,7 @@ impl Order {
             self.boots += 1;
             self.newest = BootTime(0);
         }
-        if is_lost(event) && header.time > self.newest {
+        if runs_ahead(event) && header.time > self.newest {
             return (self.boots, self.newest, u32::MAX, u64::MAX);
         }
         self.newest = self.newest.max(header.time);
@@ -156,8 +157,9 @@ impl Order {
     }
 }
 
-pub(crate) fn is_lost(event: &Event) -> bool {
-    matches!(event.kind, EventKind::Lost(_))
+/// Its time is not that of the source's records.
+pub(crate) fn runs_ahead(event: &Event) -> bool {
+    matches!(event.kind, EventKind::Lost(_) | EventKind::Hashed(_))
 }
 
 #[cfg(test)]

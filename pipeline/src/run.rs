@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::deliver::{Batch, Feed, Request};
 use crate::enrich::enrich;
 use crate::handle::{Config, Shared};
-use crate::order::{Order, is_lost};
+use crate::order::{Order, runs_ahead};
 use crate::process_table::ProcessTable;
 use crate::queue::{self, Closed};
 use crate::redact::Redactor;
@@ -156,7 +156,7 @@ impl Stages {
 
     fn hold(&mut self, events: Vec<Event>) {
         let count = events.len() as u64;
-        let last = events.iter().rfind(|event| !is_lost(event));
+        let last = events.iter().rfind(|event| !runs_ahead(event));
         if let (Some(clock), Some(last)) = (&mut self.clock, last) {
             clock.observe(&last.header);
         }

@@ -3,7 +3,7 @@
 //! Bounded by count and by bytes. Processes that exited stay for a grace time, so that events of
 //! their children still find them; when room is short they go first, then those longest unused.
 
-mod slots;
+mod chain;
 #[cfg(test)]
 mod tests;
 
@@ -15,7 +15,8 @@ use bytes::{Bytes, BytesMut};
 use event::{Ancestor, Argv, BootId, BootTime, Process, ProcessKey};
 
 use crate::clock::after;
-use slots::{List, Slots};
+use crate::slots::{List, Slots};
+use chain::{Chain, Chains};
 
 /// How much the table keeps.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +52,8 @@ pub struct TableStats {
     pub evicted_dead: u64,
     /// Live ones removed for want of room: their children's events lack a parent.
     pub evicted_live: u64,
+    /// Chains of ancestors put together. The other events shared one that was there.
+    pub chains_built: u64,
 }
 
 /// Longest argument block kept of a process; the event itself has more.
@@ -69,6 +72,7 @@ pub(crate) struct ProcessTable {
     live: List,
     /// First exited first.
     dead: List,
+    chains: Chains,
     stats: TableStats,
 }
 
@@ -79,6 +83,23 @@ struct Entry {
     /// `None` where only a fork was seen, of a parent that is not known either.
     image: Option<Arc<Image>>,
     exited: Option<BootTime>,
+    /// The processes above it, for the events of its children.
+    above: Option<Chain>,
+    /// A chain of this epoch shows it, or did.
+    shown: Option<u64>,
+}
+
+impl Entry {
+    fn new(key: ProcessKey, parent: Option<ProcessKey>, image: Option<Arc<Image>>) -> Self {
+        Self {
+            key,
+            parent,
+            image,
+            exited: None,
+            above: None,
+            shown: None,
+        }
+    }
 }
 
 /// What a process runs. A fork shares its parent's.
@@ -99,6 +120,7 @@ impl ProcessTable {
             slots: Slots::default(),
             live: List::default(),
             dead: List::default(),
+            chains: Chains::default(),
             stats: TableStats::default(),
         }
     }
@@ -106,14 +128,13 @@ impl ProcessTable {
     /// A process was created: it runs what its parent runs.
     pub(crate) fn fork(&mut self, child: ProcessKey, parent: ProcessKey) {
         let image = self.used(parent).and_then(|entry| entry.image.clone());
-        match self.used(child) {
-            Some(entry) => entry.parent = entry.parent.or(Some(parent)),
-            None => self.insert(Entry {
-                key: child,
-                parent: Some(parent),
-                image,
-                exited: None,
-            }),
+        match self.slot_of(child) {
+            Some(slot) => {
+                self.touch(slot);
+                let known = self.slots.get(slot).parent;
+                self.set_parent(slot, known.or(Some(parent)));
+            }
+            None => self.insert(Entry::new(child, Some(parent), image)),
         }
     }
 
@@ -121,25 +142,21 @@ impl ProcessTable {
     pub(crate) fn exec(&mut self, process: &Process) {
         let image = Arc::new(Image::of(process));
         self.stats.bytes += image.bytes();
-        if let Some(entry) = self.used(process.key) {
-            entry.parent = process.parent.or(entry.parent);
-            let old = entry.image.replace(image);
-            self.release(old);
-            self.make_room();
-        } else {
-            let (key, parent) = (process.key, process.parent);
-            self.insert(Entry {
-                key,
-                parent,
-                image: Some(image),
-                exited: None,
-            });
-        }
+        let Some(slot) = self.slot_of(process.key) else {
+            return self.insert(Entry::new(process.key, process.parent, Some(image)));
+        };
+        self.touch(slot);
+        self.outdate_chains_with(slot);
+        let known = self.slots.get(slot).parent;
+        self.set_parent(slot, process.parent.or(known));
+        let old = self.slots.get_mut(slot).image.replace(image);
+        self.release(old);
+        self.make_room();
     }
 
     /// A process ended at `time`.
     pub(crate) fn exit(&mut self, key: ProcessKey, time: BootTime) {
-        let Some(&slot) = self.index.get(&key) else {
+        let Some(slot) = self.slot_of(key) else {
             return;
         };
         let entry = self.slots.get_mut(slot);
@@ -191,12 +208,12 @@ impl ProcessTable {
 
     /// The process that forked this one.
     pub(crate) fn parent(&self, key: ProcessKey) -> Option<ProcessKey> {
-        self.slots.get(*self.index.get(&key)?).parent
+        self.slots.get(self.slot_of(key)?).parent
     }
 
     /// Path of what a process runs.
     pub(crate) fn exe(&self, key: ProcessKey) -> Option<Bytes> {
-        let image = self.slots.get(*self.index.get(&key)?).image.as_deref()?;
+        let image = self.slots.get(self.slot_of(key)?).image.as_deref()?;
         Some(image.exe.clone())
     }
 
@@ -204,18 +221,38 @@ impl ProcessTable {
         self.stats
     }
 
+    fn slot_of(&self, key: ProcessKey) -> Option<u32> {
+        self.index.get(&key).copied()
+    }
+
     /// The entry, which now was used last.
     fn used(&mut self, key: ProcessKey) -> Option<&mut Entry> {
-        let slot = *self.index.get(&key)?;
+        let slot = self.slot_of(key)?;
+        self.touch(slot);
+        Some(self.slots.get_mut(slot))
+    }
+
+    fn touch(&mut self, slot: u32) {
         if self.slots.get(slot).exited.is_none() {
             self.live.remove(slot, &mut self.slots);
             self.live.push_back(slot, &mut self.slots);
         }
-        Some(self.slots.get_mut(slot))
+    }
+
+    fn set_parent(&mut self, slot: u32, parent: Option<ProcessKey>) {
+        if self.slots.get(slot).parent == parent {
+            return;
+        }
+        self.outdate_chains_with(slot);
+        let entry = self.slots.get_mut(slot);
+        entry.parent = parent;
+        let above = entry.above.take();
+        self.release_chain(above);
     }
 
     fn insert(&mut self, entry: Entry) {
         let key = entry.key;
+        self.outdate_chains_without(key);
         let slot = self.slots.insert(entry);
         self.live.push_back(slot, &mut self.slots);
         self.index.insert(key, slot);
@@ -229,6 +266,9 @@ impl ProcessTable {
             let Some(slot) = self.dead.front().or_else(|| self.live.front()) else {
                 return;
             };
+            if self.is_spared(slot) {
+                continue;
+            }
             let dead = self.remove(slot).exited.is_some();
             *(if dead {
                 &mut self.stats.evicted_dead
@@ -247,12 +287,27 @@ impl ProcessTable {
         let dead = self.slots.get(slot).exited.is_some();
         let list = if dead { &mut self.dead } else { &mut self.live };
         list.remove(slot, &mut self.slots);
+        self.outdate_chains_with(slot);
         let mut entry = self.slots.remove(slot);
         self.index.remove(&entry.key);
         self.stats.entries -= 1;
         self.stats.bytes -= ENTRY_BYTES as u64;
         self.release(entry.image.take());
+        self.release_chain(entry.above.take());
         entry
+    }
+
+    /// A live process in whose descendants' chains it stands was used with them, though nobody
+    /// asked for it: it goes behind the others once.
+    fn is_spared(&mut self, slot: u32) -> bool {
+        let entry = self.slots.get(slot);
+        let spared = entry.exited.is_none() && entry.shown.is_some();
+        if spared {
+            self.outdate_chains_with(slot);
+            self.slots.get_mut(slot).shown = None;
+            self.touch(slot);
+        }
+        spared
     }
 
     /// An image that nobody shares any more gives its bytes back.
@@ -264,20 +319,19 @@ impl ProcessTable {
 }
 
 impl Image {
-    /// Copies into one block of its own: a slice would keep the sensor's whole buffer alive.
+    /// Copies: a slice would keep the sensor's whole buffer alive. The arguments have a block of
+    /// their own, since chains keep the names alone.
     fn of(process: &Process) -> Self {
         let argv = process.argv.as_block();
         let argv = &argv[..argv.len().min(ARGV_BYTES)];
-        let mut block =
-            BytesMut::with_capacity(process.comm.len() + process.exe.len() + argv.len());
-        let mut copy = |bytes: &[u8]| {
-            block.extend_from_slice(bytes);
-            block.split().freeze()
-        };
+        let mut names = BytesMut::with_capacity(process.comm.len() + process.exe.len());
+        names.extend_from_slice(&process.comm);
+        let comm = names.split().freeze();
+        names.extend_from_slice(&process.exe);
         Self {
-            comm: copy(&process.comm),
-            exe: copy(&process.exe),
-            argv: Argv::from_block(copy(argv)),
+            comm,
+            exe: names.freeze(),
+            argv: Argv::from_block(Bytes::copy_from_slice(argv)),
             euid: process.credentials.map(|ids| ids.euid),
         }
     }

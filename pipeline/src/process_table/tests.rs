@@ -125,6 +125,114 @@ fn another_boot_empties_the_table() {
     assert_eq!(table.exe(key(1)), None);
 }
 
+/// pid 1 forked 2, that one 3 and so on; each runs `/bin/<pid>`.
+fn line(table: &mut ProcessTable, pids: std::ops::RangeInclusive<u32>) {
+    for pid in pids {
+        table.exec(&process(pid, pid - 1, &format!("/bin/{pid}"), &["x", "y"]));
+    }
+}
+
+fn pids(chain: &[Ancestor]) -> Vec<u32> {
+    chain.iter().map(|ancestor| ancestor.key.pid).collect()
+}
+
+#[test]
+fn chain_goes_up_to_the_root_nearest_first_without_arguments() {
+    let mut table = table(100, 1 << 20);
+    table.exec(&Process {
+        parent: None,
+        ..process(1, 0, "/sbin/init", &["init"])
+    });
+    line(&mut table, 2..=5);
+    let above = table.above(key(5));
+    assert_eq!(pids(&above), [4, 3, 2, 1]);
+    assert_eq!(above[1].exe, "/bin/3");
+    assert!(above.iter().all(|ancestor| ancestor.argv.is_empty()));
+    assert_eq!(above[3].parent, None, "the root");
+}
+
+#[test]
+fn chain_of_unknown_beginning_names_whom_it_lacks() {
+    let mut table = table(100, 1 << 20);
+    line(&mut table, 3..=5);
+    let above = table.above(key(5));
+    assert_eq!(pids(&above), [4, 3]);
+    assert_eq!(above[1].parent, Some(key(2)));
+    line(&mut table, 2..=2);
+    assert_eq!(pids(&table.above(key(5))), [4, 3, 2], "it is known now");
+    assert!(table.above(key(99)).is_empty());
+}
+
+#[test]
+fn chain_is_cut_at_its_longest_and_of_a_process_that_forked_itself_at_once() {
+    let mut table = table(1000, 1 << 20);
+    line(&mut table, 1..=200);
+    let above = table.above(key(200));
+    assert_eq!(above.len(), chain::LONGEST);
+    assert_eq!(above.last().unwrap().parent, Some(key(135)));
+    table.exec(&process(300, 300, "/bin/x", &[]));
+    assert!(table.above(key(300)).is_empty());
+}
+
+#[test]
+fn siblings_share_one_chain_until_something_in_it_changes() {
+    let mut table = table(100, 1 << 20);
+    line(&mut table, 1..=4);
+    let first = table.above(key(4));
+    table.exec(&process(50, 4, "/bin/child", &[]));
+    table.exec(&process(51, 1, "/bin/of another", &[]));
+    assert!(Arc::ptr_eq(&first, &table.above(key(4))));
+    assert_eq!(table.stats().chains_built, 1);
+
+    table.exec(&process(2, 1, "/bin/other", &[]));
+    let second = table.above(key(4));
+    assert_eq!(second[1].exe, "/bin/other");
+    assert_eq!(first[1].exe, "/bin/2", "what was told stays");
+    table.exec(&process(4, 3, "/bin/own", &[]));
+    assert!(
+        Arc::ptr_eq(&second, &table.above(key(4))),
+        "it shows others"
+    );
+
+    table.exit(key(2), BootTime(SECOND));
+    table.advance(BootId::default(), BootTime(60 * SECOND));
+    let third = table.above(key(4));
+    assert_eq!(pids(&third), [3]);
+    assert_eq!(third[0].parent, Some(key(2)));
+}
+
+#[test]
+fn live_process_that_chains_show_was_used_with_them() {
+    let mut table = table(5, 1 << 20);
+    line(&mut table, 1..=3);
+    table.above(key(3));
+    table.fork(key(40), key(99));
+    table.fork(key(41), key(99));
+    table.ancestor(key(3));
+    table.fork(key(42), key(99));
+    assert_eq!(pids(&table.above(key(3))), [2, 1]);
+    assert_eq!(table.parent(key(40)), None, "it went instead");
+    assert_eq!(table.stats().evicted_live, 1);
+}
+
+#[test]
+fn reused_pid_is_another_process() {
+    let mut table = table(100, 1 << 20);
+    let again = ProcessKey {
+        start: BootTime(77),
+        ..key(2)
+    };
+    line(&mut table, 1..=3);
+    table.exit(key(2), BootTime(1));
+    table.exec(&Process {
+        key: again,
+        ..process(2, 9, "/bin/again", &[])
+    });
+    assert_eq!(table.above(key(3))[0].exe, "/bin/2");
+    assert_eq!(table.above(key(3))[0].key, key(2));
+    assert!(table.above(again).is_empty());
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Fork(u32, u32),
@@ -132,6 +240,7 @@ enum Step {
     Exit(u32),
     Advance(u64),
     Ancestor(u32),
+    Above(u32),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -141,8 +250,42 @@ fn step() -> impl Strategy<Value = Step> {
         (pid.clone(), 0..300_usize).prop_map(|(pid, len)| Step::Exec(pid, len)),
         pid.clone().prop_map(Step::Exit),
         (0..10_u64).prop_map(Step::Advance),
-        pid.prop_map(Step::Ancestor),
+        pid.clone().prop_map(Step::Ancestor),
+        pid.prop_map(Step::Above),
     ]
+}
+
+fn take(table: &mut ProcessTable, step: &Step, time: &mut u64) {
+    match *step {
+        Step::Fork(child, parent) => table.fork(key(child), key(parent)),
+        Step::Exec(pid, len) => table.exec(&process(
+            pid,
+            pid / 2,
+            &format!("/bin/{len}"),
+            &[&"a".repeat(len)],
+        )),
+        Step::Exit(pid) => table.exit(key(pid), BootTime(*time)),
+        Step::Advance(seconds) => {
+            *time += seconds * SECOND;
+            table.advance(BootId::default(), BootTime(*time));
+        }
+        Step::Ancestor(pid) => drop(table.ancestor(key(pid))),
+        Step::Above(pid) => drop(table.above(key(pid))),
+    }
+}
+
+/// A chain as the table has it now, link by link.
+fn naive_above(table: &ProcessTable, key: ProcessKey) -> Vec<(ProcessKey, Bytes)> {
+    let mut above = Vec::new();
+    let mut child = key;
+    while above.len() < chain::LONGEST
+        && let Some(parent) = table.parent(child).filter(|parent| *parent != child)
+        && table.index.contains_key(&parent)
+    {
+        above.push((parent, table.exe(parent).unwrap_or_default()));
+        child = parent;
+    }
+    above
 }
 
 /// What the counters must say, counted anew.
@@ -153,10 +296,13 @@ fn recount(table: &ProcessTable) -> (u64, u64) {
             images.insert(Arc::as_ptr(image), image.bytes());
         }
     }
+    let chains = table.index.values();
+    let chains = chains.filter_map(|slot| table.slots.get(*slot).above.as_ref());
+    let chains: u64 = chains.map(Chain::bytes).sum();
     let entries = table.index.len() as u64;
     (
         entries,
-        entries * ENTRY_BYTES as u64 + images.values().sum::<u64>(),
+        entries * ENTRY_BYTES as u64 + images.values().sum::<u64>() + chains,
     )
 }
 
@@ -170,20 +316,106 @@ proptest! {
         let mut table = table(entries, bytes);
         let mut time = 0;
         for step in steps {
-            match step {
-                Step::Fork(child, parent) => table.fork(key(child), key(parent)),
-                Step::Exec(pid, len) => table.exec(&process(pid, 0, "/bin/x", &[&"a".repeat(len)])),
-                Step::Exit(pid) => table.exit(key(pid), BootTime(time)),
-                Step::Advance(seconds) => {
-                    time += seconds * SECOND;
-                    table.advance(BootId::default(), BootTime(time));
-                }
-                Step::Ancestor(pid) => drop(table.ancestor(key(pid))),
-            }
+            take(&mut table, &step, &mut time);
             let stats = table.stats();
             prop_assert!(stats.entries <= entries as u64);
             prop_assert!(stats.bytes <= bytes as u64);
             prop_assert_eq!((stats.entries, stats.bytes), recount(&table));
         }
+    }
+
+    /// A chain that is kept says what one put together now would say, whatever happened since,
+    /// evictions included.
+    #[test]
+    fn kept_chain_is_the_one_of_now(
+        steps in proptest::collection::vec(step(), 0..300),
+        entries in 5..60_usize,
+        bytes in 2_000..200_000_usize,
+    ) {
+        let mut table = table(entries, bytes);
+        let mut time = 0;
+        for step in steps {
+            take(&mut table, &step, &mut time);
+            for pid in 0..40 {
+                let expected = naive_above(&table, key(pid));
+                let above = table.above(key(pid));
+                let told: Vec<_> = above.iter().map(|a| (a.key, a.exe.clone())).collect();
+                prop_assert_eq!(told, expected);
+            }
+        }
+    }
+
+    /// Without a lack of room the table knows what a list of everything that happened knows.
+    #[test]
+    fn table_agrees_with_a_list_of_all_that_happened(
+        steps in proptest::collection::vec(step(), 0..200),
+    ) {
+        let mut table = table(1_000, 16 << 20);
+        let mut model = Model::default();
+        let mut time = 0;
+        for step in steps {
+            take(&mut table, &step, &mut time);
+            model.take(&step);
+            for pid in 0..40 {
+                let above = table.above(key(pid));
+                let told: Vec<_> = above.iter().map(|a| (a.key.pid, a.exe.clone())).collect();
+                prop_assert_eq!(told, model.above(pid));
+            }
+        }
+    }
+}
+
+/// Processes by pid: parent, path, and when it ended.
+#[derive(Default)]
+struct Model {
+    processes: std::collections::BTreeMap<u32, (Option<u32>, Option<String>, Option<u64>)>,
+    time: u64,
+}
+
+impl Model {
+    fn take(&mut self, step: &Step) {
+        match *step {
+            Step::Fork(child, parent) => {
+                let exe = self
+                    .processes
+                    .get(&parent)
+                    .and_then(|(_, exe, _)| exe.clone());
+                let new = (None, exe, None);
+                let entry = self.processes.entry(child).or_insert(new);
+                entry.0 = entry.0.or(Some(parent));
+            }
+            Step::Exec(pid, len) => {
+                let ended = self.processes.get(&pid).and_then(|(.., ended)| *ended);
+                let new = (Some(pid / 2), Some(format!("/bin/{len}")), ended);
+                self.processes.insert(pid, new);
+            }
+            Step::Exit(pid) => {
+                if let Some((.., ended)) = self.processes.get_mut(&pid) {
+                    ended.get_or_insert(self.time);
+                }
+            }
+            Step::Advance(seconds) => {
+                self.time += seconds * SECOND;
+                let now = self.time;
+                let stays = |ended: u64| ended + 4 * SECOND >= now;
+                self.processes
+                    .retain(|_, (.., ended)| ended.is_none_or(stays));
+            }
+            Step::Ancestor(_) | Step::Above(_) => {}
+        }
+    }
+
+    fn above(&self, pid: u32) -> Vec<(u32, Bytes)> {
+        let mut above = Vec::new();
+        let mut child = pid;
+        while above.len() < chain::LONGEST
+            && let Some((Some(parent), ..)) = self.processes.get(&child)
+            && *parent != child
+            && let Some((_, exe, _)) = self.processes.get(parent)
+        {
+            above.push((*parent, exe.clone().unwrap_or_default().into()));
+            child = *parent;
+        }
+        above
     }
 }

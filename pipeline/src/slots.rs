@@ -2,7 +2,7 @@
 
 /// Values that keep their number until they are removed; numbers are used again.
 #[derive(Debug)]
-pub(super) struct Slots<T> {
+pub(crate) struct Slots<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
 }
@@ -24,7 +24,7 @@ impl<T> Default for Slots<T> {
 }
 
 impl<T> Slots<T> {
-    pub(super) fn insert(&mut self, value: T) -> u32 {
+    pub(crate) fn insert(&mut self, value: T) -> u32 {
         let slot = Slot {
             previous: None,
             next: None,
@@ -38,14 +38,14 @@ impl<T> Slots<T> {
         u32::try_from(self.slots.len() - 1).expect("the table's limit is far below 2^32 entries")
     }
 
-    pub(super) fn get(&self, number: u32) -> &T {
+    pub(crate) fn get(&self, number: u32) -> &T {
         self.slots[number as usize]
             .value
             .as_ref()
             .expect("numbers in use come from insert")
     }
 
-    pub(super) fn get_mut(&mut self, number: u32) -> &mut T {
+    pub(crate) fn get_mut(&mut self, number: u32) -> &mut T {
         self.slot(number)
             .value
             .as_mut()
@@ -53,7 +53,7 @@ impl<T> Slots<T> {
     }
 
     /// The slot must be in no list.
-    pub(super) fn remove(&mut self, number: u32) -> T {
+    pub(crate) fn remove(&mut self, number: u32) -> T {
         self.free.push(number);
         self.slot(number)
             .value
@@ -68,17 +68,17 @@ impl<T> Slots<T> {
 
 /// A doubly linked list: everything in constant time.
 #[derive(Debug, Default)]
-pub(super) struct List {
+pub(crate) struct List {
     first: Option<u32>,
     last: Option<u32>,
 }
 
 impl List {
-    pub(super) fn front(&self) -> Option<u32> {
+    pub(crate) fn front(&self) -> Option<u32> {
         self.first
     }
 
-    pub(super) fn push_back<T>(&mut self, number: u32, slots: &mut Slots<T>) {
+    pub(crate) fn push_back<T>(&mut self, number: u32, slots: &mut Slots<T>) {
         let slot = slots.slot(number);
         (slot.previous, slot.next) = (self.last, None);
         match self.last {
@@ -89,7 +89,7 @@ impl List {
     }
 
     /// The slot must be in this list.
-    pub(super) fn remove<T>(&mut self, number: u32, slots: &mut Slots<T>) {
+    pub(crate) fn remove<T>(&mut self, number: u32, slots: &mut Slots<T>) {
         let slot = slots.slot(number);
         let (previous, next) = (slot.previous.take(), slot.next.take());
         match previous {
