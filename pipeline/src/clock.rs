@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant, SystemTime};
 
-use event::{BootTime, Header};
+use event::{BootId, BootTime, Header, WallTime};
 
 /// The boot clock as of now, told from the events themselves: each carries its boot time and its
 /// wall time, so its age on the wall clock gives the present boot time. No system call, the same
@@ -41,6 +41,22 @@ impl Clock {
     pub(crate) fn now(&self) -> BootTime {
         after(self.time, self.at.elapsed())
     }
+
+    /// For an event that happens here and now.
+    pub(crate) fn header(&self, boot: BootId) -> Header {
+        Header {
+            boot,
+            time: self.now(),
+            wall: wall_now(),
+            ..Header::default()
+        }
+    }
+}
+
+pub(crate) fn wall_now() -> WallTime {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let ns = since.unwrap_or_default().as_nanos();
+    WallTime(u64::try_from(ns).unwrap_or(u64::MAX))
 }
 
 /// A time so much later.
@@ -51,8 +67,6 @@ pub(crate) fn after(time: BootTime, duration: Duration) -> BootTime {
 
 #[cfg(test)]
 mod tests {
-    use event::WallTime;
-
     use super::*;
 
     fn header(time: u64, age: Duration) -> Header {

@@ -43,6 +43,8 @@ pub(crate) struct Batch {
     pub(crate) first: u64,
     pub(crate) leaves: Vec<Bytes>,
     pub(crate) events: u64,
+    /// Those of them that did not come from the sensor.
+    pub(crate) hashed: u64,
     pub(crate) findings: u64,
     /// To be durable at once.
     pub(crate) urgent: bool,

@@ -3,7 +3,7 @@
 //!
 //! Three threads joined by bounded queues, which [`Pipeline::start`] starts: `sensor` reads the
 //! source, `stages` orders, redacts, enriches, encodes and numbers, `ledger` appends, commits and
-//! signs. Nothing is dropped here: a slow ledger makes the source wait, which counts what it loses
+//! signs. A fourth, `hash`, reads executables beside them. Nothing is dropped here: a slow ledger makes the source wait, which counts what it loses
 //! itself; a slow agent is served from the ledger. A full disk suspends the ledger, not detection:
 //! what is then unrecorded, or skipped by a slow agent, is counted. No thread wakes while nothing
 //! happens, but for the sensor's once a second.
@@ -20,6 +20,7 @@ mod deliver;
 mod enrich;
 mod error;
 mod handle;
+pub mod hash;
 mod intake;
 mod order;
 mod process_table;

@@ -1,6 +1,6 @@
 //! The stages' thread: the one loop through which every event goes.
 //!
-//! queue → order → redact → enrich (process table) → encode → number → ledger and agent
+//! queue → order → hash → redact → enrich (process table) → encode → number → ledger and agent
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::deliver::{Batch, Feed, Request};
 use crate::enrich::enrich;
 use crate::handle::{Config, Shared};
+use crate::hash::{self, Hasher};
 use crate::order::{Order, runs_ahead};
 use crate::process_table::ProcessTable;
 use crate::queue::{self, Closed};
@@ -31,6 +32,7 @@ pub(crate) struct Stages {
     requests: Receiver<Request>,
     clock: Option<Clock>,
     order: Order,
+    hasher: Option<Hasher>,
     redactor: Redactor,
     table: ProcessTable,
     feed: Feed,
@@ -42,11 +44,15 @@ pub(crate) struct Stages {
     acknowledged: u64,
     redactions: u64,
     cut: u64,
+    /// Live processes were evicted, and the log says so.
+    table_was_full: bool,
 }
 
 enum Input {
     Events(Vec<Event>),
     Finding(Box<Finding>),
+    /// `None`: the worker ended.
+    Hashed(Option<hash::Done>),
     Timer,
     Drained,
     Finish,
@@ -55,6 +61,7 @@ enum Input {
 impl Stages {
     pub(crate) fn new(
         config: &Config,
+        hasher: Option<Hasher>,
         redactor: Redactor,
         events: queue::Receiver<Vec<Event>>,
         requests: Receiver<Request>,
@@ -67,6 +74,7 @@ impl Stages {
             requests,
             clock: config.live.then(|| Clock::new(config.hold.hold_max)),
             order: Order::new(config.hold),
+            hasher,
             redactor,
             table: ProcessTable::new(config.table),
             feed,
@@ -80,6 +88,7 @@ impl Stages {
             waiting: 0,
             redactions: 0,
             cut: 0,
+            table_was_full: false,
         }
     }
 
@@ -87,6 +96,7 @@ impl Stages {
     pub(crate) fn run(mut self, initial: Vec<Event>) {
         // A ledger that closed ended everything: what is still here cannot go anywhere.
         let _ = self.stages(initial);
+        tracing::info!("{:?}", self.table.stats());
     }
 
     fn stages(&mut self, initial: Vec<Event>) -> Result<(), Closed> {
@@ -95,6 +105,7 @@ impl Stages {
             match self.receive() {
                 Input::Events(events) => self.hold(events),
                 Input::Finding(finding) => self.finding(finding)?,
+                Input::Hashed(done) => self.hashed(done),
                 Input::Timer => {}
                 Input::Drained => self.drained()?,
                 Input::Finish => {
@@ -108,7 +119,8 @@ impl Stages {
     }
 
     fn receive(&mut self) -> Input {
-        let no_events = never();
+        let (no_events, no_hashes) = (never(), never());
+        let hashes = self.hasher.as_ref().map_or(&no_hashes, Hasher::results);
         let events = self
             .events
             .as_ref()
@@ -127,6 +139,7 @@ impl Stages {
                 Ok(Request::Append(finding)) => Input::Finding(finding),
                 Ok(Request::Finish) | Err(_) => Input::Finish,
             },
+            recv(hashes) -> done => Input::Hashed(done.ok()),
             recv(timer) -> _ => Input::Timer,
         }
     }
@@ -154,13 +167,24 @@ impl Stages {
         self.hand_on()
     }
 
+    fn hashed(&mut self, done: Option<hash::Done>) {
+        if let Some(hasher) = &mut self.hasher {
+            hasher.done(done);
+        }
+    }
+
     fn hold(&mut self, events: Vec<Event>) {
         let count = events.len() as u64;
         let last = events.iter().rfind(|event| !runs_ahead(event));
         if let (Some(clock), Some(last)) = (&mut self.clock, last) {
             clock.observe(&last.header);
         }
-        events.into_iter().for_each(|event| self.order.push(event));
+        for mut event in events {
+            if let Some(hasher) = &mut self.hasher {
+                hasher.arrived(&mut event);
+            }
+            self.order.push(event);
+        }
         self.shared.counters.update(|stats| {
             stats.queue.hand_on(count);
             stats.stages.seen += count;
@@ -172,13 +196,30 @@ impl Stages {
     fn release(&mut self) -> Result<(), Closed> {
         let caught_up = self.events.as_ref().is_none_or(queue::Receiver::is_empty);
         let now = self.clock.as_ref().map(Clock::now);
+        if let Some(hasher) = &mut self.hasher {
+            hasher.collect();
+        }
         while let Some(event) = self.order.pop(now, caught_up) {
             self.emit(event)?;
         }
+        self.follow_up()?;
         self.hand_on()
     }
 
+    /// Emits the digests that execs left without.
+    fn follow_up(&mut self) -> Result<(), Closed> {
+        while let Some(event) = self.hasher.as_mut().and_then(Hasher::next_event) {
+            self.batch.events += 1;
+            self.batch.hashed += 1;
+            self.number(codec::encode_event(&event))?;
+        }
+        Ok(())
+    }
+
     fn emit(&mut self, mut event: Event) -> Result<(), Closed> {
+        if let Some(hasher) = &mut self.hasher {
+            hasher.leaving(&mut event);
+        }
         self.redactions += u64::from(self.redactor.event(&mut event));
         self.cut += u64::from(enrich(&mut event, &mut self.table));
         self.batch.events += 1;
@@ -232,6 +273,7 @@ impl Stages {
         batch.acknowledged = self.acknowledged();
         self.batch_bytes = 0;
         self.count(&batch);
+        self.warn_of_full_table();
         self.feed.send(batch)
     }
 
@@ -248,7 +290,11 @@ impl Stages {
 
     fn count(&self, batch: &Batch) {
         self.shared.counters.update(|stats| {
+            stats.stages.seen += batch.hashed;
             stats.stages.delivered += batch.events;
+            if let Some(hasher) = &self.hasher {
+                stats.hashing = hasher.stats();
+            }
             stats.stages.held = self.waiting + self.order.len() as u64;
             stats.ledger.take_in(batch.events);
             stats.late = self.order.late();
@@ -259,12 +305,36 @@ impl Stages {
         });
     }
 
+    fn finish_hashing(&mut self) -> Result<(), Closed> {
+        // Nobody is to wait for what is there already.
+        self.hand_on()?;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.finish();
+        }
+        self.follow_up()
+    }
+
+    fn warn_of_full_table(&mut self) {
+        let table = self.table.stats();
+        if table.evicted_live > 0 && !self.table_was_full {
+            self.table_was_full = true;
+            tracing::warn!(
+                "the process table is full ({} processes, {} MiB): live ones are forgotten, and \
+                 their children's events lack parents and ancestors; a larger --process-table \
+                 keeps them",
+                table.entries,
+                table.bytes >> 20
+            );
+        }
+    }
+
     /// The sensor has ended: what is held goes out, and is made durable for an agent that is behind.
     fn drained(&mut self) -> Result<(), Closed> {
         self.events = None;
         while let Some(event) = self.order.pop_first() {
             self.emit(event)?;
         }
+        self.finish_hashing()?;
         self.batch.urgent = true;
         self.hand_on()?;
         self.feed.close();

@@ -1,6 +1,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::TableStats;
+use crate::hash::HashStats;
 
 /// What came into a stage and what became of it. `seen = delivered + dropped + held` at all times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -63,6 +64,8 @@ pub struct Stats {
     pub cut: u64,
     /// The process table.
     pub table: TableStats,
+    /// Digests of executables.
+    pub hashing: HashStats,
     /// What the agent got.
     pub agent: AgentStats,
     /// Leaves in the ledger at the start: the index of this run's first leaf.
@@ -92,12 +95,13 @@ pub struct AgentStats {
 }
 
 impl Stats {
-    /// From sensor to durable leaf. `Lost` events are events here.
+    /// From sensor to durable leaf. `Lost` events are events here, and so are digests that follow
+    /// their exec, from when that left without.
     #[must_use]
     pub fn overall(&self) -> Balance {
-        let stages = [self.queue, self.stages, self.ledger];
+        let stages = [self.queue, self.hashing.later, self.stages, self.ledger];
         Balance {
-            seen: self.queue.seen,
+            seen: self.queue.seen + self.hashing.later.seen,
             delivered: self.ledger.delivered,
             dropped: stages.iter().map(|stage| stage.dropped).sum(),
             held: stages.iter().map(|stage| stage.held).sum(),
@@ -109,6 +113,7 @@ impl Stats {
     pub fn balanced(&self) -> bool {
         [
             self.queue,
+            self.hashing.later,
             self.stages,
             self.ledger,
             self.findings,
@@ -116,7 +121,7 @@ impl Stats {
         ]
         .iter()
         .all(Balance::holds)
-            && self.queue.delivered == self.stages.seen
+            && self.queue.delivered + self.hashing.later.delivered == self.stages.seen
             && self.stages.delivered == self.ledger.seen
     }
 

@@ -10,6 +10,7 @@ use ledger::{Checkpoint, Ledger};
 
 use crate::commit::{AGENT_CURSOR, CommitPolicy, Committer, Log};
 use crate::deliver::{self, Feed, Findings, Outlet, Request, Subscription};
+use crate::hash::{Hasher, Hashing};
 use crate::intake::Intake;
 use crate::redact::{self, Redactor};
 use crate::run::Stages;
@@ -27,6 +28,8 @@ pub struct Config {
     pub hold: HoldPolicy,
     /// Process table.
     pub table: TableLimits,
+    /// Digests of executables; `None` for none. Live only: what a recording ran is not there.
+    pub hashing: Option<Hashing>,
     /// Secrets in arguments.
     pub redact: redact::Config,
     /// Durability and signatures.
@@ -44,6 +47,7 @@ impl Default for Config {
             queue_bytes: 8 << 20,
             hold: HoldPolicy::default(),
             table: TableLimits::default(),
+            hashing: None,
             redact: redact::Config::default(),
             commit: CommitPolicy::default(),
             ledger_bytes: 4 << 20,
@@ -63,7 +67,7 @@ const REPEATED_LEAVES: u64 = 1 << 16;
 pub struct Pipeline;
 
 impl Pipeline {
-    /// Starts the three threads. `initial` are the rows of the sensor's snapshot, which the caller
+    /// Starts the threads. `initial` are the rows of the sensor's snapshot, which the caller
     /// took before it gave up its privileges; they become the first leaves.
     ///
     /// # Errors
@@ -113,6 +117,10 @@ pub(crate) fn start<L: Log + 'static>(
     config: &Config,
 ) -> Result<Handle, Error> {
     let redactor = Redactor::new(&config.redact)?;
+    let hashing = config.hashing.as_ref().filter(|_| config.live);
+    let hasher = hashing
+        .map(|hashing| Hasher::start(hashing, None))
+        .transpose()?;
     let shared = Arc::new(Shared::new(sensor.waker(), &log, config.agent_bytes));
     let (event_sender, events) = queue::bounded(config.queue_bytes);
     let (to_ledger, from_stages) = deliver::to_ledger(config.ledger_bytes, config.commit.leaves);
@@ -123,6 +131,7 @@ pub(crate) fn start<L: Log + 'static>(
     let feed = Feed::new(to_ledger, Arc::clone(&shared), open);
     let stages = Stages::new(
         config,
+        hasher,
         redactor,
         events,
         requests,
@@ -316,6 +325,7 @@ impl Shared {
         self.counters.update(|stats| {
             [
                 &mut stats.queue,
+                &mut stats.hashing.later,
                 &mut stats.stages,
                 &mut stats.ledger,
                 &mut stats.findings,

@@ -1,0 +1,210 @@
+//! The worker's thread: opens at once, reads in turns within the budget.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, never, select};
+use event::sensor::Waker;
+use event::{Digest, FileIdentity, HashFailure};
+use sha2::{Digest as _, Sha256};
+
+use super::budget::Budget;
+use super::cache::{Cache, FileKey};
+use super::hasher::Name;
+use super::{Executable, ExecutableFiles, HashPolicy, Wanted};
+use crate::clock;
+
+/// Bytes read at once; between two reads other files get their turn.
+const CHUNK: usize = 256 << 10;
+
+/// Files open at once.
+const OPEN: usize = 64;
+
+/// A file whose last change is younger could change again within the same tick of its clock (4 ms
+/// on Linux, 2 s on FAT), and nobody could tell.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// A file to hash, under the name that the hasher gave it.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) name: Name,
+    pub(super) wanted: Wanted,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(super) name: Name,
+    pub(super) outcome: Result<Digest, HashFailure>,
+    /// 0 where the digest was known.
+    pub(super) bytes_read: u64,
+}
+
+pub(super) struct Worker {
+    pub(super) files: Arc<dyn ExecutableFiles>,
+    pub(super) policy: HashPolicy,
+    pub(super) cache: Arc<Mutex<Cache>>,
+    pub(super) jobs: Receiver<Job>,
+    pub(super) done: Sender<Done>,
+    /// Disconnected when nobody wants anything any more.
+    pub(super) stop: Receiver<()>,
+    /// Called after each result.
+    pub(super) notify: Option<Waker>,
+}
+
+struct Reading {
+    name: Name,
+    file: Box<dyn Executable>,
+    told: FileKey,
+    before: FileIdentity,
+    hash: Sha256,
+    bytes: u64,
+}
+
+/// Nobody wants anything any more.
+struct Stopped;
+
+impl Worker {
+    pub(super) fn run(self) {
+        let mut budget = Budget::new(self.policy.rate, Instant::now());
+        let mut buffer = vec![0; CHUNK];
+        let mut readings = VecDeque::new();
+        while let Ok(()) = self.open_some(&mut readings, &budget) {
+            let Some(mut reading) = readings.pop_front() else {
+                continue;
+            };
+            match reading.read(&mut buffer, self.policy.max_bytes) {
+                Ok(Some(bytes)) => {
+                    budget.spend(bytes, Instant::now());
+                    readings.push_back(reading);
+                }
+                Ok(None) => self.finish(reading),
+                Err(failure) => self.tell(reading.name, Err(failure), reading.bytes),
+            }
+        }
+    }
+
+    /// Opens what is asked for until it is time to read. At once, and not when it is read: by then
+    /// the process can have ended, and a file without a name with it.
+    fn open_some(&self, readings: &mut VecDeque<Reading>, budget: &Budget) -> Result<(), Stopped> {
+        loop {
+            let wait = budget.wait(Instant::now());
+            let timeout = (!readings.is_empty()).then_some(wait);
+            match self.next_job(readings.len() < OPEN, timeout)? {
+                Some(job) => readings.extend(self.open(job)),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// `None` when the time is over; without a timeout, never.
+    fn next_job(&self, room: bool, timeout: Option<Duration>) -> Result<Option<Job>, Stopped> {
+        if self.stop.try_recv() == Err(TryRecvError::Disconnected) {
+            return Err(Stopped);
+        }
+        let no_job = never();
+        let jobs = if room { &self.jobs } else { &no_job };
+        let timer = timeout.map_or_else(never, crossbeam_channel::after);
+        if let Ok(job) = jobs.try_recv() {
+            return Ok(Some(job));
+        }
+        if timeout == Some(Duration::ZERO) {
+            return Ok(None);
+        }
+        select! {
+            recv(jobs) -> job => job.map(Some).map_err(|_| Stopped),
+            recv(self.stop) -> _ => Err(Stopped),
+            recv(timer) -> _ => Ok(None),
+        }
+    }
+
+    /// `None` where there is nothing left to read.
+    fn open(&self, job: Job) -> Option<Reading> {
+        let told = FileKey::of(&job.wanted.file);
+        match self.start(&job.wanted) {
+            Ok((file, before)) => {
+                if let Some(sha256) = self.cache().get(&FileKey::of(&before)) {
+                    let changed = !told.fits(&FileKey::of(&before));
+                    self.tell(job.name, Ok(Digest { sha256, changed }), 0);
+                    return None;
+                }
+                Some(Reading {
+                    name: job.name,
+                    file,
+                    told,
+                    before,
+                    hash: Sha256::new(),
+                    bytes: 0,
+                })
+            }
+            Err(failure) => {
+                self.tell(job.name, Err(failure), 0);
+                None
+            }
+        }
+    }
+
+    fn start(&self, wanted: &Wanted) -> Result<(Box<dyn Executable>, FileIdentity), HashFailure> {
+        let file = self.files.open(wanted)?;
+        let before = file.identity().map_err(|_| HashFailure::Unreadable)?;
+        if before.size > self.policy.max_bytes {
+            return Err(HashFailure::TooLarge);
+        }
+        Ok((file, before))
+    }
+
+    fn finish(&self, reading: Reading) {
+        let Ok(after) = reading.file.identity() else {
+            return self.tell(reading.name, Err(HashFailure::Unreadable), reading.bytes);
+        };
+        let (before, after) = (FileKey::of(&reading.before), FileKey::of(&after));
+        let sha256: [u8; 32] = reading.hash.finalize().into();
+        let steady = before == after && reading.bytes == reading.before.size;
+        if steady && after.is_complete() && is_settled(&reading.before) {
+            self.cache().insert(after, sha256);
+        }
+        let changed = !steady || !reading.told.fits(&after);
+        self.tell(reading.name, Ok(Digest { sha256, changed }), reading.bytes);
+    }
+
+    fn tell(&self, name: Name, outcome: Result<Digest, HashFailure>, bytes_read: u64) {
+        // Fails only where nobody wants it any more.
+        let _ = self.done.send(Done {
+            name,
+            outcome,
+            bytes_read,
+        });
+        if let Some(notify) = &self.notify {
+            notify();
+        }
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reading {
+    /// One turn; `None` at the end of the file.
+    fn read(&mut self, buffer: &mut [u8], most: u64) -> Result<Option<usize>, HashFailure> {
+        let bytes = match self.file.read(buffer) {
+            Ok(0) => return Ok(None),
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            Err(_) => return Err(HashFailure::Unreadable),
+        };
+        self.hash.update(&buffer[..bytes]);
+        self.bytes += bytes as u64;
+        if self.bytes > most {
+            return Err(HashFailure::TooLarge);
+        }
+        Ok(Some(bytes))
+    }
+}
+
+fn is_settled(file: &FileIdentity) -> bool {
+    let settled = u64::try_from(SETTLED.as_nanos()).unwrap_or(u64::MAX);
+    file.ctime.saturating_add(settled) <= clock::wall_now().0
+}
