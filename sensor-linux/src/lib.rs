@@ -19,6 +19,8 @@ mod clock;
 #[cfg(target_os = "linux")]
 mod environment;
 #[cfg(target_os = "linux")]
+mod executables;
+#[cfg(target_os = "linux")]
 mod features;
 #[cfg(target_os = "linux")]
 mod load;
@@ -38,6 +40,8 @@ mod sys;
 mod transport;
 
 pub use error::Error;
+#[cfg(target_os = "linux")]
+pub use executables::ExecutableFile;
 #[cfg(target_os = "linux")]
 pub use features::{Probe, probe};
 #[cfg(target_os = "linux")]
