@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use event::Level;
+use pipeline::TableLimits;
+use pipeline::hash::HashPolicy;
 
 use crate::exit::EXIT_CODES;
 
@@ -63,6 +65,10 @@ pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) sensor: Sensor,
     #[command(flatten)]
+    pub(crate) hash: Hash,
+    #[command(flatten)]
+    pub(crate) table: Table,
+    #[command(flatten)]
     pub(crate) alerts: Alerts,
     /// Write all counters to this file at the end.
     #[arg(long, value_name = "FILE")]
@@ -81,6 +87,8 @@ pub(crate) struct Replay {
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
     #[command(flatten)]
+    pub(crate) table: Table,
+    #[command(flatten)]
     pub(crate) alerts: Alerts,
     /// Write all counters to this file at the end.
     #[arg(long, value_name = "FILE")]
@@ -93,6 +101,8 @@ pub(crate) struct Record {
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) sensor: Sensor,
+    #[command(flatten)]
+    pub(crate) hash: Hash,
     /// Stop after this many seconds.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) seconds: Option<u64>,
@@ -206,6 +216,51 @@ impl FromStr for Mute {
             _ => return Err(format!("`{kind}` is none of exe, uid and cgroup")),
         };
         Ok(Self { what, children })
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Hash {
+    /// Do not hash executables (Linux only so far). Started as root, the daemon then keeps no right
+    /// to read other users' files.
+    #[arg(long)]
+    pub(crate) no_hash: bool,
+    /// Longest executable that is hashed, in bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = HashPolicy::default().max_bytes, conflicts_with = "no_hash")]
+    pub(crate) hash_max_bytes: u64,
+    /// Bytes of executables that are read in a second at most; raise it if digests fail as
+    /// `queue_full`.
+    #[arg(long, value_name = "BYTES", default_value_t = HashPolicy::default().rate, conflicts_with = "no_hash", value_parser = clap::value_parser!(u64).range(4096..))]
+    pub(crate) hash_rate: u64,
+}
+
+impl Hash {
+    /// `None` where executables are not to be hashed.
+    pub(crate) fn policy(&self) -> Option<HashPolicy> {
+        (!self.no_hash).then(|| HashPolicy {
+            max_bytes: self.hash_max_bytes,
+            rate: self.hash_rate,
+            ..HashPolicy::default()
+        })
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Table {
+    /// Memory for what processes run, which gives events their parent and ancestors; raise it if
+    /// the log says that the process table is full. 4,096 processes to the MiB at most.
+    #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) process_table: u32,
+}
+
+impl Table {
+    pub(crate) fn limits(&self) -> TableLimits {
+        let mib = self.process_table as usize;
+        TableLimits {
+            entries: mib << 12,
+            bytes: mib << 20,
+            ..TableLimits::default()
+        }
     }
 }
 

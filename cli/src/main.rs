@@ -3,6 +3,7 @@
 
 mod args;
 mod cmd;
+mod executables;
 mod exit;
 mod output;
 mod privileges;

@@ -226,7 +226,8 @@ impl Outcome {
                 "late": stats.late,
                 "redactions": stats.redactions,
                 "cut": stats.cut,
-                "table": format!("{:?}", stats.table),
+                "table": stats::table(&stats.table),
+                "hashing": stats::hashing(&stats.hashing),
             },
             "agent": self.agent.map(|agent| json!({
                 "events": agent.events,

@@ -5,7 +5,9 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Context;
-use event::Stats;
+use event::{HashFailure, Stats};
+use pipeline::TableStats;
+use pipeline::hash::HashStats;
 use serde_json::{Value, json};
 
 use crate::exit::{Code, Failure, WithCode};
@@ -57,5 +59,38 @@ pub(crate) fn sensor(stats: &Stats) -> Value {
         "sequence_gaps": stats.sequence_gaps,
         "untracked_exits": stats.untracked_exits,
         "muted": muted,
+    })
+}
+
+/// The process table's counters.
+pub(crate) fn table(stats: &TableStats) -> Value {
+    json!({
+        "entries": stats.entries,
+        "bytes": stats.bytes,
+        "expired": stats.expired,
+        "evicted_dead": stats.evicted_dead,
+        "evicted_live": stats.evicted_live,
+        "chains_built": stats.chains_built,
+    })
+}
+
+/// The counters of hashing; all zero where it is off.
+pub(crate) fn hashing(stats: &HashStats) -> Value {
+    let failed = HashFailure::ALL.iter().zip(stats.failed);
+    let failed = failed.map(|(failure, count)| (failure.name().to_owned(), count.into()));
+    json!({
+        "cached": stats.cached,
+        "in_time": stats.in_time,
+        "later": {
+            "seen": stats.later.seen,
+            "delivered": stats.later.delivered,
+            "dropped": stats.later.dropped,
+            "held": stats.later.held,
+        },
+        "failed": Value::Object(failed.collect()),
+        "changed": stats.changed,
+        "files_read": stats.files_read,
+        "bytes_read": stats.bytes_read,
+        "cache": stats.cache,
     })
 }

@@ -135,16 +135,32 @@ fn polling_keeps_what_reads_other_processes_and_no_more() {
     assert!(daemon.stop().success(), "{}", daemon.said);
 }
 
-#[test]
-fn kernel_events_need_no_capability_at_all() {
+/// With these flags, of which the rights depend.
+fn check_ebpf(flags: &[&str], kept: CapabilitySet) {
     let dir = TempDir::new().unwrap();
-    let mut daemon = Daemon::start("ebpf", &dir.path().join("state"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_daemoneye"));
+    command
+        .args(["run", "--sensor", "ebpf", "--user", ACCOUNT])
+        .args(flags)
+        .arg("--state-dir")
+        .arg(dir.path().join("state"));
+    let mut daemon = Daemon::spawn(command);
     if !daemon.is_ready() {
         assert_eq!(daemon.process.wait().unwrap().code(), Some(6));
         return skip(&format!("no eBPF here: {}", daemon.said));
     }
-    check(&daemon, CapabilitySet::empty());
+    check(&daemon, kept);
     assert!(daemon.stop().success(), "{}", daemon.said);
+}
+
+#[test]
+fn kernel_events_alone_need_no_capability_at_all() {
+    check_ebpf(&["--no-hash"], CapabilitySet::empty());
+}
+
+#[test]
+fn hashing_keeps_what_reads_executables_and_no_more() {
+    check_ebpf(&[], permitted() & reading_others());
 }
 
 /// The root of a container is not given CAP_SYS_PTRACE, and the daemon did not start.

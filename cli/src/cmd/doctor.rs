@@ -60,7 +60,30 @@ fn findings() -> Vec<Finding> {
         found: probe.found,
         fix: probe.fix.to_owned(),
     });
-    probes.chain([trial()]).collect()
+    probes.chain([trial(), hashing()]).collect()
+}
+
+/// What hashing can read with these rights; without them it reads less, and nothing else suffers.
+#[cfg(target_os = "linux")]
+fn hashing() -> Finding {
+    let lacking = crate::privileges::lacking_to_read_others();
+    let found = if lacking.is_empty() {
+        "on; keeps CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE after start, and with them may read every \
+         file and process (--no-hash: keeps nothing)"
+            .to_owned()
+    } else {
+        format!(
+            "on, without {}: executables that only others may read, and of others' processes \
+             deleted ones, memfds and those in containers, are told as `unreadable`",
+            lacking.join(" and ")
+        )
+    };
+    Finding {
+        name: "executable hashes",
+        ok: true,
+        found,
+        fix: String::new(),
+    }
 }
 
 /// The surest probe: load and attach the programs, and let go of them again.

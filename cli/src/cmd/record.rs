@@ -10,6 +10,7 @@ use anyhow::Context;
 use event::sensor::BatchEnd;
 use event::wire::RecordingWriter;
 use event::{Event, Sensor};
+use pipeline::hash::Hasher;
 
 use crate::args::Record;
 use crate::exit::{Code, Failure, WithCode};
@@ -17,7 +18,7 @@ use crate::output::notice;
 use crate::privileges::Keep;
 use crate::stats::{self, StatsFile};
 use crate::stop::Stop;
-use crate::{privileges, sensor};
+use crate::{executables, privileges, sensor};
 
 /// Longest wait for events before the stop flag is looked at again.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -29,7 +30,11 @@ pub(crate) fn record(args: &Record) -> Result<ExitCode, Failure> {
     let mut sensor = sensor::open(&args.sensor)?;
     let mut events = Vec::new();
     sensor.snapshot(&mut events)?;
-    privileges::drop(account, Keep::needed_by(sensor.capabilities()))?;
+    let hashing = executables::hashing(&args.hash);
+    let keep = Keep::needed_by(sensor.capabilities(), hashing.is_some());
+    privileges::drop(account, keep)?;
+    let waker = sensor.waker();
+    let hasher = hashing.map(|hashing| Hasher::start(&hashing, Some(waker)));
     let stop = Stop::on_signal(sensor.waker())?;
     notice(format_args!(
         "ready (sensor {}, recording)",
@@ -38,17 +43,24 @@ pub(crate) fn record(args: &Record) -> Result<ExitCode, Failure> {
     let recorder = Recorder {
         out: RecordingWriter::new(BufWriter::new(file))?,
         redactor: pipeline::redact::Redactor::new(&pipeline::redact::Config::default())?,
+        hasher: hasher.transpose()?,
         written: 0,
+        followed: 0,
     };
     // A time that the clock never reaches is none.
     let deadline = args
         .seconds
         .and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
-    let written = recorder.run(&mut *sensor, events, &stop, deadline)?;
+    let recorder = recorder.run(&mut *sensor, events, &stop, deadline)?;
     let counted = sensor.stats();
-    stats_file.write(&serde_json::json!({ "sensor": stats::sensor(&counted) }))?;
+    let hashed = recorder.hasher.as_ref().map(Hasher::stats);
+    stats_file.write(&serde_json::json!({
+        "sensor": stats::sensor(&counted),
+        "hashing": stats::hashing(&hashed.unwrap_or_default()),
+    }))?;
     notice(format_args!(
-        "{written} events recorded, {} dropped",
+        "{} events recorded, {} dropped",
+        recorder.written + recorder.followed,
         counted.dropped_total()
     ));
     Ok(ExitCode::SUCCESS)
@@ -57,7 +69,11 @@ pub(crate) fn record(args: &Record) -> Result<ExitCode, Failure> {
 struct Recorder {
     out: RecordingWriter<BufWriter<File>>,
     redactor: pipeline::redact::Redactor,
+    hasher: Option<Hasher>,
+    /// Events of the sensor.
     written: u64,
+    /// Digests that followed their exec.
+    followed: u64,
 }
 
 impl Recorder {
@@ -67,7 +83,7 @@ impl Recorder {
         mut events: Vec<Event>,
         stop: &Stop,
         deadline: Option<Instant>,
-    ) -> Result<u64, Failure> {
+    ) -> Result<Self, Failure> {
         loop {
             self.write(&mut events)?;
             let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
@@ -80,7 +96,11 @@ impl Recorder {
             }
         }
         self.drain(sensor, events)?;
-        Ok(self.written)
+        if let Some(hasher) = &mut self.hasher {
+            hasher.finish();
+        }
+        self.follow_up()?;
+        Ok(self)
     }
 
     /// What happened before the stop is still in the sensor; what happens from now on is not
@@ -99,10 +119,26 @@ impl Recorder {
     }
 
     fn write(&mut self, events: &mut Vec<Event>) -> Result<(), Failure> {
+        if let Some(hasher) = &mut self.hasher {
+            events.iter_mut().for_each(|event| hasher.arrived(event));
+            hasher.collect();
+        }
         for mut event in events.drain(..) {
+            if let Some(hasher) = &mut self.hasher {
+                hasher.leaving(&mut event);
+            }
             self.redactor.event(&mut event);
             self.out.write(&event)?;
             self.written += 1;
+        }
+        self.follow_up()
+    }
+
+    /// Writes the digests that execs were written without.
+    fn follow_up(&mut self) -> Result<(), Failure> {
+        while let Some(event) = self.hasher.as_mut().and_then(Hasher::next_event) {
+            self.out.write(&event)?;
+            self.followed += 1;
         }
         Ok(self.out.flush()?)
     }

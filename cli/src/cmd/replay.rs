@@ -33,6 +33,7 @@ pub(crate) fn replay(args: &Replay, json: bool) -> Result<ExitCode, Failure> {
         rules,
         config: Config {
             live: false,
+            table: args.table.limits(),
             ..Config::default()
         },
         policy: session::policy(&args.alerts),

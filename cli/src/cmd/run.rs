@@ -13,7 +13,7 @@ use crate::session::{self, Parts, Session};
 use crate::state::State;
 use crate::stats::StatsFile;
 use crate::stop::Stop;
-use crate::{cmd, privileges, sensor};
+use crate::{cmd, executables, privileges, sensor};
 
 pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
     let rules = Arc::new(cmd::rules::load(args.alerts.rules.as_deref())?);
@@ -26,7 +26,9 @@ pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
 
     // From here on without rights, and only now with more than one thread.
     state.hand_over(account)?;
-    privileges::drop(account, Keep::needed_by(sensor.capabilities()))?;
+    let hashing = executables::hashing(&args.hash);
+    let keep = Keep::needed_by(sensor.capabilities(), hashing.is_some());
+    privileges::drop(account, keep)?;
     let ledger = session::open_ledger(&state)?;
     let ready = format!(
         "ready (sensor {}, {} rules, {} processes, state {})",
@@ -40,7 +42,11 @@ pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
         initial,
         ledger,
         rules,
-        config: Config::default(),
+        config: Config {
+            hashing,
+            table: args.table.limits(),
+            ..Config::default()
+        },
         policy: session::policy(&args.alerts),
         format: session::format(json),
     })?;

@@ -41,6 +41,19 @@ fn wanted(keep: Keep) -> CapabilitySet {
     }
 }
 
+/// Names of the capabilities that reading others' files and processes needs and that are not here.
+pub(crate) fn lacking_to_read_others() -> Vec<&'static str> {
+    let permitted = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.permitted);
+    [
+        (CapabilitySet::DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"),
+        (CapabilitySet::SYS_PTRACE, "CAP_SYS_PTRACE"),
+    ]
+    .into_iter()
+    .filter(|(capability, _)| !permitted.contains(*capability))
+    .map(|(_, name)| name)
+    .collect()
+}
+
 fn limit_bounding_set(kept: CapabilitySet) -> Result<(), Errno> {
     for capability in CapabilitySet::all().difference(kept).iter() {
         match remove_capability_from_bounding_set(capability) {

@@ -14,7 +14,7 @@ use event::sensor::Capabilities;
 #[cfg(target_os = "linux")]
 pub(crate) use account::Account;
 #[cfg(target_os = "linux")]
-pub(crate) use linux::drop;
+pub(crate) use linux::{drop, lacking_to_read_others};
 
 /// Nobody to become: other systems have no such step yet, see the table in the README.
 #[cfg(not(target_os = "linux"))]
@@ -60,13 +60,14 @@ pub(crate) fn drop(_: Option<Account>, _: Keep) -> anyhow::Result<()> {
 pub(crate) enum Keep {
     /// None: events come from the kernel with all that is in them.
     Nothing,
-    /// Reading other users' procfs entries, which is the same as reading all they may read.
+    /// Reading other users' procfs entries and executables, which is the same as reading all they
+    /// may read.
     ReadingOthers,
 }
 
 impl Keep {
-    pub(crate) fn needed_by(sensor: &Capabilities) -> Self {
-        if sensor.event_driven {
+    pub(crate) fn needed_by(sensor: &Capabilities, hashing: bool) -> Self {
+        if sensor.event_driven && !hashing {
             Self::Nothing
         } else {
             Self::ReadingOthers

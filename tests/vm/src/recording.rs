@@ -41,6 +41,18 @@ impl Recording {
         options: &[&str],
         workloads: impl FnOnce(&Daemon) -> Result<T>,
     ) -> Result<(Self, T)> {
+        let options: Vec<&str> = ["--no-hash"].iter().chain(options).copied().collect();
+        Self::hashed(&options, workloads)
+    }
+
+    /// Like [`Recording::with`], with digests of executables, as is the default of the program.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn hashed<T>(
+        options: &[&str],
+        workloads: impl FnOnce(&Daemon) -> Result<T>,
+    ) -> Result<(Self, T)> {
         let dir = tempfile::tempdir().context("no temporary directory")?;
         let file = dir.path().join("events.rec");
         let stats = dir.path().join("stats.json");
@@ -138,6 +150,7 @@ pub fn kind_name(event: &Event) -> &'static str {
         EventKind::Exit(_) => "exit",
         EventKind::Snapshot(_) => "snapshot",
         EventKind::Lost(_) => "lost",
+        EventKind::Hashed(_) => "hashed",
         _ => "unknown",
     }
 }
