@@ -186,6 +186,7 @@ impl Hasher {
             self.take(done);
         }
         (self.jobs, self.stop) = (None, None);
+        self.results = never();
         self.give_up(HashFailure::QueueFull);
     }
 

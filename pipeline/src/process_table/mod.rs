@@ -146,7 +146,14 @@ impl ProcessTable {
             return self.insert(Entry::new(process.key, process.parent, Some(image)));
         };
         self.touch(slot);
-        self.outdate_chains_with(slot);
+        let entry = self.slots.get(slot);
+        if !entry
+            .image
+            .as_ref()
+            .is_some_and(|old| old.looks_like(&image))
+        {
+            self.outdate_chains_with(slot);
+        }
         let known = self.slots.get(slot).parent;
         self.set_parent(slot, process.parent.or(known));
         let old = self.slots.get_mut(slot).image.replace(image);
@@ -334,6 +341,11 @@ impl Image {
             argv: Argv::from_block(Bytes::copy_from_slice(argv)),
             euid: process.credentials.map(|ids| ids.euid),
         }
+    }
+
+    /// Whether chains show the same of both.
+    fn looks_like(&self, other: &Self) -> bool {
+        (&self.exe, &self.comm, self.euid) == (&other.exe, &other.comm, other.euid)
     }
 
     fn bytes(&self) -> u64 {
