@@ -1,20 +1,25 @@
 //! Where the pipeline gets executables from, on this system.
 
-use pipeline::hash::Hashing;
+use std::sync::Arc;
+
+use pipeline::hash::{ExecutableFiles, Hashing};
 
 use crate::args::Hash;
 
 /// How executables are to be hashed; `None` where they are not.
-#[cfg(target_os = "linux")]
 pub(crate) fn hashing(args: &Hash) -> Option<Hashing> {
-    Some(Hashing {
-        files: std::sync::Arc::new(linux::Files),
-        policy: args.policy()?,
-    })
+    let policy = args.policy()?;
+    files().map(|files| Hashing { files, policy })
 }
 
+#[cfg(target_os = "linux")]
+fn files() -> Option<Arc<dyn ExecutableFiles>> {
+    Some(Arc::new(linux::Files))
+}
+
+/// Other sensors do not say which file was run.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn hashing(_: &Hash) -> Option<Hashing> {
+fn files() -> Option<Arc<dyn ExecutableFiles>> {
     None
 }
 

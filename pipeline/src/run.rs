@@ -61,7 +61,6 @@ enum Input {
 impl Stages {
     pub(crate) fn new(
         config: &Config,
-        hasher: Option<Hasher>,
         redactor: Redactor,
         events: queue::Receiver<Vec<Event>>,
         requests: Receiver<Request>,
@@ -74,7 +73,7 @@ impl Stages {
             requests,
             clock: config.live.then(|| Clock::new(config.hold.hold_max)),
             order: Order::new(config.hold),
-            hasher,
+            hasher: None,
             redactor,
             table: ProcessTable::new(config.table),
             feed,
@@ -90,6 +89,10 @@ impl Stages {
             cut: 0,
             table_was_full: false,
         }
+    }
+
+    pub(crate) fn with_hasher(self, hasher: Option<Hasher>) -> Self {
+        Self { hasher, ..self }
     }
 
     /// Until [`Request::Finish`], or until the ledger's thread is gone (which says why itself).

@@ -131,14 +131,14 @@ pub(crate) fn start<L: Log + 'static>(
     let feed = Feed::new(to_ledger, Arc::clone(&shared), open);
     let stages = Stages::new(
         config,
-        hasher,
         redactor,
         events,
         requests,
         feed,
         Arc::clone(&shared),
         log.size,
-    );
+    )
+    .with_hasher(hasher);
     let committer = Committer::new(
         ledger,
         from_stages,

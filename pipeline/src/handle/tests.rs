@@ -249,7 +249,6 @@ fn cursor_does_not_cover_leaves_whose_findings_are_queued() {
     let config = Config::default();
     let mut stages = Stages::new(
         &config,
-        None,
         Redactor::new(&config.redact).unwrap(),
         events,
         requests.clone(),

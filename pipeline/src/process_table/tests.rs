@@ -365,10 +365,13 @@ proptest! {
     }
 }
 
-/// Processes by pid: parent, path, and when it ended.
+/// Parent, path, and when it ended.
+type Modelled = (Option<u32>, Option<String>, Option<u64>);
+
+/// Processes by pid.
 #[derive(Default)]
 struct Model {
-    processes: std::collections::BTreeMap<u32, (Option<u32>, Option<String>, Option<u64>)>,
+    processes: std::collections::BTreeMap<u32, Modelled>,
     time: u64,
 }
 
