@@ -76,12 +76,12 @@ fn exec_of(recording: &Recording, pid: u32) -> &Process {
     exec.unwrap_or_else(|| panic!("no exec of {pid} in {events:?}"))
 }
 
-/// What is told of a program's digest, with its exec or after it, but once.
+/// What is told of the digest of a process's last program, with its exec or after it, but once.
 fn told(recording: &Recording, pid: u32) -> Result<Digest, HashFailure> {
     let exec = exec_of(recording, pid);
     let events = recording.about(pid);
     let later = events.iter().filter_map(|event| match &event.kind {
-        EventKind::Hashed(hashed) => Some(hashed.outcome),
+        EventKind::Hashed(hashed) if hashed.exe_file == exec.exe_file => Some(hashed.outcome),
         _ => None,
     });
     let inline = exec.sha256.map(|sha256| Digest {
