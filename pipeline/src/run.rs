@@ -99,7 +99,7 @@ impl Stages {
     pub(crate) fn run(mut self, initial: Vec<Event>) {
         // A ledger that closed ended everything: what is still here cannot go anywhere.
         let _ = self.stages(initial);
-        tracing::info!("{:?}", self.table.stats());
+        tracing::info!("process table at the end: {:?}", self.table.stats());
     }
 
     fn stages(&mut self, initial: Vec<Event>) -> Result<(), Closed> {
@@ -322,11 +322,11 @@ impl Stages {
         if table.evicted_live > 0 && !self.table_was_full {
             self.table_was_full = true;
             tracing::warn!(
-                "the process table is full ({} processes, {} MiB): live ones are forgotten, and \
+                "the process table is full ({} processes, {} KiB): live ones are forgotten, and \
                  their children's events lack parents and ancestors; a larger --process-table \
                  keeps them",
                 table.entries,
-                table.bytes >> 20
+                table.bytes >> 10
             );
         }
     }
