@@ -150,7 +150,7 @@ pub enum DropReason {
     RingFull,
     /// The kernel's process map had no room: identity could not be kept.
     TableFull,
-    /// The kernel could not read the memory that the record needs.
+    /// What the event needs could not be read any more: memory, in the kernel, or whose event it is.
     Unreadable,
     /// A record did not decode.
     Malformed,

@@ -30,6 +30,17 @@ pub enum Error {
     /// procfs here numbers processes otherwise than the kernel does.
     #[error("this is not the host's pid namespace")]
     PidNamespace,
+    /// The process connector cannot be used.
+    #[error("process connector: {call}: {source}")]
+    Connector {
+        /// The step.
+        call: &'static str,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// Nobody answers on the process connector.
+    #[error("process connector: the kernel does not answer")]
+    ConnectorSilent,
     /// This kernel cannot run the programs.
     #[error("the kernel does not take the eBPF {what}: {source}")]
     Load {
@@ -66,6 +77,14 @@ pub enum Error {
 }
 
 impl Error {
+    #[cfg(target_os = "linux")]
+    pub(crate) fn reading_messages(source: std::io::Error) -> Self {
+        Self::System {
+            call: "reading the process connector",
+            source,
+        }
+    }
+
     /// What the operator can do about it.
     #[must_use]
     pub fn advice(&self) -> Option<&'static str> {
@@ -80,8 +99,22 @@ impl Error {
             }
             Self::Muted { .. } => Some("give paths as they are on this host, outside containers"),
             Self::MuteListTooLong { .. } => Some("mute a control group instead"),
+            Self::Connector { source, .. } => Some(connector_advice(source)),
+            Self::ConnectorSilent => Some(
+                "it needs CONFIG_PROC_EVENTS in the kernel and the host's user and pid namespaces",
+            ),
             Self::Btf(_) | Self::System { .. } => None,
         }
+    }
+}
+
+fn connector_advice(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => "run as root, or with CAP_NET_ADMIN",
+        std::io::ErrorKind::ConnectionRefused => {
+            "start it in the host's network namespace, for a container with --network=host"
+        }
+        _ => "the kernel needs CONFIG_CONNECTOR and CONFIG_PROC_EVENTS",
     }
 }
 

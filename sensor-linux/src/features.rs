@@ -8,6 +8,7 @@ use aya::sys::is_map_supported;
 use crate::error::PRIVILEGES;
 use crate::load::kernel_offsets;
 use crate::procfs;
+use crate::{NetlinkOptions, NetlinkSensor};
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +39,25 @@ pub fn probe() -> Vec<Probe> {
         btf(),
         ring_buffer(),
     ]
+}
+
+/// Subscribes to the process connector, which takes the place of the programs where they cannot
+/// run, and lets go of it again.
+#[must_use]
+pub fn probe_connector() -> Probe {
+    let (ok, found, fix) = match NetlinkSensor::open(&NetlinkOptions::default()) {
+        Ok(_) => (true, "it answers".to_owned(), ""),
+        Err(error) => {
+            let fix = error.advice().unwrap_or_default();
+            (false, error.to_string(), fix)
+        }
+    };
+    Probe {
+        name: "process connector",
+        ok,
+        found,
+        fix,
+    }
 }
 
 fn kernel() -> Probe {
