@@ -123,7 +123,8 @@ pub(crate) struct StateDir {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Sensor {
-    /// Source of events. `auto` takes the kernel's, and polling where that cannot be had.
+    /// Source of events. `auto` takes the best that can be had: the kernel's own events, on Linux
+    /// the process connector, polling.
     #[arg(long = "sensor", value_enum, default_value_t = SensorChoice::Auto)]
     pub(crate) choice: SensorChoice,
     /// Load the eBPF programs that log from the kernel (for developers).
@@ -150,6 +151,10 @@ pub(crate) struct Sensor {
     /// one that ends in `*` stands for all that begin so.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub(crate) env: Vec<String>,
+    /// Size of the process connector's receive buffer in MiB; raise it if `source_lost` losses are
+    /// reported.
+    #[arg(long, value_name = "MIB", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) netlink_buffer: u32,
     /// Time between two scans of the polling sensor, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=3_600_000))]
     pub(crate) poll_interval: u64,
@@ -211,10 +216,12 @@ impl FromStr for Mute {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum SensorChoice {
-    /// The kernel's events if they can be had, else polling.
+    /// The best that can be had.
     Auto,
     /// Linux eBPF.
     Ebpf,
+    /// Linux process connector; misses the arguments of programs that end at once.
+    Netlink,
     /// Windows ETW.
     Etw,
     /// macOS Endpoint Security.

@@ -66,10 +66,9 @@ pub(crate) enum Keep {
 
 impl Keep {
     pub(crate) fn needed_by(sensor: &Capabilities) -> Self {
-        if sensor.event_driven {
-            Self::Nothing
-        } else {
-            Self::ReadingOthers
+        match sensor.sensor {
+            "netlink" | "poll" => Self::ReadingOthers,
+            _ => Self::Nothing,
         }
     }
 }
