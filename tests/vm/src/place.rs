@@ -44,7 +44,24 @@ pub fn workload() -> Result<PathBuf> {
 #[must_use]
 #[track_caller]
 pub fn kernel_scenarios_run() -> bool {
-    let Some(reason) = reason_to_skip() else {
+    run_unless(reason_to_skip())
+}
+
+/// Likewise for scenarios of the process connector.
+///
+/// # Panics
+/// They cannot although [`REQUIRE_VARIABLE`] says that they must.
+#[must_use]
+#[track_caller]
+pub fn connector_scenarios_run() -> bool {
+    let root = crate::is_root();
+    let reason = (!root).then(|| "these scenarios need root".into());
+    run_unless(reason.or_else(|| daemoneye().err().map(|error| error.to_string())))
+}
+
+#[track_caller]
+fn run_unless(reason: Option<String>) -> bool {
+    let Some(reason) = reason else {
         return true;
     };
     let test = std::panic::Location::caller();

@@ -41,13 +41,23 @@ impl Recording {
         options: &[&str],
         workloads: impl FnOnce(&Daemon) -> Result<T>,
     ) -> Result<(Self, T)> {
+        Self::by("ebpf", options, workloads)
+    }
+
+    /// Like [`Recording::with`], from the sensor of that name.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn by<T>(
+        sensor: &str,
+        options: &[&str],
+        workloads: impl FnOnce(&Daemon) -> Result<T>,
+    ) -> Result<(Self, T)> {
         let dir = tempfile::tempdir().context("no temporary directory")?;
         let file = dir.path().join("events.rec");
         let stats = dir.path().join("stats.json");
-        let start = ["record", "--sensor", "ebpf"]
-            .iter()
-            .chain(options)
-            .map(Path::new);
+        let start = ["record", "--sensor", sensor].into_iter();
+        let start = start.chain(options.iter().copied()).map(Path::new);
         let daemon = Daemon::start(start.chain([Path::new("--stats-json"), &stats, &file]))?;
         let done = workloads(&daemon)?;
         let stderr = daemon.stop()?.stderr;
