@@ -3,6 +3,9 @@ use std::path::PathBuf;
 /// What is needed to load the programs.
 pub(crate) const PRIVILEGES: &str = "run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE";
 
+/// Entries of each kind that the programs' mute list has room for.
+pub(crate) const MUTE_CAPACITY: usize = 256;
+
 /// Why the sensor cannot start or go on, and what would help.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -60,7 +63,7 @@ pub enum Error {
     /// More entries than the programs have room for.
     #[error(
         "the mute list has {len} entries of one kind; {} is the most",
-        crate::mute::CAPACITY
+        MUTE_CAPACITY
     )]
     MuteListTooLong {
         /// How many.

@@ -19,6 +19,8 @@ pub mod normalize;
 pub mod offsets;
 
 #[cfg(target_os = "linux")]
+mod cgroups;
+#[cfg(target_os = "linux")]
 mod clock;
 #[cfg(target_os = "linux")]
 mod environment;

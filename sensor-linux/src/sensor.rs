@@ -12,7 +12,7 @@ use sensor_ebpf::config::Field;
 use sensor_ebpf::record::identity_flag;
 
 use crate::Error;
-use crate::cgroup::Cgroups;
+use crate::cgroups::Cgroups;
 use crate::clock::{boot_time, boot_wall};
 use crate::decode::{Record, decode};
 use crate::environment::Environments;
