@@ -43,7 +43,7 @@ fn check(args: &args::Sensor) -> Result<(), Failure> {
     mute_list(&args.mute)
         .check()
         .map_err(SensorError::from)
-        .code(Code::BadInput)
+        .code(Code::Usage)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -70,8 +70,14 @@ fn poll(args: &args::Sensor) -> Result<Box<dyn Sensor>, Failure> {
     let sensor = PollSensor::open(args.poll_interval())
         .map_err(SensorError::from)
         .code(Code::SensorUnavailable)?;
+    if let Some(hidden) = PollSensor::hidden() {
+        notice(format_args!("{hidden} ({SEE_OTHERS})"));
+    }
     Ok(Box::new(sensor))
 }
+
+/// What lets polling see other users' processes.
+pub(crate) const SEE_OTHERS: &str = "run as root, or with CAP_SYS_PTRACE";
 
 #[cfg(target_os = "linux")]
 pub(crate) const KERNEL_SENSOR: SensorChoice = SensorChoice::Ebpf;

@@ -152,19 +152,20 @@ fn btf() -> Probe {
 }
 
 fn ring_buffer() -> Probe {
-    let (ok, found) = match is_map_supported(MapType::RingBuf) {
-        Ok(true) => (true, "available".to_owned()),
-        Ok(false) => (false, "not in this kernel".to_owned()),
-        Err(error) => (false, format!("cannot be probed: {error}")),
+    let (ok, found, fix) = match is_map_supported(MapType::RingBuf) {
+        Ok(true) => (true, "available".to_owned(), ""),
+        Ok(false) => (
+            false,
+            "not in this kernel".to_owned(),
+            "Linux 5.10.10 or newer",
+        ),
+        // Of a kernel that refuses the question nothing is known.
+        Err(error) => (false, format!("cannot be probed: {error}"), PRIVILEGES),
     };
     Probe {
         name: "BPF ring buffer",
         ok,
         found,
-        fix: if ok {
-            ""
-        } else {
-            "Linux 5.10.10 or newer, and the privileges above"
-        },
+        fix,
     }
 }

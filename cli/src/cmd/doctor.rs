@@ -2,10 +2,12 @@
 
 use std::process::ExitCode;
 
+use sensor_fallback::PollSensor;
 use serde_json::json;
 
 use crate::exit::Failure;
 use crate::output::line;
+use crate::sensor::SEE_OTHERS;
 
 /// One line of the report.
 struct Finding {
@@ -22,8 +24,12 @@ pub(crate) fn doctor(json: bool) -> Result<ExitCode, Failure> {
         print(finding, json)?;
     }
     let all_ok = findings.iter().all(|finding| finding.ok);
+    let second_ok = second.is_some_and(|second| second.ok);
+    if !all_ok && !second_ok {
+        print(&polling(), json)?;
+    }
     if !json {
-        line(verdict(all_ok, second.is_some_and(|second| second.ok)))?;
+        line(verdict(all_ok, second_ok))?;
     }
     Ok(if all_ok {
         ExitCode::SUCCESS
@@ -41,6 +47,19 @@ fn verdict(first: bool, second: bool) -> &'static str {
         (false, false) => {
             "`daemoneye run` will fall back to polling until what is marked `no` is mended"
         }
+    }
+}
+
+/// What `run` would see instead.
+fn polling() -> Finding {
+    let hidden = PollSensor::hidden();
+    Finding {
+        name: "polling",
+        ok: hidden.is_none(),
+        found: hidden
+            .unwrap_or("works; short-lived processes are missed")
+            .into(),
+        fix: hidden.map_or("", |_| SEE_OTHERS).into(),
     }
 }
 
