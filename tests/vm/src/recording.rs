@@ -10,7 +10,7 @@ use event::wire::RecordingReader;
 use event::{Event, EventKind};
 use serde_json::Value;
 
-use crate::Daemon;
+use crate::{Daemon, Life};
 
 /// A finished recording.
 #[derive(Debug)]
@@ -81,6 +81,12 @@ impl Recording {
         self.events.iter().filter(about).collect()
     }
 
+    /// The life of a process.
+    #[must_use]
+    pub fn life(&self, pid: u32) -> Life<'_> {
+        Life::of(self.about(pid))
+    }
+
     /// A counter, by its path in the statistics (`/sensor/seen`).
     ///
     /// # Panics
@@ -148,6 +154,7 @@ pub fn kind_name(event: &Event) -> &'static str {
         EventKind::Exit(_) => "exit",
         EventKind::Snapshot(_) => "snapshot",
         EventKind::Lost(_) => "lost",
+        EventKind::FailedExec(_) => "failed_exec",
         _ => "unknown",
     }
 }

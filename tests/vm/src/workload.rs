@@ -7,14 +7,14 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::place;
 
-/// What the `workload` program reported: lines of a name and a number, mostly pids.
+/// What the `workload` program reported: lines of a name and a value, mostly a pid.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Workload {
-    reported: Vec<(String, u64)>,
+    reported: Vec<(String, String)>,
 }
 
 impl Workload {
-    /// Runs the program to its end. Its subcommands are in `src/bin/workload.rs`.
+    /// Runs the program to its end. Its subcommands are in `src/bin/workload`.
     ///
     /// # Errors
     /// It cannot be started or does not end with 0.
@@ -40,12 +40,12 @@ impl Workload {
         Ok(Self::parse(&said))
     }
 
-    /// Reads `name number` lines; others are the output of programs that it ran.
+    /// Reads `name value` lines; others are the output of programs that it ran.
     #[must_use]
     pub fn parse(said: &str) -> Self {
         let pair = |line: &str| {
-            let (name, number) = line.split_once(' ')?;
-            Some((name.to_owned(), number.parse().ok()?))
+            let (name, value) = line.split_once(' ')?;
+            Some((name.to_owned(), value.to_owned()))
         };
         Self {
             reported: said.lines().filter_map(pair).collect(),
@@ -57,11 +57,23 @@ impl Workload {
     /// # Panics
     /// It was not reported.
     #[must_use]
+    #[track_caller]
     pub fn number(&self, name: &str) -> u64 {
+        let found = self.all(name).next();
+        found.unwrap_or_else(|| panic!("the workload reported no {name}: {self:?}"))
+    }
+
+    /// The text of that name; bytes that are not printable ASCII are escaped.
+    ///
+    /// # Panics
+    /// It was not reported.
+    #[must_use]
+    #[track_caller]
+    pub fn text(&self, name: &str) -> &str {
         let found = self.reported.iter().find(|(n, _)| n == name);
-        found
-            .unwrap_or_else(|| panic!("the workload reported no {name}: {self:?}"))
-            .1
+        let (_, text) =
+            found.unwrap_or_else(|| panic!("the workload reported no {name}: {self:?}"));
+        text
     }
 
     /// The pid of that name.
@@ -69,6 +81,7 @@ impl Workload {
     /// # Panics
     /// It was not reported.
     #[must_use]
+    #[track_caller]
     pub fn pid(&self, name: &str) -> u32 {
         u32::try_from(self.number(name)).expect("pids have 32 bits")
     }
@@ -78,7 +91,14 @@ impl Workload {
         self.reported
             .iter()
             .filter(move |(n, _)| n == name)
-            .map(|(_, number)| *number)
+            .filter_map(|(_, value)| value.parse().ok())
+    }
+
+    /// All pids whose name starts so, with the rest of the name.
+    pub fn pids_of<'a>(&'a self, start: &'a str) -> impl Iterator<Item = (&'a str, u32)> + 'a {
+        self.reported
+            .iter()
+            .filter_map(move |(name, value)| Some((name.strip_prefix(start)?, value.parse().ok()?)))
     }
 }
 
@@ -92,5 +112,7 @@ mod tests {
         assert_eq!(report.pid("self"), 12);
         assert_eq!(report.all("tid").collect::<Vec<_>>(), [13, 14]);
         assert_eq!(report.all("child").count(), 0);
+        assert_eq!(report.text("child"), "x");
+        assert_eq!(report.pids_of("se").collect::<Vec<_>>(), [("lf", 12)]);
     }
 }

@@ -1,0 +1,157 @@
+//! Whose child a process is, and which of many with one number.
+
+use std::sync::LazyLock;
+
+use event::{EventKind, ProcessKey};
+use vm::{Life, Scenarios, place};
+
+static RECORDED: LazyLock<Scenarios> = LazyLock::new(|| record().expect("a recording"));
+
+fn record() -> anyhow::Result<Scenarios> {
+    Scenarios::record(&[
+        ("orphan", &["orphan", "init"]),
+        ("adopted", &["orphan", "reaper"]),
+        ("daemon", &["daemon"]),
+        ("clone-parent", &["clone-parent"]),
+        ("pid-twice", &["pid-twice", "30"]),
+        ("pid-namespace", &["pid-namespace"]),
+        ("user-namespace", &["user-namespace"]),
+        ("mount-namespace", &["mount-namespace"]),
+        ("chroot", &["chroot"]),
+    ])
+}
+
+fn key(name: &str, role: &str) -> ProcessKey {
+    RECORDED.key(name, role)
+}
+
+#[test]
+fn parent_of_an_orphan_is_who_forked_it_not_who_adopted_it() {
+    if !place::kernel_scenarios_run() {
+        return;
+    }
+    for name in ["orphan", "adopted"] {
+        let life = RECORDED.life(name, "child").expect("fork exec exit");
+        assert_eq!(life.parent(), key(name, "parent"), "{name}");
+        let parent = RECORDED.life(name, "parent").expect("fork exit");
+        assert_eq!(parent.parent(), key(name, "self"), "{name}");
+        let ended = parent.events()[1].header.time;
+        assert!(life.events()[1].header.time > ended, "it was no orphan");
+    }
+}
+
+#[test]
+fn daemon_keeps_the_parent_that_is_gone() {
+    if !place::kernel_scenarios_run() {
+        return;
+    }
+    let life = RECORDED.life("daemon", "child").expect("fork exec exit");
+    let middle = RECORDED.life("daemon", "middle").expect("fork exit");
+    assert_eq!(life.parent(), middle.key());
+    assert_eq!(middle.parent(), key("daemon", "self"));
+}
+
+#[test]
+fn parent_of_a_process_made_a_sibling_is_who_forked_it() {
+    if !place::kernel_scenarios_run() {
+        return;
+    }
+    let life = RECORDED
+        .life("clone-parent", "child")
+        .expect("fork exec exit");
+    assert_eq!(life.status().raw, 0, "CLONE_PARENT had no effect");
+    assert_eq!(life.parent(), key("clone-parent", "forker"));
+}
+
+#[test]
+fn processes_of_one_pid_have_two_keys() {
+    if !place::kernel_scenarios_run() {
+        return;
+    }
+    let pid = RECORDED.workload("pid-twice").pid("child");
+    let events = RECORDED.recording.about(pid);
+    let (first, second) = events.split_at(3.min(events.len()));
+    let first = Life::of(first.to_vec()).expect("fork exec exit");
+    let second = Life::of(second.to_vec()).expect("fork exec exit");
+    assert_ne!(first.key(), second.key());
+    let argument = |life: &Life<'_>| life.program().argv.iter().next().unwrap().to_vec();
+    assert_eq!(argument(&first), b"first");
+    assert_eq!(argument(&second), b"second");
+}
+
+#[test]
+fn processes_in_a_pid_namespace_are_known_by_their_outer_number() {
+    if !place::kernel_scenarios_run() {
+        return;
+    }
+    let name = "pid-namespace";
+    let workload = RECORDED.workload(name);
+    for (role, number) in [("child-within", 1), ("inner-within", 2), ("last-within", 3)] {
+        assert_eq!(workload.pid(role), number);
+    }
+    let init = RECORDED.life(name, "child").expect("fork exit");
+    assert_eq!(init.parent(), key(name, "self"));
+    let inner = Life::of(RECORDED.recording.about(child_of(init.key())));
+    let inner = inner.expect("fork exec exit");
+    assert_eq!(inner.program().argv.joined(), b"inner");
+    // Killed by the kernel when the first process of its namespace ended.
+    let last = Life::of(RECORDED.recording.about(child_of(inner.key())));
+    assert_eq!(last.expect("fork exit").status().signal, 9);
+    assert_eq!(init.status().code, 6);
+}
+
+/// The pid of the only process that this one forked.
+fn child_of(parent: ProcessKey) -> u32 {
+    let forks = RECORDED.recording.events.iter();
+    let forks = forks.filter_map(|event| match &event.kind {
+        EventKind::Fork(fork) if fork.parent == parent => Some(fork.child.pid),
+        _ => None,
+    });
+    let children: Vec<u32> = forks.collect();
+    let [child] = children[..] else {
+        panic!("{parent} has the children {children:?}")
+    };
+    child
+}
+
+#[test]
+fn user_in_a_user_namespace_is_the_one_outside() {
+    if !place::kernel_scenarios_run() {
+        return;
+    }
+    let workload = RECORDED.workload("user-namespace");
+    let life = RECORDED.life("user-namespace", "child");
+    let ids = life.expect("fork exec exit").program().credentials.unwrap();
+    // Itself it only knows that it is nobody.
+    assert_eq!(workload.number("uid-within"), 65534);
+    assert_eq!((ids.uid, ids.euid), (12345, 12345));
+    assert_eq!((ids.gid, ids.egid), (12346, 12346));
+}
+
+#[test]
+fn path_in_a_mount_namespace_is_the_one_there() {
+    if !place::kernel_scenarios_run() {
+        return;
+    }
+    let workload = RECORDED.workload("mount-namespace");
+    let life = RECORDED.life("mount-namespace", "child");
+    let life = life.expect("fork exec exit");
+    let process = life.program();
+    assert_eq!(process.exe, workload.text("program"));
+    let (dir, _) = workload.text("program").rsplit_once('/').unwrap();
+    assert_eq!(process.cwd.as_deref(), Some(dir.as_bytes()));
+}
+
+#[test]
+fn path_below_another_root_is_the_whole_one() {
+    if !place::kernel_scenarios_run() {
+        return;
+    }
+    let workload = RECORDED.workload("chroot");
+    let life = RECORDED.life("chroot", "child").expect("fork exec exit");
+    let process = life.program();
+    assert_eq!(process.filename, "/tiny");
+    assert_eq!(process.exe, workload.text("program"));
+    let dir = workload.text("dir");
+    assert_eq!(process.cwd.as_deref(), Some(dir.as_bytes()));
+}
