@@ -18,11 +18,11 @@ pub mod sys;
 pub mod tiny;
 mod workload;
 
-pub use daemon::{Daemon, Ended, SLOW_VARIABLE, patience};
+pub use daemon::{Daemon, Ended, SLOW_VARIABLE, fewer, patience};
 pub use life::Life;
 pub use recording::{Recording, expect_kinds, kind_name};
 pub use scenarios::Scenarios;
-pub use workload::Workload;
+pub use workload::{Running, Workload};
 
 /// Whether this process may do what only root may.
 #[must_use]

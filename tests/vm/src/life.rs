@@ -2,7 +2,7 @@
 
 use event::{Event, EventKind, Exec, Exit, ExitStatus, Fork, Process, ProcessKey, Snapshot};
 
-use crate::recording::expect_kinds;
+use crate::recording::{expect_kinds, kinds};
 
 /// The events about one process, in order.
 #[derive(Debug, Clone)]
@@ -36,6 +36,12 @@ impl<'a> Life<'a> {
     #[must_use]
     pub fn events(&self) -> &[&'a Event] {
         &self.0
+    }
+
+    /// What happened, as `fork exec exit`.
+    #[must_use]
+    pub fn kinds(&self) -> String {
+        kinds(&self.0)
     }
 
     /// The key, by the first event.

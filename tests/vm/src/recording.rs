@@ -1,5 +1,6 @@
 //! Runs workloads under `daemoneye record` and gives what it recorded.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::BufReader;
@@ -7,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use event::wire::RecordingReader;
-use event::{Event, EventKind};
+use event::{Event, EventKind, ProcessKey};
 use serde_json::Value;
 
 use crate::{Daemon, Life};
@@ -81,6 +82,19 @@ impl Recording {
         self.events.iter().filter(about).collect()
     }
 
+    /// All lives, for tests of many processes.
+    #[must_use]
+    pub fn lives(&self) -> HashMap<ProcessKey, Life<'_>> {
+        let mut events: HashMap<ProcessKey, Vec<&Event>> = HashMap::new();
+        for event in &self.events {
+            if let Some(key) = event.key() {
+                events.entry(key).or_default().push(event);
+            }
+        }
+        let life = |(key, events)| (key, Life::of(events));
+        events.into_iter().map(life).collect()
+    }
+
     /// The life of a process.
     #[must_use]
     pub fn life(&self, pid: u32) -> Life<'_> {
@@ -133,16 +147,19 @@ fn read(path: &Path) -> Result<Vec<Event>> {
 /// # Panics
 /// They differ.
 pub fn expect_kinds(events: &[&Event], expected: &str) {
-    let kinds = events
-        .iter()
-        .map(|event| kind_name(event))
-        .collect::<Vec<_>>()
-        .join(" ");
+    let kinds = kinds(events);
     assert!(
         kinds == expected,
         "expected {expected}, got {kinds}:\n{}",
         dump(events)
     );
+}
+
+/// The kinds of a list of events, as `fork exec exit`.
+#[must_use]
+pub(crate) fn kinds(events: &[&Event]) -> String {
+    let names: Vec<_> = events.iter().map(|event| kind_name(event)).collect();
+    names.join(" ")
 }
 
 /// The name of an event's kind.

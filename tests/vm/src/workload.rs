@@ -1,10 +1,13 @@
 //! A process that does one precise thing, seen from outside: what it said and who took part.
 
 use std::ffi::OsStr;
-use std::process::Command;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::daemon::{lines_of, patience};
 use crate::place;
 
 /// What the `workload` program reported: lines of a name and a value, mostly a pid.
@@ -99,6 +102,88 @@ impl Workload {
         self.reported
             .iter()
             .filter_map(move |(name, value)| Some((name.strip_prefix(start)?, value.parse().ok()?)))
+    }
+}
+
+/// A workload that goes on until it is told to end. Dropping it kills it.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<(Instant, String)>,
+    said: String,
+}
+
+impl Running {
+    /// Starts the program, and waits until it reports `ready`.
+    ///
+    /// # Errors
+    /// It cannot be started, or ends or says nothing for a minute before that.
+    pub fn start<A: AsRef<OsStr>>(
+        arguments: impl IntoIterator<Item = A>,
+        ready: &str,
+    ) -> Result<Self> {
+        let mut command = Command::new(place::workload()?);
+        let command = command.args(arguments).stdin(Stdio::piped());
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
+        let lines = lines_of(child.stdout.take());
+        let mut running = Self {
+            stdin: child.stdin.take(),
+            child,
+            lines,
+            said: String::new(),
+        };
+        while !running.next_line()?.starts_with(ready) {}
+        Ok(running)
+    }
+
+    fn next_line(&mut self) -> Result<String> {
+        let (_, line) = self
+            .lines
+            .recv_timeout(patience(Duration::from_secs(60)))
+            .with_context(|| format!("the workload only said:\n{}", self.said))?;
+        self.said.push_str(&line);
+        self.said.push('\n');
+        Ok(line)
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends its standard input, and waits until it ends by itself.
+    ///
+    /// # Errors
+    /// It fails, or does not end.
+    pub fn finish(mut self) -> Result<Workload> {
+        drop(self.stdin.take());
+        while let Ok(line) = self.lines.recv() {
+            self.said.push_str(&line.1);
+            self.said.push('\n');
+        }
+        let status = self.child.wait()?;
+        ensure!(status.success(), "the workload ended with {status}");
+        Ok(Workload::parse(&self.said))
+    }
+
+    /// Kills it.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Fails only where it has ended, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -32,17 +32,18 @@ pub(crate) fn crowd(size: usize) -> Result<()> {
     Ok(())
 }
 
+const WITHOUT_EXEC: u8 = 7;
+
 /// Children that come and go until standard input ends. Of each it reports when it was not there
-/// yet, and when it was there no more, in ns since boot: `child`, `born`, `ended`.
+/// yet, and when it was there no more, in ns since boot: `child`, `born`, `ended`. Those that run
+/// no program end with 7.
 pub(crate) fn churn() -> Result<()> {
     let stage = Stage::new()?;
     let program = stage.tiny("tiny", 0)?;
     let mut alive = HashMap::new();
     for turn in 0u64.. {
         let born = since_boot();
-        // Some live for no time, some for a fifth of a second; every fifth runs no program.
-        let life = Duration::from_millis(turn * 37 % 200);
-        alive.insert(child::start(|| live(life, turn, &program))?, born);
+        alive.insert(child::start(|| live(turn, &program))?, born);
         if turn == 500 {
             report("ready", turn);
         }
@@ -57,10 +58,15 @@ pub(crate) fn churn() -> Result<()> {
     Ok(())
 }
 
-fn live(life: Duration, turn: u64, program: &Path) -> Result<u8> {
-    thread::sleep(life);
+/// Some live for no time, some for a fifth of a second, some to the end; some run no program.
+fn live(turn: u64, program: &Path) -> Result<u8> {
+    if turn.is_multiple_of(9) {
+        crate::wait_for_stdin()?;
+    } else {
+        thread::sleep(Duration::from_millis(turn * 37 % 200));
+    }
     if turn.is_multiple_of(5) {
-        return Ok(0);
+        return Ok(WITHOUT_EXEC);
     }
     Err(become_program(program, &["churn"]))
 }
