@@ -12,6 +12,15 @@ pub const WORKLOAD_VARIABLE: &str = "DAEMONEYE_WORKLOAD";
 /// Set where kernel scenarios must run: a reason to skip is then a failure.
 pub const REQUIRE_VARIABLE: &str = "DAEMONEYE_REQUIRE_KERNEL";
 
+/// Set where nothing runs but the tests and what they start.
+pub const ALONE_VARIABLE: &str = "DAEMONEYE_TEST_ALONE";
+
+/// Whether nothing runs here but the tests and what they start.
+#[must_use]
+pub fn alone() -> bool {
+    std::env::var_os(ALONE_VARIABLE).is_some()
+}
+
 /// The `daemoneye` under test: `DAEMONEYE_BIN`, else what cargo built beside this program.
 ///
 /// # Errors

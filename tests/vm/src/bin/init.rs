@@ -11,11 +11,12 @@ use rustix::mount::{MountFlags, mount};
 use rustix::system::{RebootCommand, reboot};
 
 /// What is mounted where, by file system type.
-const MOUNTS: [(&str, &str); 8] = [
+const MOUNTS: [(&str, &str); 9] = [
     ("proc", "/proc"),
     ("sysfs", "/sys"),
     ("devtmpfs", "/dev"),
     ("tmpfs", "/dev/shm"),
+    ("devpts", "/dev/pts"),
     ("tmpfs", "/tmp"),
     ("tracefs", "/sys/kernel/tracing"),
     ("bpf", "/sys/fs/bpf"),
@@ -83,6 +84,7 @@ fn run_test(test: &Path) -> Result<ExitStatus> {
         .env("RUST_BACKTRACE", "0");
     command.env(vm::place::BIN_VARIABLE, "/bin/daemoneye");
     command.env(vm::place::WORKLOAD_VARIABLE, "/bin/workload");
+    command.env(vm::place::ALONE_VARIABLE, "1");
     command
         .env(vm::place::REQUIRE_VARIABLE, "1")
         .env(vm::SLOW_VARIABLE, "10");
