@@ -163,6 +163,7 @@ fn parent(event: &Event) -> Option<ProcessKey> {
         EventKind::Exec(exec) => exec.process.parent,
         EventKind::Snapshot(row) => row.process.parent,
         EventKind::Exit(exit) => exit.parent,
+        EventKind::FailedExec(failed) => failed.parent,
         _ => None,
     }
 }

@@ -71,6 +71,7 @@ fn program_is_named_as_given_and_its_file_by_its_whole_path() {
     ] {
         let (workload, process) = program(name);
         assert_eq!(text(&process.exe), workload.text("program"), "{name}");
+        assert_eq!(process.interpreter, None, "{name}");
     }
     let filename = |name| text(&program(name).1.filename);
     let dir = |name| RECORDED.workload(name).text("dir");
@@ -134,7 +135,9 @@ fn file_of_the_program_is_identified_as_stat_does() {
         assert_eq!(file.inode, stat("inode"), "{name}");
         assert_eq!(u64::from(file.device), stat("device"), "{name}");
         assert_eq!(u64::from(file.nlink), stat("nlink"), "{name}");
+        assert_eq!(file.size, stat("size"), "{name}");
         assert_eq!(file.mtime, stat("mtime"), "{name}");
+        assert_eq!(file.ctime, stat("ctime"), "{name}");
         assert_eq!(u64::from(file.mode), stat("mode"), "{name}");
         assert_eq!(u64::from(file.uid), stat("uid"), "{name}");
         assert!(
@@ -171,6 +174,8 @@ fn check_script(name: &str, filename: &str, argv: &[&str]) {
     let (workload, process) = program(name);
     assert_eq!(text(&process.filename), filename, "{name}");
     assert_eq!(text(&process.exe), workload.text("interpreter"), "{name}");
+    let interpreter = process.interpreter.as_deref().map(text);
+    assert_eq!(interpreter.as_deref(), Some(workload.text("interpreter")));
     let got: Vec<_> = process.argv.iter().map(text).collect();
     assert_eq!(got, argv, "{name}");
 }

@@ -30,7 +30,7 @@ fn program(name: &str) -> &'static Process {
     life.program()
 }
 
-/// Real and effective ids, and effective capabilities.
+/// Real and effective ids, effective capabilities, and where they came from.
 fn check(name: &str, [uid, euid, gid, egid]: [u32; 4], capabilities: u64) {
     let process = program(name);
     let ids = process.credentials.expect("the ids are known");
@@ -38,6 +38,11 @@ fn check(name: &str, [uid, euid, gid, egid]: [u32; 4], capabilities: u64) {
     assert_eq!([ids.gid, ids.egid], [gid, egid], "{name}");
     let got = process.effective_caps.expect("capabilities are known");
     assert_eq!(got, capabilities, "{name}");
+    // The kernel mistrusts the caller where it gave anything.
+    let given = uid != euid || gid != egid || capabilities != 0;
+    assert_eq!(process.secure_exec, Some(given), "{name}");
+    let from_file = capabilities == NET_RAW;
+    assert_eq!(process.file_caps, Some(from_file), "{name}");
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn stdin_ended() -> Result<bool> {
     Ok(poll(&mut input, Some(&timeout))? > 0)
 }
 
-fn since_boot() -> u64 {
+pub(crate) fn since_boot() -> u64 {
     let now = clock_gettime(ClockId::Boottime);
     u64::try_from(now.tv_sec * 1_000_000_000 + now.tv_nsec).unwrap_or(0)
 }
@@ -131,7 +131,8 @@ const REFUSED: u8 = b'-';
 /// Parents wait for their children, so that the limit strikes.
 fn explode(ending: &Ending, generations: u32) -> Result<u8> {
     ending.mark(BORN)?;
-    for _ in 0..if generations > 0 { 2 } else { 0 } {
+    let children = if generations > 0 { 2 } else { 0 };
+    for _ in 0..children {
         if child::start(|| explode(ending, generations - 1)).is_err() {
             ending.mark(REFUSED)?;
         }

@@ -5,6 +5,7 @@ mod child;
 mod crowd;
 mod end;
 mod exec;
+mod facts;
 mod lineage;
 mod path;
 mod rights;
@@ -46,6 +47,10 @@ fn run(arguments: &[OsString]) -> Result<u8> {
         "threads" => thread::threads()?,
         "exit-from-thread" => thread::exit_from_thread(),
         "leader-leaves" => thread::leader_leaves(text(rest, 0)?),
+        "facts-wait" => {
+            facts::tell()?;
+            wait_for_stdin()?;
+        }
         "rewrite" => argv::rewrite()?,
         // What scenarios start.
         "run" => run_child(rest)?,
@@ -90,6 +95,10 @@ fn scenario(name: &str, rest: &[OsString]) -> Result<u8> {
         "mount-namespace" => space::mount_namespace()?,
         "chroot" => space::change_root()?,
         "rights" => rights::rights(text(rest, 0)?)?,
+        "facts" => facts::facts(text(rest, 0)?)?,
+        "cgroup" => facts::control_group()?,
+        "environment" => facts::environment()?,
+        "lifetime" => facts::lifetime()?,
         "argv" => argv::sized(number(rest, 0)?)?,
         "no-argv" => argv::none()?,
         other => bail!("unknown subcommand {other}"),
