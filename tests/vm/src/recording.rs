@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use event::wire::RecordingReader;
 use event::{Event, EventKind, ProcessKey};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{Daemon, Life};
@@ -73,6 +74,25 @@ impl Recording {
             },
             done,
         ))
+    }
+
+    /// Like [`Recording::with`], but the recorder stands still while `workloads` runs: when it looks,
+    /// the processes are gone, and it can only tell what the kernel kept of them.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn in_hindsight<T>(
+        options: &[&str],
+        workloads: impl FnOnce() -> Result<T>,
+    ) -> Result<(Self, T)> {
+        // Room for what others do meanwhile.
+        let options = [&["--ring-size", "64"], options].concat();
+        Self::with(&options, |daemon| {
+            daemon.signal(Signal::STOP)?;
+            let done = workloads();
+            daemon.signal(Signal::CONT)?;
+            done
+        })
     }
 
     /// The events about a process, in order.

@@ -26,6 +26,16 @@ impl Scenarios {
         Ok(Self::of(recording, workloads))
     }
 
+    /// Like [`Scenarios::record`], but the recorder stands still meanwhile: see
+    /// [`Recording::in_hindsight`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn record_in_hindsight(list: &[(&'static str, &[&str])]) -> Result<Self> {
+        let (recording, workloads) = Recording::in_hindsight(&[], || run_all(list))?;
+        Ok(Self::of(recording, workloads))
+    }
+
     /// Of a recording that was made otherwise.
     #[must_use]
     pub fn of(recording: Recording, workloads: HashMap<&'static str, Workload>) -> Self {

@@ -7,7 +7,6 @@ use std::sync::LazyLock;
 
 use anyhow::Result;
 use event::Process;
-use rustix::process::Signal;
 use vm::{Recording, Scenarios, Workload, numbered_arguments, place};
 
 /// Most bytes that are captured.
@@ -33,14 +32,8 @@ const SIZES: [usize; 13] = [
 /// Programs run with these arguments, each once, in one recording.
 static RECORDED: LazyLock<Scenarios> = LazyLock::new(|| record().expect("a recording"));
 
-/// The recorder stands still meanwhile: when it looks, the processes are gone.
 fn record() -> Result<Scenarios> {
-    let (recording, workloads) = Recording::with(&[], |daemon| {
-        daemon.signal(Signal::STOP)?;
-        let workloads = run();
-        daemon.signal(Signal::CONT)?;
-        workloads
-    })?;
+    let (recording, workloads) = Recording::in_hindsight(&[], run)?;
     Ok(Scenarios::of(recording, workloads))
 }
 

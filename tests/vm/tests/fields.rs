@@ -18,7 +18,7 @@ struct Recorded {
 fn record() -> anyhow::Result<Recorded> {
     let early = Running::start(["facts-wait"], "audit-session")?;
     let options = ["--failed-exec", "--env", "DEYE_*,NONE"];
-    let (recording, (early, workloads)) = Recording::with(&options, |_| {
+    let (recording, (early, workloads)) = Recording::in_hindsight(&options, || {
         let workloads = run_all(&[
             ("plain", &["facts", "plain"]),
             ("unshared", &["facts", "unshared"]),

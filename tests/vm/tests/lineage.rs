@@ -8,7 +8,7 @@ use vm::{Life, Scenarios, place};
 static RECORDED: LazyLock<Scenarios> = LazyLock::new(|| record().expect("a recording"));
 
 fn record() -> anyhow::Result<Scenarios> {
-    Scenarios::record(&[
+    Scenarios::record_in_hindsight(&[
         ("orphan", &["orphan", "init"]),
         ("adopted", &["orphan", "reaper"]),
         ("daemon", &["daemon"]),

@@ -9,7 +9,7 @@ use vm::{Scenarios, place};
 static RECORDED: LazyLock<Scenarios> = LazyLock::new(|| record().expect("a recording"));
 
 fn record() -> anyhow::Result<Scenarios> {
-    Scenarios::record(&[
+    Scenarios::record_in_hindsight(&[
         ("plain", &["rights", "plain"]),
         ("set-uid", &["rights", "set-uid"]),
         ("set-uid-root", &["rights", "set-uid-root"]),

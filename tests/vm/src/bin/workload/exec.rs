@@ -13,6 +13,9 @@ use crate::child::{self, become_program};
 use crate::report;
 use crate::stage::{Stage, report_file, report_path};
 
+/// By way of the root, from at most nine directories down.
+const DOTS: &str = ".././/../../../../../../../../proc/self/cwd/tiny";
+
 /// A child that runs the smallest program in the way named, and the program's path.
 pub(crate) fn exec(way: &str) -> Result<()> {
     let stage = Stage::new()?;
@@ -39,7 +42,7 @@ fn go(way: &str, stage: &Stage, program: &Path) -> Error {
     match way {
         "path" => become_program(program, &["tiny", "a b"]),
         "relative" => in_dir(&stage.dir, "./tiny"),
-        "dots" => in_dir(&stage.dir, "..//../tmp/../proc/self/cwd/tiny"),
+        "dots" => in_dir(&stage.dir, DOTS),
         "symlink" | "hard-link" => become_program(&stage.dir.join("link"), &["link"]),
         "descriptor" => by_descriptor(program),
         "directory" => by_directory(&stage.dir),
