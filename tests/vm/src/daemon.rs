@@ -61,7 +61,8 @@ impl Daemon {
     /// # Errors
     /// It cannot be started, ends, or says nothing for a minute; with its standard error.
     pub fn start<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Result<Self> {
-        Self::start_command(Command::new(place::daemoneye()?).args(arguments))
+        let mut command = Command::new(place::daemoneye()?);
+        Self::start_command(command.args(arguments).args(place::options()))
     }
 
     /// Like [`Daemon::start`], for a command made by the caller.

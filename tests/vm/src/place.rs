@@ -12,6 +12,17 @@ pub const WORKLOAD_VARIABLE: &str = "DAEMONEYE_WORKLOAD";
 /// Set where kernel scenarios must run: a reason to skip is then a failure.
 pub const REQUIRE_VARIABLE: &str = "DAEMONEYE_REQUIRE_KERNEL";
 
+/// Options that every `daemoneye` under test gets, separated by spaces: the same scenarios then
+/// hold for another transport, say.
+pub const OPTIONS_VARIABLE: &str = "DAEMONEYE_TEST_OPTIONS";
+
+/// What [`OPTIONS_VARIABLE`] holds.
+#[must_use]
+pub fn options() -> Vec<String> {
+    let options = std::env::var(OPTIONS_VARIABLE).unwrap_or_default();
+    options.split_whitespace().map(str::to_owned).collect()
+}
+
 /// Set where nothing runs but the tests and what they start.
 pub const ALONE_VARIABLE: &str = "DAEMONEYE_TEST_ALONE";
 
