@@ -98,19 +98,21 @@ fn pid_in_a_namespace_is_told_only_there() {
 }
 
 #[test]
-fn session_leader_is_what_getsid_tells() {
+fn session_leader_is_the_one_in_procfs_by_its_outer_number() {
     if !place::kernel_scenarios_run() {
         return;
     }
-    let leader = |name| program(name).session_leader;
-    let inherited = workload("plain").pid("getsid");
-    assert_eq!(leader("plain"), Some(inherited));
-    // Who cannot be seen from within the namespace is told by its outer number.
-    assert_eq!(leader("unshared"), Some(inherited));
-    for name in ["session", "terminal"] {
-        assert_eq!(leader(name), Some(workload(name).pid("child")), "{name}");
+    let known = |leader: u32| (leader != 0).then_some(leader);
+    for name in ["plain", "unshared"] {
+        let inherited = known(workload(name).pid("session-outside"));
+        assert_eq!(program(name).session_leader, inherited, "{name}");
     }
-    assert_eq!(row().session_leader, Some(RECORDED.early.pid("session")));
+    for name in ["session", "terminal"] {
+        let child = workload(name).pid("child");
+        assert_eq!(program(name).session_leader, Some(child), "{name}");
+    }
+    let early = known(RECORDED.early.pid("session"));
+    assert_eq!(row().session_leader, early);
 }
 
 #[test]

@@ -42,6 +42,8 @@ fn say(line: &str) {
 }
 
 fn run() -> Result<bool> {
+    // The kernel starts its first process in no session.
+    rustix::process::setsid().context("setsid")?;
     for (kind, place) in MOUNTS {
         fs::create_dir_all(place).with_context(|| format!("cannot create {place}"))?;
         // Not every kernel has every file system; what needs one says so itself.

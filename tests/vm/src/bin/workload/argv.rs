@@ -5,10 +5,11 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::child::{self, become_with, c_string};
+use crate::facts::stat_field;
 use crate::report;
 use crate::stage::Stage;
 
@@ -55,12 +56,9 @@ pub(crate) fn none() -> Result<()> {
 
 /// Overwrites its own arguments and its name, as servers do to show their state.
 pub(crate) fn rewrite() -> Result<()> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let (_, fields) = stat.rsplit_once(") ").context("no name in stat")?;
-    // `arg_start` and `arg_end` are the 48th and 49th field of proc(5); the third comes first here.
-    let mut addresses = fields.split_ascii_whitespace().skip(48 - 3);
-    let mut address = || -> Result<u64> { Ok(addresses.next().context("stat is short")?.parse()?) };
-    let (start, end) = (address()?, address()?);
+    // `arg_start` and `arg_end`.
+    let start: u64 = stat_field(48)?.parse()?;
+    let end: u64 = stat_field(49)?.parse()?;
     ensure!(start < end, "the arguments are hidden");
     let memory = OpenOptions::new().write(true).open("/proc/self/mem")?;
     memory.write_all_at(&vec![b'?'; usize::try_from(end - start)?], start)?;

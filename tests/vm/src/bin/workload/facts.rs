@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::fs::{Mode, OFlags, open};
-use rustix::process::{getsid, ioctl_tiocsctty, setsid};
+use rustix::process::{ioctl_tiocsctty, setsid};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::child::{self, become_program};
@@ -26,12 +26,8 @@ pub(crate) fn tell() -> Result<()> {
         let (_, inode) = link.split_once('[').context("no inode in the link")?;
         report(&format!("ns-{name}"), inode.trim_end_matches(']'));
     }
-    let stat = fs::read_to_string("/proc/self/stat")?;
-    let (_, fields) = stat.rsplit_once(") ").context("no name in stat")?;
-    let fields: Vec<_> = fields.split_ascii_whitespace().collect();
-    // The 6th and 7th of proc(5), where the third comes first here.
-    report("session", fields[6 - 3]);
-    report("tty", fields[7 - 3]);
+    report("session", stat_field(6)?);
+    report("tty", stat_field(7)?);
     report(
         "login-uid",
         fs::read_to_string("/proc/self/loginuid")?.trim(),
@@ -43,6 +39,15 @@ pub(crate) fn tell() -> Result<()> {
     Ok(())
 }
 
+/// A field of `/proc/self/stat`, by its number in proc(5).
+pub(crate) fn stat_field(number: usize) -> Result<String> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let (_, fields) = stat.rsplit_once(") ").context("no name in stat")?;
+    // Before these are the pid and the name.
+    let field = fields.split_ascii_whitespace().nth(number - 3);
+    Ok(field.context("stat is short")?.to_owned())
+}
+
 /// A child that tells of itself and then runs a program: where its parent is (`plain`), in new
 /// namespaces of all kinds (`unshared`), as leader of a session (`session`), with a terminal
 /// (`terminal`).
@@ -50,7 +55,8 @@ pub(crate) fn facts(kind: &str) -> Result<()> {
     let stage = Stage::new()?;
     let program = stage.tiny("tiny", 0)?;
     let flags = if kind == "unshared" { all_new() } else { 0 };
-    report("getsid", getsid(None)?.as_raw_nonzero());
+    // From within a pid namespace the leader cannot be seen.
+    report("session-outside", stat_field(6)?);
     // The kernel hangs a terminal up when its other side is closed.
     let other_side = terminal()?;
     let child = child::start_with(flags, None, || {
