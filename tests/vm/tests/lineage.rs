@@ -80,7 +80,7 @@ fn processes_of_one_pid_have_two_keys() {
 }
 
 #[test]
-fn processes_in_a_pid_namespace_are_known_by_their_outer_number() {
+fn processes_in_a_pid_namespace_are_told_apart_by_their_outer_number() {
     if !place::kernel_scenarios_run() {
         return;
     }
@@ -91,27 +91,31 @@ fn processes_in_a_pid_namespace_are_known_by_their_outer_number() {
     }
     let init = RECORDED.life(name, "child").expect("fork exit");
     assert_eq!(init.parent(), key(name, "self"));
-    let inner = Life::of(RECORDED.recording.about(child_of(init.key())));
-    let inner = inner.expect("fork exec exit");
-    assert_eq!(inner.program().argv.joined(), b"inner");
+    let [inner, again] = children_of(init.key())[..] else {
+        panic!("two children: {init:?}")
+    };
+    for (key, argument) in [(inner, "inner"), (again, "again")] {
+        let life = RECORDED.recording.life(key.pid).expect("fork exec exit");
+        assert_eq!(life.program().argv.joined(), argument.as_bytes());
+        assert_eq!(life.program().namespace_pid, Some(2), "{argument}");
+    }
+    let [last] = children_of(inner)[..] else {
+        panic!("one child of {inner}")
+    };
     // Killed by the kernel when the first process of its namespace ended.
-    let last = Life::of(RECORDED.recording.about(child_of(inner.key())));
-    assert_eq!(last.expect("fork exit").status().signal, 9);
+    let last = RECORDED.recording.life(last.pid).expect("fork exit");
+    assert_eq!(last.status().signal, 9);
     assert_eq!(init.status().code, 6);
 }
 
-/// The pid of the only process that this one forked.
-fn child_of(parent: ProcessKey) -> u32 {
+/// The processes that this one forked.
+fn children_of(parent: ProcessKey) -> Vec<ProcessKey> {
     let forks = RECORDED.recording.events.iter();
     let forks = forks.filter_map(|event| match &event.kind {
-        EventKind::Fork(fork) if fork.parent == parent => Some(fork.child.pid),
+        EventKind::Fork(fork) if fork.parent == parent => Some(fork.child),
         _ => None,
     });
-    let children: Vec<u32> = forks.collect();
-    let [child] = children[..] else {
-        panic!("{parent} has the children {children:?}")
-    };
-    child
+    forks.collect()
 }
 
 #[test]

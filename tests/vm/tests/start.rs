@@ -241,7 +241,17 @@ fn process_that_lives_across_the_start_is_told_of_once() {
     assert!(in_snapshot > 10, "only {in_snapshot} were in the snapshot");
 }
 
-/// One that ends amid the start may be told of not at all, but not by halves.
+/// What can be told of a process that ends amid the start: nothing, or all of it from where it was
+/// first met.
+const WHOLE: [&str; 6] = [
+    "",
+    "snapshot exit",
+    "snapshot exec exit",
+    "fork exit",
+    "fork exec exit",
+    "exec exit",
+];
+
 #[test]
 fn process_that_ends_during_the_start_is_told_of_with_its_end_or_counted() {
     if !place::kernel_scenarios_run() {
@@ -251,18 +261,11 @@ fn process_that_ends_during_the_start_is_told_of_with_its_end_or_counted() {
     let attached = attached();
     for process in passing() {
         let life = process.life();
+        let kinds = life.kinds();
         if process.ended < BUSY.before {
-            assert!(life.events().is_empty(), "{life:?}");
+            assert_eq!(kinds, "", "{life:?}");
         } else if process.ended < BUSY.ready && process.born < attached.0 {
-            let kinds = life.kinds();
-            let known = ["", "exit", "exec exit"];
-            let rest = kinds
-                .strip_prefix("snapshot ")
-                .or(kinds.strip_prefix("fork "));
-            assert!(
-                known.contains(&rest.unwrap_or(&kinds)) && kinds != "exit",
-                "{life:?}"
-            );
+            assert!(WHOLE.contains(&kinds.as_str()), "{life:?}");
             silent += u64::from(kinds.is_empty() && process.ended > attached.0);
         }
     }

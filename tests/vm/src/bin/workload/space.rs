@@ -13,8 +13,8 @@ use crate::rights::{GROUP, USER, become_user};
 use crate::stage::{Stage, report_path};
 
 /// `child` is the first process of a pid namespace. It forks `inner`, which forks `last`; `last`
-/// waits for ever, and is killed by the kernel when `child` ends. They report what they call
-/// themselves.
+/// waits for ever, and is killed by the kernel when `child` ends. Before that `child` forks another
+/// one of the number that `inner` had. They report what they call themselves.
 pub(crate) fn pid_namespace() -> Result<()> {
     let stage = Stage::new()?;
     let program = stage.tiny("tiny", 0)?;
@@ -30,6 +30,8 @@ pub(crate) fn pid_namespace() -> Result<()> {
         report("inner-within", inner);
         child::end(inner)?;
         drop(ready);
+        let again = || Err(become_program(&program, &["again"]));
+        child::end(child::start_with(0, Some(inner), again)?)?;
         Ok(6)
     })?;
     report("child", child);
