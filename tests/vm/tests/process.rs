@@ -59,7 +59,9 @@ fn run_workloads() -> Result<HashMap<&'static str, Workload>> {
         ("twice", &["twice", "0"]),
         ("failing", &["failing"]),
         ("threads", &["run", us, "threads"]),
-        ("exec-from-thread", &["exec-from-thread"]),
+        ("exec-from-thread", &["exec-from-thread", "stayed"]),
+        ("exec-without-leader", &["exec-from-thread", "left"]),
+        ("race-to-exec", &["race-to-exec", "30"]),
         ("fork-from-thread", &["fork-from-thread"]),
         ("rewrite", &["run", us, "rewrite", "an", "argument"]),
     ])
@@ -190,17 +192,36 @@ fn exec_from_a_thread_keeps_the_process_and_names_the_thread() {
     if !place::kernel_scenarios_run() {
         return;
     }
-    let (workload, life) = child_of("exec-from-thread");
-    // The other threads, the leader among them, ended by this; that is no end of the process.
-    let life = life.expect("fork exec exit");
-    let tid = workload.number("tid");
-    assert_ne!(tid, workload.number("child"));
-    assert_eq!(life.exec().old_tid.map(u64::from), Some(tid));
-    assert_eq!(arguments(life.exec()), [b"from-thread"]);
-    assert_eq!(life.program().exe, workload.text("program").as_bytes());
-    assert_eq!(life.parent(), key_of_self("exec-from-thread"));
-    assert_eq!(life.status().code, 2);
-    assert_nothing_about_thread(tid, &life);
+    for name in ["exec-from-thread", "exec-without-leader"] {
+        let (workload, life) = child_of(name);
+        // The other threads ended by this or before; that is no end of the process.
+        let life = life.expect("fork exec exit");
+        let tid = workload.number("tid");
+        assert_ne!(tid, workload.number("child"));
+        assert_eq!(life.exec().old_tid.map(u64::from), Some(tid), "{name}");
+        assert_eq!(arguments(life.exec()), [b"from-thread"]);
+        assert_eq!(life.program().exe, workload.text("program").as_bytes());
+        assert_eq!(life.parent(), key_of_self(name));
+        assert_eq!(life.status().code, 2);
+        assert_nothing_about_thread(tid, &life);
+    }
+}
+
+#[test]
+fn threads_that_race_to_exec_give_one_exec() {
+    if !place::kernel_scenarios_run() {
+        return;
+    }
+    let children: Vec<_> = RECORDED
+        .scenarios
+        .workload("race-to-exec")
+        .all("child")
+        .collect();
+    assert_eq!(children.len(), 30);
+    for child in children {
+        let life = RECORDED.scenarios.recording.life(child.try_into().unwrap());
+        assert_eq!(life.expect("fork exec exit").status().code, 2);
+    }
 }
 
 #[test]

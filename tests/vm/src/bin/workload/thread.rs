@@ -1,5 +1,6 @@
 //! Threads: in which order they start, fork, exec and end.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Barrier};
 use std::thread::{self, JoinHandle};
@@ -106,21 +107,55 @@ pub(crate) fn race_to_the_end(children: usize) -> Result<()> {
     Ok(())
 }
 
-/// A child in which a thread that is not the leader runs another program.
-pub(crate) fn exec_from_thread() -> Result<()> {
+/// A child in which a thread that is not the leader runs another program, while the leader waits,
+/// or after it `left`.
+pub(crate) fn exec_from_thread(leader: &str) -> Result<()> {
     let stage = Stage::new()?;
     let program = stage.tiny("tiny", 2)?;
     report_path("program", &program);
     let child = child::run(|| {
+        let left = leader == "left";
         thread::spawn(move || {
             report_tid();
-            let error = become_program(&program, &["from-thread"]);
-            report("error", error);
-            std::process::exit(99)
+            while left && !is_zombie(std::process::id().cast_signed()) {
+                thread::sleep(Duration::from_millis(1));
+            }
+            exec_or_end(&program)
         });
+        if left {
+            sys::exit_thread(3)
+        }
         sleep_for_ever()
     })?;
     report("child", child);
+    Ok(())
+}
+
+fn exec_or_end(program: &Path) -> ! {
+    let error = become_program(program, &["from-thread"]);
+    report("error", error);
+    std::process::exit(99)
+}
+
+/// Children of which all threads run a program at once. One succeeds, and ends the others.
+pub(crate) fn race_to_exec(children: usize) -> Result<()> {
+    let stage = Stage::new()?;
+    let program = stage.tiny("tiny", 2)?;
+    for _ in 0..children {
+        let child = child::run(|| {
+            let barrier = Arc::new(Barrier::new(4));
+            for _ in 0..3 {
+                let (barrier, program) = (barrier.clone(), program.clone());
+                thread::spawn(move || {
+                    barrier.wait();
+                    exec_or_end(&program)
+                });
+            }
+            barrier.wait();
+            exec_or_end(&program)
+        })?;
+        report("child", child);
+    }
     Ok(())
 }
 
