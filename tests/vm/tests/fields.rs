@@ -25,7 +25,8 @@ fn record() -> anyhow::Result<Recorded> {
             ("session", &["facts", "session"]),
             ("terminal", &["facts", "terminal"]),
             ("cgroup", &["cgroup"]),
-            ("environment", &["environment"]),
+            ("environment", &["environment", "0"]),
+            ("full-environment", &["environment", "32000"]),
             ("failing", &["failing"]),
             ("lifetime", &["lifetime"]),
         ])?;
@@ -172,9 +173,11 @@ fn of_the_environment_only_the_variables_asked_for_are_told() {
     if !place::kernel_scenarios_run() {
         return;
     }
-    let environment = program("environment").environment.as_ref();
-    let variables: Vec<_> = environment.expect("variables").iter().collect();
-    assert_eq!(variables, [&b"DEYE_ONE=1"[..], b"DEYE_TWO=b c"]);
+    for name in ["environment", "full-environment"] {
+        let environment = program(name).environment.as_ref();
+        let variables: Vec<_> = environment.expect("variables").iter().collect();
+        assert_eq!(variables, [&b"DEYE_ONE=1"[..], b"DEYE_TWO=b c"], "{name}");
+    }
     let none = program("plain").environment.as_ref();
     assert!(none.is_none_or(|variables| variables.iter().next().is_none()));
 }

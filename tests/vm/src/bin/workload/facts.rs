@@ -142,14 +142,13 @@ fn control_groups() -> Result<PathBuf> {
         .context("no control groups are mounted")
 }
 
-/// A child that runs a program with three variables.
-pub(crate) fn environment() -> Result<()> {
+/// A child that runs a program with three variables, after others of so many bytes.
+pub(crate) fn environment(padding: usize) -> Result<()> {
     let stage = Stage::new()?;
     let mut command = Command::new(stage.tiny("tiny", 0)?);
-    command
-        .env_clear()
-        .env("DEYE_ONE", "1")
-        .env("DEYE_TWO", "b c");
+    // Sorted by std, so that the padding comes first.
+    command.env_clear().env("A", "x".repeat(padding));
+    command.env("DEYE_ONE", "1").env("DEYE_TWO", "b c");
     let mut child = command.env("OTHER", "x").spawn()?;
     report("child", child.id());
     child.wait()?;

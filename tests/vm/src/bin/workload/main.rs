@@ -98,7 +98,7 @@ fn scenario(name: &str, rest: &[OsString]) -> Result<u8> {
         "rights" => rights::rights(text(rest, 0)?)?,
         "facts" => facts::facts(text(rest, 0)?)?,
         "cgroup" => facts::control_group()?,
-        "environment" => facts::environment()?,
+        "environment" => facts::environment(number(rest, 0)?)?,
         "lifetime" => facts::lifetime()?,
         "argv" => argv::sized(number(rest, 0)?)?,
         "no-argv" => argv::none()?,
