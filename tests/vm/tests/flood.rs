@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use event::{BootTime, DropReason, Event, EventClass, EventKind, ProcessKey};
 use rustix::process::Signal;
-use vm::{Recording, Workload, fewer, kind_name, place};
+use vm::{Recording, Running, Workload, fewer, kind_name, place};
 
 /// Of each, the storm makes as many.
 const CLASSES: [EventClass; 3] = [EventClass::Fork, EventClass::Exec, EventClass::Exit];
@@ -79,6 +79,29 @@ fn fork_bomb_at_its_limit_gives_a_fork_and_an_exit_for_each_process_that_there_w
     let missing = missing.expect("no process that there was not");
     let dropped = recording.dropped(|class, _| class == "fork");
     assert!(missing <= dropped, "{missing} of {born}, {dropped} dropped");
+    check_books(&recording);
+}
+
+/// More processes live than the kernel side has room for: it still tells who forked whom and what
+/// they run, and counts the ends of those that it could not keep.
+#[test]
+fn processes_beyond_the_room_for_them_are_told_of_and_their_missing_exits_are_counted() {
+    if !place::kernel_scenarios_run() {
+        return;
+    }
+    const ROOM: u64 = 1_024;
+    const CROWD: u64 = 2_000;
+    let (recording, crowd) = Recording::with(&["--max-processes", &ROOM.to_string()], |_| {
+        Running::start(["crowd", &CROWD.to_string()], "ready")?.finish()
+    })
+    .unwrap();
+    let parent = recording.life(crowd.pid("self")).key();
+    assert_eq!(delivered(&recording, parent, EventClass::Fork), CROWD);
+    let exits = delivered(&recording, parent, EventClass::Exit);
+    let missing = CROWD - exits;
+    let dropped = recording.dropped(|class, reason| (class, reason) == ("exit", "table_full"));
+    assert!(missing >= CROWD - ROOM, "only {missing} missing");
+    assert!(missing <= dropped, "{missing} of {dropped} dropped");
     check_books(&recording);
 }
 
