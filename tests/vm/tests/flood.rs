@@ -82,26 +82,39 @@ fn fork_bomb_at_its_limit_gives_a_fork_and_an_exit_for_each_process_that_there_w
     check_books(&recording);
 }
 
-/// More processes live than the kernel side has room for: it still tells who forked whom and what
-/// they run, and counts the ends of those that it could not keep.
+/// Processes that the kernel side has room for, and how many there are.
+const ROOM: u64 = 1_024;
+const CROWD: u64 = 2_000;
+
+fn crowd() -> Result<Running> {
+    Running::start(["crowd", &CROWD.to_string()], "ready")
+}
+
+/// It still tells who forked whom, and counts the ends of those that it could not keep.
 #[test]
 fn processes_beyond_the_room_for_them_are_told_of_and_their_missing_exits_are_counted() {
     if !place::kernel_scenarios_run() {
         return;
     }
-    const ROOM: u64 = 1_024;
-    const CROWD: u64 = 2_000;
-    let (recording, crowd) = Recording::with(&["--max-processes", &ROOM.to_string()], |_| {
-        Running::start(["crowd", &CROWD.to_string()], "ready")?.finish()
-    })
-    .unwrap();
+    let options = ["--max-processes", &ROOM.to_string()];
+    let after = Recording::with(&options, |_| crowd()?.finish());
+    check_room(after.unwrap(), EventClass::Fork);
+    let before = crowd().unwrap();
+    let before = Recording::with(&options, |_| before.finish());
+    check_room(before.unwrap(), EventClass::Snapshot);
+}
+
+/// Each is told of by an event of this class.
+fn check_room((recording, crowd): (Recording, Workload), class: EventClass) {
     let parent = recording.life(crowd.pid("self")).key();
-    assert_eq!(delivered(&recording, parent, EventClass::Fork), CROWD);
-    let exits = delivered(&recording, parent, EventClass::Exit);
-    let missing = CROWD - exits;
+    assert_eq!(delivered(&recording, parent, class), CROWD, "{class}");
+    let missing = CROWD - delivered(&recording, parent, EventClass::Exit);
     let dropped = recording.dropped(|class, reason| (class, reason) == ("exit", "table_full"));
-    assert!(missing >= CROWD - ROOM, "only {missing} missing");
-    assert!(missing <= dropped, "{missing} of {dropped} dropped");
+    assert!(missing >= CROWD - ROOM, "{class}: only {missing} missing");
+    assert!(
+        missing <= dropped,
+        "{class}: {missing} of {dropped} dropped"
+    );
     check_books(&recording);
 }
 
@@ -159,6 +172,7 @@ fn delivered(recording: &Recording, parent: ProcessKey, class: EventClass) -> u6
             EventKind::Fork(fork) => (fork.child, Some(fork.parent)),
             EventKind::Exec(exec) => (exec.process.key, exec.process.parent),
             EventKind::Exit(exit) => (exit.key, exit.parent),
+            EventKind::Snapshot(row) => (row.process.key, row.process.parent),
             _ => unreachable!("{} is of no class of the storm", kind_name(event)),
         };
         if of == Some(parent) {
