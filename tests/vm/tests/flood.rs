@@ -84,7 +84,7 @@ fn fork_bomb_at_its_limit_gives_a_fork_and_an_exit_for_each_process_that_there_w
 
 /// Processes that the kernel side has room for, and how many there are.
 const ROOM: u64 = 1_024;
-const CROWD: u64 = 2_000;
+const CROWD: u64 = 1_300;
 
 fn crowd() -> Result<Running> {
     Running::start(["crowd", &CROWD.to_string()], "ready")
