@@ -375,7 +375,10 @@ fn complete(event: &mut Event, cgroups: &mut Cgroups, environments: &mut Environ
         process.container.clone_from(&of.container);
         process.unit.clone_from(&of.unit);
     }
-    process.environment = environments.take(pid, process.key.start.0);
+    if let Some(chosen) = environments.take(pid, process.key.start.0) {
+        process.environment = Some(chosen.variables);
+        process.environment_truncated_bytes = chosen.truncated_bytes;
+    }
 }
 
 fn is_truncated(event: &Event) -> bool {

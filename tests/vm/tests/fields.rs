@@ -27,6 +27,7 @@ fn record() -> anyhow::Result<Recorded> {
             ("cgroup", &["cgroup"]),
             ("environment", &["environment", "0"]),
             ("full-environment", &["environment", "32000"]),
+            ("big-environment", &["environment", "100000"]),
             ("failing", &["failing"]),
             ("lifetime", &["lifetime"]),
         ])?;
@@ -180,6 +181,19 @@ fn of_the_environment_only_the_variables_asked_for_are_told() {
     }
     let none = program("plain").environment.as_ref();
     assert!(none.is_none_or(|variables| variables.iter().next().is_none()));
+}
+
+/// Who pads the environment hid variables without a mark.
+#[test]
+fn variables_behind_32_kib_of_others_are_said_to_be_missing() {
+    if !place::kernel_scenarios_run() {
+        return;
+    }
+    let process = program("big-environment");
+    assert!(process.environment.is_some());
+    let missing = process.environment_truncated_bytes;
+    assert!((60_000..100_000).contains(&missing), "{missing}");
+    assert_eq!(program("environment").environment_truncated_bytes, 0);
 }
 
 #[test]

@@ -14,6 +14,7 @@ fn record() -> anyhow::Result<Scenarios> {
         ("daemon", &["daemon"]),
         ("clone-parent", &["clone-parent"]),
         ("pid-twice", &["pid-twice", "30"]),
+        ("pid-twice-at-once", &["pid-twice", "0"]),
         ("pid-namespace", &["pid-namespace"]),
         ("user-namespace", &["user-namespace"]),
         ("mount-namespace", &["mount-namespace"]),
@@ -68,7 +69,20 @@ fn processes_of_one_pid_have_two_keys() {
     if !place::kernel_scenarios_run() {
         return;
     }
-    let pid = RECORDED.workload("pid-twice").pid("child");
+    check_pid_twice("pid-twice");
+}
+
+/// A pid can be chosen (`clone3`, `ns_last_pid`), so it can come round within a clock tick.
+#[test]
+fn processes_of_one_pid_have_two_keys_also_within_a_clock_tick() {
+    if !place::kernel_scenarios_run() {
+        return;
+    }
+    check_pid_twice("pid-twice-at-once");
+}
+
+fn check_pid_twice(name: &str) {
+    let pid = RECORDED.workload(name).pid("child");
     let events = RECORDED.recording.about(pid);
     let (first, second) = events.split_at(3.min(events.len()));
     let first = Life::of(first.to_vec()).expect("fork exec exit");
