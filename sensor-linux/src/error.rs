@@ -3,6 +3,9 @@ use std::path::PathBuf;
 /// What is needed to load the programs.
 pub(crate) const PRIVILEGES: &str = "run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE";
 
+/// What would help against lockdown.
+pub(crate) const LOCKDOWN: &str = "boot without lockdown=confidentiality";
+
 /// Entries of each kind that the programs' mute list has room for.
 pub(crate) const MUTE_CAPACITY: usize = 256;
 
@@ -28,6 +31,12 @@ pub enum Error {
     #[error("bpf(2) is refused: {source}")]
     NotPermitted {
         /// Cause.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The kernel keeps its memory from everybody.
+    #[error("the kernel is locked down for confidentiality, which refuses reads of its memory")]
+    Lockdown {
+        /// What the kernel said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// procfs here numbers processes otherwise than the kernel does.
@@ -95,6 +104,7 @@ impl Error {
             Self::BtfUnreadable { .. } => {
                 Some("the kernel needs CONFIG_DEBUG_INFO_BTF; Debian's kernels have it since 5.10")
             }
+            Self::Lockdown { .. } => Some(LOCKDOWN),
             Self::NotPermitted { .. } => Some(PRIVILEGES),
             Self::PidNamespace => Some("start it in the host's, for a container with --pid=host"),
             Self::Load { .. } | Self::MissingFields(_) => {

@@ -5,7 +5,7 @@ use std::fs;
 use aya::maps::MapType;
 use aya::sys::is_map_supported;
 
-use crate::error::PRIVILEGES;
+use crate::error::{LOCKDOWN, PRIVILEGES};
 use crate::load::kernel_offsets;
 use crate::procfs;
 use crate::{NetlinkOptions, NetlinkSensor};
@@ -106,9 +106,17 @@ fn pid_namespace() -> Probe {
 }
 
 /// Confidentiality mode refuses the reads of kernel memory that the programs live on.
+pub(crate) fn is_locked_down() -> bool {
+    lockdown_state().contains("[confidentiality]")
+}
+
+fn lockdown_state() -> String {
+    fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default()
+}
+
 fn lockdown() -> Probe {
-    let state = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
-    let ok = !state.contains("[confidentiality]");
+    let state = lockdown_state();
+    let ok = !is_locked_down();
     let found = if state.is_empty() {
         "none"
     } else {
@@ -118,11 +126,7 @@ fn lockdown() -> Probe {
         name: "lockdown",
         ok,
         found: found.into(),
-        fix: if ok {
-            ""
-        } else {
-            "boot without lockdown=confidentiality"
-        },
+        fix: if ok { "" } else { LOCKDOWN },
     }
 }
 

@@ -31,6 +31,8 @@ mod load;
 #[cfg(target_os = "linux")]
 mod loss_log;
 #[cfg(target_os = "linux")]
+mod misses;
+#[cfg(target_os = "linux")]
 mod mute;
 #[cfg(target_os = "linux")]
 mod procfs;

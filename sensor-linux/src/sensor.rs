@@ -172,15 +172,19 @@ impl EbpfSensor {
         }
     }
 
-    /// Tells of losses, at most every [`LOSS_INTERVAL`].
+    /// Tells of losses, at most every [`LOSS_INTERVAL`] while records flow, and when nothing is left
+    /// to read: whoever drains the sensor at its end gets the last of them.
     fn announce_losses(&mut self, out: &mut Vec<Event>) {
-        if self.losses_checked.elapsed() < LOSS_INTERVAL {
+        if !out.is_empty() && self.losses_checked.elapsed() < LOSS_INTERVAL {
             return;
         }
         self.losses_checked = Instant::now();
         self.clock.boot_wall = boot_wall();
         let now = boot_time();
-        for lost in self.tally.announce(&self.programs.counters, now) {
+        for lost in self
+            .tally
+            .announce(&self.programs.counters, &self.programs.misses, now)
+        {
             self.loss_log.note(&lost);
             out.push(self.lost_event(lost));
         }
@@ -256,10 +260,7 @@ impl EbpfSensor {
         {
             Ok(()) => Ok(Some(start)),
             Err(error) if has_errno(&error, Errno::EXIST) => Ok(self.entered_by_kernel(pid)),
-            Err(error) if has_errno(&error, Errno::TOOBIG) => {
-                self.tally.snapshot_without_room += 1;
-                Ok(Some(start))
-            }
+            Err(error) if has_errno(&error, Errno::TOOBIG) => Ok(Some(start)),
             Err(error) => Err(Error::Load {
                 what: "process map".into(),
                 source: Box::new(error),
@@ -348,7 +349,8 @@ impl Sensor for EbpfSensor {
     }
 
     fn stats(&self) -> Stats {
-        self.tally.stats(&self.programs.counters)
+        self.tally
+            .stats(&self.programs.counters, &self.programs.misses)
     }
 
     fn waker(&self) -> Waker {

@@ -3,6 +3,7 @@
 use event::{AnnouncedLosses, BootTime, DropReason, EventClass, Lost, Stats};
 use sensor_ebpf::drops::Slot;
 
+use crate::misses::Misses;
 use crate::sys::Counters;
 
 /// Records dropped at the ring: each took a sequence number.
@@ -21,9 +22,12 @@ const MUTED: [(Slot, EventClass); 4] = [
     (Slot::MutedFailedExec, EventClass::FailedExec),
 ];
 
-/// Kinds of loss that are announced: those at the ring, exits for want of room in the process map,
-/// and records that do not decode.
-const KINDS: usize = RING_DROPS.len() + 2;
+/// Programs that the kernel can leave out; see [`crate::misses`].
+pub(crate) const SKIPPED: [EventClass; 3] = [EventClass::Fork, EventClass::Exec, EventClass::Exit];
+
+/// Kinds of loss that are announced: those at the ring, events at which the kernel left a program
+/// out, exits for want of room in the process map, and records that do not decode.
+const KINDS: usize = RING_DROPS.len() + SKIPPED.len() + 2;
 
 type Loss = (EventClass, DropReason, u64);
 
@@ -34,10 +38,9 @@ pub(crate) struct Tally {
     pub(crate) truncated: u64,
     pub(crate) malformed: u64,
     pub(crate) snapshot: u64,
-    /// Rows of the snapshot that found no room in the process map.
-    pub(crate) snapshot_without_room: u64,
-    /// [`Slot::LateEntry`] when the snapshot was over: what comes on top had found no room before.
-    late_entries_before: u64,
+    /// [`Slot::ExitUntracked`] when the snapshot was over: those had ended before it reached them. What
+    /// comes on top had found no room in the process map.
+    untracked_before: Option<u64>,
     /// Highest sequence number and count of the records that arrived, by cpu.
     arrived: Vec<(u64, u64)>,
     announced: AnnouncedLosses,
@@ -50,8 +53,7 @@ impl Tally {
             truncated: 0,
             malformed: 0,
             snapshot: 0,
-            snapshot_without_room: 0,
-            late_entries_before: 0,
+            untracked_before: None,
             arrived: vec![(0, 0); cpus as usize],
             announced: AnnouncedLosses::since(now),
         }
@@ -68,23 +70,32 @@ impl Tally {
 
     /// The snapshot is over: every process that already ran is in the map, or counted.
     pub(crate) fn snapshot_done(&mut self, counters: &Counters) {
-        self.late_entries_before = counters.total(Slot::LateEntry);
+        self.untracked_before = Some(counters.total(Slot::ExitUntracked));
     }
 
     /// Losses since the last call.
-    pub(crate) fn announce(&mut self, counters: &Counters, now: BootTime) -> Vec<Lost> {
-        let losses = self.losses(counters);
+    pub(crate) fn announce(
+        &mut self,
+        counters: &Counters,
+        misses: &Misses,
+        now: BootTime,
+    ) -> Vec<Lost> {
+        let losses = self.losses(counters, misses);
         self.announced.tell(losses, now)
     }
 
     /// Everything counted so far. `held` is what the programs submitted and nobody read yet.
-    pub(crate) fn stats(&self, counters: &Counters) -> Stats {
+    pub(crate) fn stats(&self, counters: &Counters, misses: &Misses) -> Stats {
         let begun = counters.total(Slot::Sequence);
-        let losses = self.losses(counters);
-        let at_the_ring = total(&losses[..RING_DROPS.len()]);
+        let losses = self.losses(counters, misses);
+        let (at_the_ring, others) = losses.split_at(RING_DROPS.len());
+        let at_the_ring = total(at_the_ring);
+        // Those never took a number. What does not decode did.
+        let unnumbered = total(others) - self.malformed;
+        let exits_without_room = self.exits_without_room(counters);
         let read = self.delivered + self.malformed;
         Stats {
-            seen: begun + self.exits_without_room(counters) + self.snapshot,
+            seen: begun + unnumbered + self.snapshot,
             delivered: self.delivered + self.snapshot,
             dropped: losses
                 .into_iter()
@@ -93,7 +104,7 @@ impl Tally {
             held: begun.saturating_sub(at_the_ring).saturating_sub(read),
             truncated: self.truncated,
             sequence_gaps: self.sequence_gaps(),
-            untracked_exits: counters.total(Slot::ExitUntracked),
+            untracked_exits: counters.total(Slot::ExitUntracked) - exits_without_room,
             muted: MUTED
                 .map(|(slot, class)| (class, counters.total(slot)))
                 .into_iter()
@@ -102,30 +113,34 @@ impl Tally {
         }
     }
 
-    fn losses(&self, counters: &Counters) -> [Loss; KINDS] {
+    fn losses(&self, counters: &Counters, misses: &Misses) -> [Loss; KINDS] {
         let ring = RING_DROPS.map(|(slot, class)| {
             let count = counters.total(slot);
             (class, DropReason::RingFull, count)
         });
         let exits = self.exits_without_room(counters);
+        let skipped = SKIPPED.map(|class| (class, DropReason::SourceLost, misses.of(class)));
         let [forks, execs, ring_exits, failed_execs] = ring;
+        let [skipped_forks, skipped_execs, skipped_exits] = skipped;
         [
             forks,
             execs,
             ring_exits,
             failed_execs,
+            skipped_forks,
+            skipped_execs,
+            skipped_exits,
             (EventClass::Exit, DropReason::TableFull, exits),
             (EventClass::Unknown, DropReason::Malformed, self.malformed),
         ]
     }
 
-    /// Processes whose exit will not be reported. One that finds room later, at an exec, is no
-    /// longer among them.
+    /// Exits that were not reported because the process had found no room in the map.
     fn exits_without_room(&self, counters: &Counters) -> u64 {
-        let late = counters
-            .total(Slot::LateEntry)
-            .saturating_sub(self.late_entries_before);
-        (counters.total(Slot::ForkTableFull) + self.snapshot_without_room).saturating_sub(late)
+        let before = self.untracked_before;
+        before.map_or(0, |before| {
+            counters.total(Slot::ExitUntracked).saturating_sub(before)
+        })
     }
 
     /// Numbers below the highest one that arrived from a cpu and that did not arrive themselves.
