@@ -25,6 +25,17 @@ pub enum Error {
     /// There is no rule file where rules were to be.
     #[error("rules: no .yaml or .yml file in {}", .0.display())]
     NoRules(PathBuf),
+    /// A rule file holds nothing.
+    #[error("rules: no rule in {}", .0.display())]
+    NoRuleInFile(PathBuf),
+    /// A file for the shipped rules exists or cannot be written.
+    #[error("{}: {source}", path.display())]
+    RulesUnwritable {
+        /// The file or directory.
+        path: PathBuf,
+        /// Cause.
+        source: std::io::Error,
+    },
     /// Rules do not compile; each cause names its file, line and column.
     #[error("{}", join(.0))]
     RulesInvalid(Vec<detect::Error>),

@@ -9,14 +9,14 @@ use event::Level;
 use pipeline::TableLimits;
 use pipeline::hash::HashPolicy;
 
-use crate::exit::EXIT_CODES;
+use crate::exit;
 
 /// Watches every process start and end on this host, matches each event against rules as it
 /// happens, and keeps a signed ledger that cannot be altered unseen.
 #[derive(Debug, Parser)]
-#[command(name = "daemoneye", version, after_help = EXIT_CODES)]
+#[command(name = "daemoneye", version, after_help = exit::table())]
 pub(crate) struct Args {
-    /// Print JSON instead of text.
+    /// Print JSON instead of text; an error is then one line of JSON on standard error.
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// Log more to standard error; repeat for debug and trace.
@@ -34,7 +34,7 @@ pub(crate) enum Command {
     Replay(Replay),
     /// Write this host's events to a file until interrupted.
     Record(Record),
-    /// Check, test or list rules.
+    /// Check, test, list or export rules.
     #[command(subcommand)]
     Rules(Rules),
     /// Verify the ledger or prove one of its entries.
@@ -125,7 +125,8 @@ pub(crate) struct BenchCount {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct StateDir {
-    /// Directory for the ledger and its keys; created if it does not exist. Default: by platform,
+    /// Directory for the ledger and its keys; created if it does not exist (not its parent, unless it
+    /// is the default). Default: by platform,
     /// for root /var/lib/daemoneye on Linux, for others below their home.
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
@@ -133,7 +134,8 @@ pub(crate) struct StateDir {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Sensor {
-    /// Source of events. `auto` takes the kernel's, and polling where that cannot be had.
+    /// Source of events. `auto` takes the best that can be had: the kernel's own events, on Linux
+    /// the process connector, polling.
     #[arg(long = "sensor", value_enum, default_value_t = SensorChoice::Auto)]
     pub(crate) choice: SensorChoice,
     /// Load the eBPF programs that log from the kernel (for developers).
@@ -160,6 +162,10 @@ pub(crate) struct Sensor {
     /// one that ends in `*` stands for all that begin so.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub(crate) env: Vec<String>,
+    /// Size of the process connector's receive buffer in MiB; raise it if `source_lost` losses are
+    /// reported.
+    #[arg(long, value_name = "MIB", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) netlink_buffer: u32,
     /// Time between two scans of the polling sensor, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=3_600_000))]
     pub(crate) poll_interval: u64,
@@ -266,10 +272,12 @@ impl Table {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum SensorChoice {
-    /// The kernel's events if they can be had, else polling.
+    /// The best that can be had.
     Auto,
     /// Linux eBPF.
     Ebpf,
+    /// Linux process connector; misses the arguments of programs that end at once.
+    Netlink,
     /// Windows ETW.
     Etw,
     /// macOS Endpoint Security.
@@ -280,9 +288,10 @@ pub(crate) enum SensorChoice {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Alerts {
-    /// Rule file or directory. Default: the rules that are built in.
-    #[arg(long, value_name = "PATH")]
-    pub(crate) rules: Option<PathBuf>,
+    /// Rule file or directory, or `builtin` for the rules that are built in; may be repeated.
+    /// Default: `builtin`.
+    #[arg(long, value_name = "PATH", default_value = BUILTIN)]
+    pub(crate) rules: Vec<PathBuf>,
     /// Lowest level that raises an alert; findings below it are still recorded.
     #[arg(long, value_name = "LEVEL", default_value = "low", value_parser = level)]
     pub(crate) min_level: Level,
@@ -293,22 +302,33 @@ fn level(name: &str) -> Result<Level, String> {
     Level::from_name(name).ok_or_else(|| format!("expected one of {}", names.join(", ")))
 }
 
+/// Stands for the built-in rules where a path is expected; a file of that name is `./builtin`.
+const BUILTIN: &str = agent::rules::BUILTIN;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Rules {
     /// Compile rules and report every error with its place.
     Check {
-        /// Rule file or directory. Default: the rules that are built in.
-        path: Option<PathBuf>,
+        /// Rule files or directories, or `builtin`.
+        #[arg(value_name = "PATH", default_value = BUILTIN)]
+        paths: Vec<PathBuf>,
     },
     /// Run the tests that rules carry.
     Test {
-        /// Rule file or directory. Default: the rules that are built in.
-        path: Option<PathBuf>,
+        /// Rule files or directories, or `builtin`.
+        #[arg(value_name = "PATH", default_value = BUILTIN)]
+        paths: Vec<PathBuf>,
     },
     /// List rules with level and title.
     List {
-        /// Rule file or directory. Default: the rules that are built in.
-        path: Option<PathBuf>,
+        /// Rule files or directories, or `builtin`.
+        #[arg(value_name = "PATH", default_value = BUILTIN)]
+        paths: Vec<PathBuf>,
+    },
+    /// Write the built-in rules to a directory, to read them or to change a copy.
+    Export {
+        /// Directory; created if it does not exist. Files in it are not overwritten.
+        dir: PathBuf,
     },
 }
 
@@ -331,6 +351,12 @@ pub(crate) enum Ledger {
     Prove {
         /// Leaf index, as alerts name it.
         index: u64,
+        /// Prove the entry of this rule's finding about the event at INDEX instead.
+        #[arg(long, value_name = "RULE")]
+        finding: Option<String>,
+        /// How long to wait for the checkpoint of a running daemon to cover the entry.
+        #[arg(long, value_name = "SECONDS", default_value_t = 15)]
+        wait: u64,
         #[command(flatten)]
         state: StateDir,
     },

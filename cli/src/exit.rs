@@ -1,34 +1,94 @@
-//! Exit codes, and the one line that says why.
+//! Exit codes, and the one line that says why. `docs/exit-codes.md` has them for users.
 
 use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
-/// Exit codes. 0 is success, 2 comes from the flag parser.
+use serde_json::{Value, json};
+
+use crate::state;
+
+/// Exit codes. 0 is success; 2 comes from the flag parser as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Code {
     /// Something failed that is none of the others: I/O, a stage of the pipeline.
     Failure = 1,
-    /// Rules or a recording are invalid, or a rule's test failed.
+    /// A flag is wrong, or names what cannot be: an account, a file to be written.
+    Usage = 2,
+    /// What is to be read cannot be, or is invalid: rules, a recording, a key, a checkpoint.
     BadInput = 3,
     /// The ledger is damaged, or a proof does not hold.
     LedgerInvalid = 4,
     /// The state directory cannot be used.
     StateUnusable = 5,
-    /// The sensor that was asked for is not available here.
+    /// The kernel's events cannot be had here.
     SensorUnavailable = 6,
+    /// No such ledger entry, or nothing that covers it yet.
+    NotThere = 7,
+}
+
+impl Code {
+    /// Every code but success: its number, its name in JSON, what it means.
+    const ALL: [(Self, &str, &str); 7] = [
+        (
+            Self::Failure,
+            "failure",
+            "failure while at work (I/O, an internal stage, alerts that nobody took)",
+        ),
+        (
+            Self::Usage,
+            "usage",
+            "wrong usage: a flag, or what it names (an account, a file to be written)",
+        ),
+        (
+            Self::BadInput,
+            "bad_input",
+            "input that is missing, unreadable or invalid (rules, a recording, a key, a\n     checkpoint), or a failed rule test",
+        ),
+        (
+            Self::LedgerInvalid,
+            "ledger_invalid",
+            "the ledger is damaged or a proof does not hold",
+        ),
+        (
+            Self::StateUnusable,
+            "state_unusable",
+            "the state directory cannot be used",
+        ),
+        (
+            Self::SensorUnavailable,
+            "sensor_unavailable",
+            "the kernel's events cannot be had here (a named sensor, `doctor`)",
+        ),
+        (
+            Self::NotThere,
+            "not_there",
+            "no such ledger entry, or no checkpoint covers it yet",
+        ),
+    ];
+
+    fn name(self) -> &'static str {
+        let row = Self::ALL.iter().find(|(code, ..)| *code == self);
+        row.expect("every code is in the table").1
+    }
 }
 
 /// Printed by `daemoneye --help`.
-pub(crate) const EXIT_CODES: &str = "\
-Exit codes:
-  0  success
-  1  failure (I/O, an internal stage)
-  2  wrong usage
-  3  invalid input: a rule, a failed rule test, a damaged recording
-  4  the ledger is damaged or a proof does not hold
-  5  the state directory cannot be used
-  6  the sensor that was asked for is not available";
+pub(crate) fn table() -> String {
+    let rows = Code::ALL.map(|(code, _, meaning)| format!("\n  {}  {meaning}", code as u8));
+    format!("Exit codes:\n  0  success{}", rows.concat())
+}
+
+/// The flag parser's refusal, in the form that was asked for as far as that can be known.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+        let text = error.render().to_string();
+        let text = text.strip_prefix("error: ").unwrap_or(&text);
+        let first = text.split("\n\n").next().unwrap_or(text);
+        return Failure::new(Code::Usage, anyhow::anyhow!("{}", first.trim())).report(true);
+    }
+    error.exit()
+}
 
 /// An error on its way out.
 #[derive(Debug)]
@@ -45,17 +105,49 @@ impl Failure {
         }
     }
 
-    /// Prints the line. A reader that closed the pipe has seen what it wanted.
-    pub(crate) fn report(&self) -> ExitCode {
+    /// Says what came before what went wrong.
+    pub(crate) fn context(self, context: String) -> Self {
+        Self {
+            error: self.error.context(context),
+            ..self
+        }
+    }
+
+    /// Prints the line, or the document. A reader that closed the pipe has seen what it wanted.
+    pub(crate) fn report(&self, json: bool) -> ExitCode {
         if self.is_closed_pipe() {
             return ExitCode::SUCCESS;
         }
+        let text = if json {
+            event::json::line(&json!({ "error": self.document() }))
+        } else {
+            format!("daemoneye: error: {}", self.line())
+        };
         // Nothing is left to be told if standard error is closed, too.
-        let _ = fmt::Write::write_fmt(
-            &mut crate::output::Stderr,
-            format_args!("daemoneye: error: {}\n", line(&self.error)),
-        );
+        let _ = fmt::Write::write_fmt(&mut crate::output::Stderr, format_args!("{text}\n"));
         ExitCode::from(self.code as u8)
+    }
+
+    fn line(&self) -> String {
+        state::with_real_paths(line(&self.error))
+    }
+
+    fn document(&self) -> Value {
+        let mut document = json!({
+            "exit_code": self.code as u8, "kind": self.code.name(), "message": self.line(),
+        });
+        if let Some(damage) = self.cause().and_then(damage) {
+            document["damage"] = damage;
+        }
+        if let Some(agent::Error::RulesInvalid(errors)) = self.cause() {
+            document["rules"] = errors.iter().map(rule_error).collect();
+        }
+        document
+    }
+
+    /// The first cause of this type.
+    fn cause<E: std::error::Error + 'static>(&self) -> Option<&E> {
+        self.error.chain().find_map(|cause| cause.downcast_ref())
     }
 
     fn is_closed_pipe(&self) -> bool {
@@ -64,6 +156,26 @@ impl Failure {
             .filter_map(|cause| cause.downcast_ref::<io::Error>())
             .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
     }
+}
+
+fn damage(error: &ledger::Error) -> Option<Value> {
+    let ledger::Error::Damaged(damage) = error else {
+        return None;
+    };
+    let leaves = &damage.leaves;
+    Some(json!({
+        "file": state::with_real_paths(damage.file.display().to_string()),
+        "offset": damage.offset,
+        "leaves": (!leaves.is_empty()).then(|| [leaves.start, leaves.end - 1]),
+        "cause": damage.cause.to_string(),
+    }))
+}
+
+fn rule_error(error: &detect::Error) -> Value {
+    json!({
+        "file": error.file, "line": error.place.line, "column": error.place.column,
+        "message": error.kind.to_string(),
+    })
 }
 
 /// The error and its causes. Many an error's text ends with its cause's: that is not said twice.
@@ -116,5 +228,13 @@ mod tests {
             cause().context("io: disk full").context("stopped"),
             "stopped: io: disk full",
         );
+    }
+    #[test]
+    fn every_code_is_documented() {
+        let page = include_str!("../../docs/exit-codes.md");
+        for (code, name, _) in Code::ALL {
+            let row = format!("| {} | `{name}` |", code as u8);
+            assert!(page.contains(&row), "{row} is not in docs/exit-codes.md");
+        }
     }
 }

@@ -5,6 +5,7 @@ mod args;
 mod cmd;
 mod executables;
 mod exit;
+mod holder;
 mod output;
 mod privileges;
 mod sensor;
@@ -21,12 +22,15 @@ use args::{Args, Command};
 use exit::Failure;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return exit::usage(&error),
+    };
     quiet_index_panics();
     output::init_log(args.verbose, args.command.wants_kernel_log());
     match dispatch(&args) {
         Ok(code) => code,
-        Err(failure) => failure.report(),
+        Err(failure) => failure.report(args.json),
     }
 }
 

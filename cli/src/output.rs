@@ -19,6 +19,11 @@ pub(crate) fn notice(text: impl fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "daemoneye: {text}");
 }
 
+/// A number with its noun.
+pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 /// Standard error as a formatter that never fails the caller.
 pub(crate) struct Stderr;
 

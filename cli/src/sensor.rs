@@ -13,12 +13,12 @@ use crate::args::{MuteWhat, TransportChoice};
 use crate::exit::{Code, Failure, WithCode};
 use crate::output::notice;
 
-/// Opens the sensor that was asked for. With `auto`, polling takes the place of a kernel sensor
-/// that cannot be had.
+/// Opens the sensor that was asked for. With `auto`, the next best takes the place of one that
+/// cannot be had.
 pub(crate) fn open(args: &args::Sensor) -> Result<Box<dyn Sensor>, Failure> {
     check(args)?;
     match args.choice {
-        SensorChoice::Auto => match kernel(args) {
+        SensorChoice::Auto => match kernel(args).or_else(|error| second(args, error)) {
             Ok(sensor) => Ok(sensor),
             Err(error) => {
                 notice(format_args!("no kernel events: {error}"));
@@ -27,6 +27,8 @@ pub(crate) fn open(args: &args::Sensor) -> Result<Box<dyn Sensor>, Failure> {
             }
         },
         SensorChoice::Poll => poll(args),
+        #[cfg(target_os = "linux")]
+        SensorChoice::Netlink => connector(args).code(Code::SensorUnavailable),
         named if named == KERNEL_SENSOR => kernel(args).code(Code::SensorUnavailable),
         named => Err(Failure::new(
             Code::SensorUnavailable,
@@ -41,7 +43,7 @@ fn check(args: &args::Sensor) -> Result<(), Failure> {
     mute_list(&args.mute)
         .check()
         .map_err(SensorError::from)
-        .code(Code::BadInput)
+        .code(Code::Usage)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -68,8 +70,14 @@ fn poll(args: &args::Sensor) -> Result<Box<dyn Sensor>, Failure> {
     let sensor = PollSensor::open(args.poll_interval())
         .map_err(SensorError::from)
         .code(Code::SensorUnavailable)?;
+    if let Some(hidden) = PollSensor::hidden() {
+        notice(format_args!("{hidden} ({SEE_OTHERS})"));
+    }
     Ok(Box::new(sensor))
 }
+
+/// What lets polling see other users' processes.
+pub(crate) const SEE_OTHERS: &str = "run as root, or with CAP_SYS_PTRACE";
 
 #[cfg(target_os = "linux")]
 pub(crate) const KERNEL_SENSOR: SensorChoice = SensorChoice::Ebpf;
@@ -77,6 +85,30 @@ pub(crate) const KERNEL_SENSOR: SensorChoice = SensorChoice::Ebpf;
 #[cfg(target_os = "linux")]
 pub(crate) fn kernel(args: &args::Sensor) -> Result<Box<dyn Sensor>, SensorError> {
     Ok(Box::new(open_ebpf(args)?))
+}
+
+/// What is tried when the first choice cannot be had.
+#[cfg(target_os = "linux")]
+fn second(args: &args::Sensor, first: SensorError) -> Result<Box<dyn Sensor>, SensorError> {
+    notice(format_args!("no eBPF: {first}"));
+    let sensor = connector(args)?;
+    notice("the process connector instead: a program that ends at once is told without arguments");
+    Ok(sensor)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn second(_: &args::Sensor, first: SensorError) -> Result<Box<dyn Sensor>, SensorError> {
+    Err(first)
+}
+
+#[cfg(target_os = "linux")]
+fn connector(args: &args::Sensor) -> Result<Box<dyn Sensor>, SensorError> {
+    let options = sensor_linux::NetlinkOptions {
+        buffer_bytes: args.netlink_buffer << 20,
+    };
+    let sensor = sensor_linux::NetlinkSensor::open(&options)?;
+    warn_of_ebpf_flags(args);
+    Ok(Box::new(sensor))
 }
 
 /// The eBPF sensor as itself, for the counting benchmark.

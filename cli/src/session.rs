@@ -12,14 +12,15 @@ use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use detect::RuleSet;
-use event::{Event, Sensor};
+use event::{Event, Sensor, SensorError};
 use ledger::Ledger;
 use pipeline::{Config, Finished, Handle, Next, Pipeline, Subscription};
 use serde_json::{Value, json};
 
 use crate::args::Alerts;
 use crate::exit::{Code, Failure, WithCode};
-use crate::output::notice;
+use crate::holder::Holder;
+use crate::output::{counted, notice};
 use crate::state::State;
 use crate::stats;
 
@@ -78,7 +79,7 @@ pub(crate) struct Outcome {
     finished: Finished,
     /// `None` where the agent did not come to its end, so that nobody knows.
     agent: Option<agent::Stats>,
-    agent_error: Option<anyhow::Error>,
+    agent_error: Option<Failure>,
     live: bool,
 }
 
@@ -179,32 +180,34 @@ impl Session {
 
 impl Outcome {
     /// Prints one line, and fails if the pipeline or the agent did, or if alerts reached nobody.
-    /// `on_sensor_error` is the code for a source that broke: for a recording that is bad input.
-    pub(crate) fn report(self, on_sensor_error: Code) -> Result<(), Failure> {
+    /// `sensor_broke` makes the failure of a source that broke.
+    pub(crate) fn report(
+        self,
+        sensor_broke: impl FnOnce(SensorError) -> Failure,
+    ) -> Result<(), Failure> {
+        let ended = match self.finished.result {
+            Ok(checkpoint) => Ok(checkpoint.size()),
+            Err(pipeline::Error::Sensor(error)) => Err(sensor_broke(error)),
+            Err(error) => return Err(stopped(error, "the pipeline stopped")),
+        };
         let stats = &self.finished.stats;
-        let checkpoint = match self.finished.result {
-            Ok(checkpoint) => checkpoint,
-            Err(error @ pipeline::Error::Sensor(_)) => return Err(error).code(on_sensor_error),
-            Err(error) => {
-                return Err(error)
-                    .context("the pipeline stopped")
-                    .code(Code::Failure);
-            }
+        let agent = self.agent.as_ref();
+        let ledger = match ended {
+            Ok(size) => format!("{} signed", counted(size, "entry", "entries")),
+            Err(_) => counted(stats.durable_size, "entry", "entries"),
         };
         notice(format_args!(
-            "{}, {} lost; {}; ledger of {} signed",
+            "{}, {} lost; {}; ledger of {ledger}",
             counted(stats.overall().delivered, "event", "events"),
             stats.sensor.dropped_total(),
-            self.agent
-                .as_ref()
-                .map_or_else(|| "findings and alerts not counted".to_owned(), alerts_of,),
-            counted(checkpoint.size(), "entry", "entries"),
+            agent.map_or_else(|| "findings and alerts not counted".to_owned(), alerts_of),
         ));
-        if let Some(error) = self.agent_error {
-            return Err(error).code(Code::Failure);
+        ended?;
+        match (self.agent_error, self.agent) {
+            (Some(error), _) => Err(error),
+            (None, Some(agent)) => delivered(&agent, self.live),
+            (None, None) => Ok(()),
         }
-        self.agent
-            .map_or(Ok(()), |agent| delivered(&agent, self.live))
     }
 
     /// All counters.
@@ -288,15 +291,25 @@ fn delivered(agent: &agent::Stats, live: bool) -> Result<(), Failure> {
     .code(Code::Failure)
 }
 
-fn unreadable(error: pipeline::Error) -> anyhow::Error {
-    anyhow::Error::new(error).context("the agent could not read the ledger")
+fn unreadable(error: pipeline::Error) -> Failure {
+    stopped(error, "the agent stopped")
 }
 
-fn left_behind() -> anyhow::Error {
-    anyhow!(
+/// A part of the session that could not go on.
+fn stopped(error: pipeline::Error, what: &'static str) -> Failure {
+    let code = match &error {
+        pipeline::Error::Ledger(ledger::Error::Damaged(_)) => Code::LedgerInvalid,
+        _ => Code::Failure,
+    };
+    Failure::new(code, anyhow::Error::new(error).context(what))
+}
+
+fn left_behind() -> Failure {
+    let error = anyhow!(
         "standard output is not read: the agent did not end and was left behind; the next run \
          raises what is left"
-    )
+    );
+    Failure::new(Code::Failure, error)
 }
 
 /// Waits for the agent's end. False on another stop request, and after [`STILL_TICKS`] at which
@@ -355,7 +368,6 @@ impl Feed for LedgerFeed {
                 Ok(Next::Idle) => {}
                 Ok(Next::End) => return None,
                 Err(error) => {
-                    tracing::error!("the agent stops: {error}");
                     self.error = Some(error);
                     return None;
                 }
@@ -366,20 +378,9 @@ impl Feed for LedgerFeed {
 
 /// Opens the ledger and tells what its recovery did.
 pub(crate) fn open_ledger(state: &State) -> Result<Ledger, Failure> {
-    use ledger::Error;
-
     let options = ledger::Options::new(format!("daemoneye/{}", host_name()));
-    let (ledger, recovery) = Ledger::open(&state.ledger(), &options).map_err(|error| {
-        let code = match error {
-            // An index that is damaged is built anew: what is left is that it cannot be written.
-            Error::Io { .. } | Error::Index { .. } | Error::Poisoned | Error::Locked { .. } => {
-                Code::StateUnusable
-            }
-            _ => Code::LedgerInvalid,
-        };
-        let place = format!("state directory {}", state.dir().display());
-        Failure::new(code, anyhow::Error::new(error).context(place))
-    })?;
+    let opened = Ledger::open(&state.ledger(), &options);
+    let (ledger, recovery) = opened.map_err(|error| not_opened(state, error))?;
     if !recovery.is_clean() {
         notice(format_args!(
             "the ledger was not closed: {} entries kept, {} of them not signed for, {} bytes of \
@@ -390,8 +391,33 @@ pub(crate) fn open_ledger(state: &State) -> Result<Ledger, Failure> {
     Ok(ledger)
 }
 
-fn counted(count: u64, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
+/// Why a ledger cannot be written to, and what to do.
+pub(crate) fn not_opened(state: &State, error: ledger::Error) -> Failure {
+    use ledger::Error;
+
+    let place = format!("state directory {}", state.dir().display());
+    let (code, error) = match error {
+        Error::Locked { .. } => (Code::StateUnusable, in_use(state)),
+        // An index that is damaged is built anew: what is left is that it cannot be written.
+        Error::Io { .. } | Error::Index { .. } | Error::Poisoned => {
+            (Code::StateUnusable, error.into())
+        }
+        error => (
+            Code::LedgerInvalid,
+            anyhow::Error::new(error).context(REFUSED),
+        ),
+    };
+    Failure::new(code, error).context(place)
+}
+
+const REFUSED: &str = "the ledger is damaged, nothing was appended or signed (keep it as evidence and \
+                       go on with another --state-dir; `daemoneye ledger verify` checks all of it)";
+
+fn in_use(state: &State) -> anyhow::Error {
+    match Holder::of(&state.ledger()) {
+        Some(holder) => anyhow!("its ledger is in use by {holder}"),
+        None => anyhow!("its ledger was in use a moment ago"),
+    }
 }
 
 /// For the name of the log; any characters that such a name cannot have are replaced.

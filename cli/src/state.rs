@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::exit::{Code, Failure, WithCode};
 use crate::privileges::{self, Account, Keep};
@@ -27,7 +28,14 @@ impl State {
     /// hand in. Writes nothing into it: that is for the account to do.
     pub(crate) fn create(wanted: Option<&Path>, account: Option<Account>) -> Result<Self, Failure> {
         let dir = locate(wanted)?;
-        let top = Top::create(&dir, account)
+        // A path that was typed may be mistyped; that of the default is ours.
+        let made = if wanted.is_none() {
+            create_parents(&dir)
+        } else {
+            Ok(())
+        };
+        let top = made
+            .and_then(|()| Top::create(&dir, account))
             .with_context(|| format!("state directory {}", dir.display()))
             .code(Code::StateUnusable)?;
         Ok(Self {
@@ -101,7 +109,41 @@ impl State {
     fn enter(&mut self) -> Result<()> {
         self.top.enter()?;
         self.entered = true;
+        // A second state directory is never entered.
+        let _ = ENTERED.set(self.dir.clone());
         Ok(())
+    }
+}
+
+/// The state directory that is the process's working directory.
+static ENTERED: OnceLock<PathBuf> = OnceLock::new();
+
+/// A message in which the ledger of an entered directory has the path that the operator knows.
+pub(crate) fn with_real_paths(message: String) -> String {
+    match ENTERED.get() {
+        Some(dir) => message.replace("./ledger", &dir.join("ledger").display().to_string()),
+        None => message,
+    }
+}
+
+fn create_parents(dir: &Path) -> Result<()> {
+    match dir.parent() {
+        Some(parent) => fs::create_dir_all(parent)
+            .with_context(|| format!("{} cannot be created", parent.display())),
+        None => Ok(()),
+    }
+}
+
+/// What keeps the directory from being created, if that is a parent that does not exist.
+fn require_parent(dir: &Path) -> Result<()> {
+    let missing = |parent: &&Path| !parent.as_os_str().is_empty() && !parent.exists();
+    // The topmost: the others are below it.
+    match dir.ancestors().skip(1).filter(missing).last() {
+        Some(parent) => bail!(
+            "{} does not exist, and only the last directory of the path is created",
+            parent.display()
+        ),
+        None => Ok(()),
     }
 }
 
@@ -163,6 +205,7 @@ mod unix {
     use rustix::io::Errno;
     use rustix::process::{fchdir, getegid, geteuid};
 
+    use crate::holder::Holder;
     use crate::privileges::Account;
 
     const DIRECTORY: OFlags = OFlags::RDONLY
@@ -178,8 +221,11 @@ mod unix {
             let user = User::of(account);
             match lstat(dir) {
                 Ok(found) => require_directory(&found)?,
-                Err(Errno::NOENT) => create_private(dir)
-                    .context("it cannot be created (choose another with --state-dir)")?,
+                Err(Errno::NOENT) => {
+                    super::require_parent(dir)?;
+                    create_private(dir)
+                        .context("it cannot be created (choose another with --state-dir)")?;
+                }
                 Err(error) => return Err(error.into()),
             }
             let top = match open(dir, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
@@ -248,9 +294,22 @@ mod unix {
             if owner == 0 || owner == *uid {
                 return Ok(());
             }
+            if !geteuid().is_root() {
+                bail!(
+                    "it belongs to uid {owner}, and this process runs as uid {uid}; choose another \
+                     with --state-dir"
+                );
+            }
+            if let Some(holder) = Holder::of(&dir.join("ledger")) {
+                bail!(
+                    "it belongs to uid {owner}, and {holder} writes there; choose another with \
+                     --state-dir"
+                );
+            }
             bail!(
                 "it belongs to uid {owner}, and what writes there is to run as uid {uid}; \
-                 choose another with --state-dir, or hand it over: chown -R {uid}:{gid} {}",
+                 choose another with --state-dir, or, if no daemon of that user uses it, hand it \
+                 over: chown -R {uid}:{gid} {}",
                 dir.display()
             )
         }
@@ -258,9 +317,6 @@ mod unix {
 
     /// Readable by the owner alone: it holds the signing key.
     fn create_private(dir: &Path) -> Result<(), Error> {
-        if let Some(parent) = dir.parent() {
-            fs::create_dir_all(parent)?;
-        }
         match fs::DirBuilder::new().mode(0o700).create(dir) {
             // Somebody else did: it is looked at as any other that exists.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
@@ -350,8 +406,11 @@ mod other {
 
     impl Top {
         pub(super) fn create(dir: &Path, _: Option<Account>) -> Result<Self> {
-            fs::create_dir_all(dir)
-                .context("it cannot be created (choose another with --state-dir)")?;
+            if !dir.is_dir() {
+                super::require_parent(dir)?;
+                fs::create_dir(dir)
+                    .context("it cannot be created (choose another with --state-dir)")?;
+            }
             Ok(Self)
         }
 

@@ -22,7 +22,7 @@ impl StatsFile {
                 File::create(path).with_context(|| format!("{} cannot be created", path.display()))
             })
             .transpose()
-            .code(Code::StateUnusable)?;
+            .code(Code::Usage)?;
         Ok(Self(file))
     }
 

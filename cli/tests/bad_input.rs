@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 
 use event::wire::RecordingWriter;
 use event::{BootTime, Bytes, Credentials, Event, EventKind, Exec, Header, Process, ProcessKey};
+use serde_json::Value;
 use tempfile::TempDir;
 
 fn daemoneye<const N: usize>(arguments: [&str; N]) -> Output {
@@ -39,6 +40,21 @@ fn check(output: &Output, code: i32, parts: &[&str]) {
         distinct.dedup();
         assert_eq!(distinct.len(), causes.len(), "a cause is repeated: {error}");
     }
+}
+
+/// Exit code and kind of the error, which is the last line and the only document; its message.
+fn check_json(output: &Output, code: i32, kind: &str) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    assert_eq!(
+        stderr.matches("\n{").count() + usize::from(stderr.starts_with('{')),
+        1
+    );
+    let mut document: Value = serde_json::from_str(stderr.lines().last().unwrap()).unwrap();
+    let error = document["error"].take();
+    assert_eq!(error["exit_code"], code, "{error}");
+    assert_eq!(error["kind"], kind, "{error}");
+    error["message"].as_str().unwrap().to_owned()
 }
 
 fn rule(dir: &TempDir, sql: &str) -> PathBuf {
@@ -185,7 +201,16 @@ fn a_recording_cut_in_the_middle_loses_no_whole_event() {
     // Within the last event: the twenty before it are whole.
     let state = dir.path().join("cut");
     let output = replay(&dir, &whole[..whole.len() - 5], &state);
-    check(&output, 3, &["after 20 whole events", "cut after"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("20 events, 0 lost;"), "{stderr}");
+    let message = check_json(&output, 3, "bad_input");
+    for part in [
+        "events.rec: recording",
+        "after 20 whole events",
+        "cut after",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
     let verified = daemoneye(["ledger", "verify", "--state-dir", text(&state), "--json"]);
     let report: serde_json::Value = serde_json::from_slice(&verified.stdout).unwrap();
     assert_eq!(report["entries"], 20);
@@ -201,7 +226,9 @@ fn a_recording_cut_in_the_middle_loses_no_whole_event() {
 fn what_is_no_recording_is_refused() {
     let dir = TempDir::new().unwrap();
     let output = replay(&dir, b"not a recording at all", &dir.path().join("state"));
-    check(&output, 3, &["not a DaemonEye recording"]);
+    let message = check_json(&output, 3, "bad_input");
+    assert!(message.contains("events.rec"), "{message}");
+    assert!(message.ends_with("not a DaemonEye recording"), "{message}");
 }
 
 #[test]
@@ -232,7 +259,7 @@ fn an_entry_that_does_not_exist_cannot_be_proved() {
     let state = dir.path().join("state");
     check(&replay(&dir, &recording(), &state), 0, &[]);
     let arguments = ["ledger", "prove", "9999", "--state-dir", text(&state)];
-    check(&daemoneye(arguments), 1, &["no entry 9999"]);
+    check(&daemoneye(arguments), 7, &["no entry 9999"]);
     let proved = daemoneye(["ledger", "prove", "20", "--state-dir", text(&state)]);
     check(&proved, 0, &[]);
     assert!(String::from_utf8_lossy(&proved.stdout).contains("/dev/shm/x"));
@@ -268,5 +295,176 @@ fn a_running_daemon_that_has_signed_nothing_yet_is_told_of() {
     let arguments = ["ledger", "checkpoint", "--state-dir", text(&state)];
     check(&daemoneye(arguments), 0, &[]);
     fs::remove_file(state.join("ledger/last-checkpoint")).unwrap();
-    check(&daemoneye(arguments), 1, &["nothing is signed yet"]);
+    check(&daemoneye(arguments), 7, &["nothing is signed yet"]);
+}
+
+#[test]
+fn exit_codes_are_those_of_the_table() {
+    let dir = TempDir::new().unwrap();
+    let state = dir.path().join("state");
+    check(&replay(&dir, &recording(), &state), 0, &[]);
+    let existing = dir.path().join("events.rec");
+    let (existing, state) = (text(&existing), text(&state));
+    let nowhere = "/nonexistent/a";
+    let expect = |code, arguments: &[&str], part| {
+        let output = Command::new(env!("CARGO_BIN_EXE_daemoneye"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        check_with(&output, code, part);
+    };
+    expect(2, &["record", existing], "exists");
+    expect(2, &["record", nowhere], nowhere);
+    expect(2, &["replay", existing, "--stats-json", nowhere], nowhere);
+    expect(2, &["run", "--no-such-flag"], "--no-such-flag");
+    expect(
+        2,
+        &["rules", "export", "/proc/nonexistent"],
+        "/proc/nonexistent",
+    );
+    expect(3, &["replay", nowhere], nowhere);
+    expect(3, &["replay", "/etc/passwd"], "not a DaemonEye recording");
+    expect(3, &["rules", "check", nowhere], nowhere);
+    expect(
+        3,
+        &["ledger", "verify", "--state-dir", state, "--key", nowhere],
+        nowhere,
+    );
+    expect(5, &["ledger", "verify", "--state-dir", nowhere], nowhere);
+    expect(
+        5,
+        &["replay", existing, "--state-dir", "/nonexistent/a/b"],
+        "/nonexistent does not",
+    );
+    expect(
+        7,
+        &["ledger", "prove", "99999", "--state-dir", state],
+        "no entry 99999",
+    );
+    let finding = [
+        "ledger",
+        "prove",
+        "20",
+        "--finding",
+        "none",
+        "--state-dir",
+        state,
+    ];
+    expect(7, &finding, "no finding of rule none");
+}
+
+/// Also of the flag parser's refusals, which have lines of their own.
+fn check_with(output: &Output, code: i32, part: &str) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    assert!(
+        stderr.contains("error: ") && stderr.contains(part),
+        "{stderr}"
+    );
+    assert!(!stderr.contains("before the damage was"), "{stderr}");
+}
+
+#[test]
+#[cfg(unix)]
+fn an_account_that_does_not_exist_is_wrong_usage_for_root_and_said_to_be_of_no_use_to_others() {
+    let dir = TempDir::new().unwrap();
+    let state = dir.path().join("state");
+    let arguments = ["record", "/nonexistent/a", "--user", "no such account"];
+    let output = daemoneye(arguments);
+    let root = rustix::process::geteuid().is_root();
+    check(&output, 2, &[if root { "no account" } else { "no effect" }]);
+    assert!(!state.exists());
+}
+
+#[test]
+fn errors_are_documents_where_json_is_asked_for() {
+    let dir = TempDir::new().unwrap();
+    check_json(&daemoneye(["run", "--json", "--no-such-flag"]), 2, "usage");
+
+    let path = rule(&dir, "DELETE FROM exec");
+    let output = daemoneye(["rules", "check", text(&path), "--json"]);
+    assert!(check_json(&output, 3, "bad_input").contains("bad.yaml:6:3"));
+    let document: Value = serde_json::from_slice(&output.stderr).unwrap();
+    let error = &document["error"]["rules"][0];
+    assert_eq!((&error["line"], &error["column"]), (&6.into(), &3.into()));
+
+    let state = dir.path().join("state");
+    check(&replay(&dir, &recording(), &state), 0, &[]);
+    let segment = state.join("ledger/entries/0000000000000000.seg");
+    let mut bytes = fs::read(&segment).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    let output = daemoneye(["ledger", "verify", "--json", "--state-dir", text(&state)]);
+    check_json(&output, 4, "ledger_invalid");
+    let document: Value = serde_json::from_slice(&output.stderr).unwrap();
+    let damage = &document["error"]["damage"];
+    assert_eq!(damage["file"], text(&segment));
+    // The finding about the last event.
+    assert_eq!(damage["leaves"], serde_json::json!([21, 21]));
+}
+
+/// They appended to the ledger and signed it.
+#[test]
+fn nothing_is_written_to_a_damaged_ledger() {
+    let dir = TempDir::new().unwrap();
+    let state = dir.path().join("state");
+    check(&replay(&dir, &recording(), &state), 0, &[]);
+    let ledger = state.join("ledger");
+    let segment = ledger.join("entries/0000000000000000.seg");
+    let mut bytes = fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&segment, &bytes).unwrap();
+    let signed = fs::read(ledger.join("checkpoints.txt")).unwrap();
+    let recording = dir.path().join("events.rec");
+    for command in [
+        &["replay", text(&recording)][..],
+        &["ledger", "checkpoint"],
+        // The last: as root it gives the directory away.
+        &["run", "--sensor", "poll"],
+    ] {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_daemoneye"));
+        let output = program
+            .args(command)
+            .args(["--state-dir", text(&state)])
+            .output()
+            .unwrap();
+        let file = text(&segment);
+        check(
+            &output,
+            4,
+            &[file, "nothing was appended or signed", "checksum"],
+        );
+    }
+    assert_eq!(fs::read(&segment).unwrap(), bytes);
+    assert_eq!(fs::read(ledger.join("checkpoints.txt")).unwrap(), signed);
+}
+
+#[test]
+fn a_finding_is_proved_by_the_event_and_the_rule_that_the_alert_names() {
+    let dir = TempDir::new().unwrap();
+    let state = dir.path().join("state");
+    let alert = replay(&dir, &recording(), &state).stdout;
+    let alert: Value = serde_json::from_slice(&alert).unwrap();
+    let (leaf, rule) = (&alert["daemoneye"]["leaf_index"], &alert["rule"]["id"]);
+    let (leaf, rule) = (leaf.to_string(), rule.as_str().unwrap());
+    let state = text(&state);
+    let arguments = [
+        "ledger",
+        "prove",
+        &leaf,
+        "--finding",
+        rule,
+        "--json",
+        "--state-dir",
+        state,
+    ];
+    let output = daemoneye(arguments);
+    check(&output, 0, &[]);
+    let proved: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&proved["index"], &proved["verified"]),
+        (&21.into(), &true.into())
+    );
+    assert_eq!(proved["entry"]["rule"]["id"], rule);
 }

@@ -79,7 +79,7 @@ fn check_taken(dir: &TempDir, state: &Path) {
 #[test]
 fn new_empty_and_used_directories_are_taken() {
     let dir = TempDir::new().unwrap();
-    let state = dir.path().join("a/b");
+    let state = dir.path().join("a");
     check_taken(&dir, &state);
     assert_eq!(state.metadata().unwrap().mode() & 0o777, 0o700);
     check_taken(&dir, &state);
@@ -87,6 +87,19 @@ fn new_empty_and_used_directories_are_taken() {
     let disk = dir.path().join("disk");
     fs::create_dir_all(disk.join("lost+found")).unwrap();
     check_taken(&dir, &disk);
+}
+
+/// A mistyped path became a new, empty ledger somewhere.
+#[test]
+fn a_directory_whose_parent_is_missing_is_refused_and_the_parent_named() {
+    let dir = TempDir::new().unwrap();
+    let output = replay(&dir, &dir.path().join("a/b/c"));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{stderr}");
+    let parent = dir.path().join("a");
+    let expected = format!("{} does not exist", text(&parent));
+    assert!(stderr.contains(&expected), "{stderr}");
+    assert!(!parent.exists());
 }
 
 #[test]
@@ -164,6 +177,18 @@ fn a_directory_of_somebody_else_is_refused_with_the_remedy() {
     check_taken(&dir, &state);
     chown(&state, Some(FOREIGN), Some(FOREIGN)).unwrap();
     check_refused(&dir, &state, &["belongs to uid 54321", "chown -R "]);
+
+    // Not while a daemon is at work there: it would lose its ledger under its hands.
+    let lock = fs::File::open(state.join("ledger/lock")).unwrap();
+    lock.lock().unwrap();
+    let ours = format!("the process {} writes there", std::process::id());
+    let stderr = replay(&dir, &state).stderr;
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert!(stderr.contains("belongs to uid 54321"), "{stderr}");
+    assert!(!stderr.contains("chown"), "{stderr}");
+    if cfg!(target_os = "linux") {
+        assert!(stderr.contains(&ours), "{stderr}");
+    }
 }
 
 /// The account might have the daemon write wherever it points its files.
@@ -187,5 +212,29 @@ fn root_signs_as_the_owner_of_the_ledger() {
     for entry in fs::read_dir(state.join("ledger")).unwrap() {
         let entry = entry.unwrap();
         assert_eq!(entry.metadata().unwrap().uid(), FOREIGN, "{entry:?}");
+    }
+}
+
+/// It said `./ledger`.
+#[test]
+fn a_ledger_in_use_is_told_by_its_path_and_who_holds_it() {
+    let dir = TempDir::new().unwrap();
+    let state = dir.path().join("state");
+    check_taken(&dir, &state);
+    let lock = fs::File::open(state.join("ledger/lock")).unwrap();
+    lock.lock().unwrap();
+    let run = ["run", "--sensor", "poll", "--state-dir", text(&state)];
+    // `run` last: as root it gives the directory away.
+    for output in [replay(&dir, &state), daemoneye(&run)] {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(5), "{stderr}");
+        assert!(
+            stderr.contains(text(&state)) && !stderr.contains("./"),
+            "{stderr}"
+        );
+        if cfg!(target_os = "linux") {
+            let ours = format!("in use by the process {}", std::process::id());
+            assert!(stderr.contains(&ours), "{stderr}");
+        }
     }
 }

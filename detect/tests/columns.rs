@@ -83,6 +83,7 @@ fn full() -> Process {
     let argv: Argv = [&b"/bin/sh"[..], b"/opt/run"].into_iter().collect();
     let text = |text: &'static str| Bytes::from_static(text.as_bytes());
     Process {
+        environment_truncated_bytes: 0,
         key: key(10),
         parent: Some(key(9)),
         comm: text("run"),

@@ -390,6 +390,10 @@ impl Document {
         if let Some(environment) = &process.environment {
             let value = self.args("daemoneye.environment", environment);
             self.set("daemoneye", "environment", value);
+            if process.environment_truncated_bytes > 0 {
+                let missing = process.environment_truncated_bytes.into();
+                self.set("daemoneye", "environment_truncated_bytes", missing);
+            }
         }
         self.numbers(process);
         let flags = [

@@ -324,6 +324,9 @@ pub struct Process {
     pub file_caps: Option<bool>,
     /// Variables of the environment that were asked for, as `NAME=value`; `None` where none were.
     pub environment: Option<Argv>,
+    /// Bytes of the environment that were not captured: variables that were asked for may be among
+    /// them.
+    pub environment_truncated_bytes: u64,
     /// SHA-256 of the executable file; `None` also where a [`Hashed`] event follows.
     pub sha256: Option<[u8; 32]>,
     /// See [`Digest::changed`].

@@ -38,7 +38,12 @@ pub trait Sensor: Send {
         timeout: Duration,
     ) -> Result<BatchEnd, SensorError>;
 
-    /// Counters since the start.
+    /// Appends what is still to be told of losses. Called once, after the last batch.
+    fn finish(&mut self, out: &mut Vec<Event>) {
+        let _ = out;
+    }
+
+    /// Counters since the start. They count a loss once it has been told.
     fn stats(&self) -> Stats;
 
     /// Wakes a `next_batch` that waits in another thread.
@@ -150,7 +155,7 @@ pub enum DropReason {
     RingFull,
     /// The kernel's process map had no room: identity could not be kept.
     TableFull,
-    /// The kernel could not read the memory that the record needs.
+    /// What the event needs could not be read any more: memory, in the kernel, or whose event it is.
     Unreadable,
     /// A record did not decode.
     Malformed,

@@ -76,6 +76,7 @@ fn full_process() -> Process {
         secure_exec: Some(true),
         file_caps: Some(false),
         environment: Some(Argv::from_block(Bytes::from_static(b"A=1\0B=cut"))),
+        environment_truncated_bytes: 9,
         exe_changed: true,
         exe_file: Some(FileIdentity {
             inode: 9,

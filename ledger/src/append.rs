@@ -109,7 +109,9 @@ impl Ledger {
     ///
     /// What the last run left unfinished is settled and reported: the torn end of a write that was
     /// never acknowledged is cut, an index that is missing or corrupt is rebuilt. Anything else
-    /// that is wrong is an error, and no file but the index is changed.
+    /// that is wrong with what is read is an error, and no file but the index is changed. Read are
+    /// the leaves that no checkpoint or no index covers or that a consumer has still to read, and
+    /// at least the last 64 MiB; older ones are left to [`crate::verify`].
     ///
     /// Leaves after the last checkpoint are taken as they stand, since only the key vouches for
     /// leaves; [`Recovery::unsealed`] says how many the next checkpoint will sign for.

@@ -284,7 +284,7 @@ pub(crate) fn place<D: ReadableDatabase>(
 /// Every indexed place, ascending.
 pub(crate) fn places<D: ReadableDatabase>(
     database: &D,
-) -> Result<impl Iterator<Item = Result<(u64, LeafPlace), redb::Error>>, redb::Error> {
+) -> Result<impl DoubleEndedIterator<Item = Result<(u64, LeafPlace), redb::Error>>, redb::Error> {
     let offsets = database.begin_read()?.open_table(OFFSETS)?;
     let rows = offsets.range(0..)?;
     Ok(rows.map(|row| {

@@ -46,6 +46,7 @@ impl Intake {
     /// Until the source is exhausted or broken, or the pipeline stops.
     pub(crate) fn run(mut self) -> Result<(), Error> {
         let result = self.read();
+        self.finish();
         self.poll_stats();
         result
     }
@@ -59,6 +60,15 @@ impl Intake {
         let end = Instant::now() + REST;
         while self.pass(Duration::ZERO)? == Pass::Some && Instant::now() < end {}
         Ok(())
+    }
+
+    /// What is still to be told of losses. A queue that closed has nobody to tell.
+    fn finish(&mut self) {
+        let mut last = Vec::new();
+        self.sensor.finish(&mut last);
+        if !last.is_empty() {
+            let _ = self.queue_all(last);
+        }
     }
 
     /// One batch. What came before an error is queued as well.

@@ -19,40 +19,33 @@ pub enum Slot {
     ExecRingFull = 2,
     /// Exit records dropped: the ring had no room.
     ExitRingFull = 3,
-    /// Forks whose process found no room in the process map, so that its exit goes unreported.
-    ForkTableFull = 4,
-    /// Processes that got their entry only at an exec or as the parent of a fork: before the
-    /// loader's snapshot those that already ran, later those that had found no room.
-    LateEntry = 5,
     /// Execs whose arguments could not be read; the record itself is delivered.
-    ArgvUnreadable = 6,
-    /// Last threads of processes that the map did not know; no record.
-    ExitUntracked = 7,
+    ArgvUnreadable = 4,
+    /// Last threads of processes that the map did not know, or had no room for; no record.
+    ExitUntracked = 5,
     /// Failed execs dropped: the ring had no room.
-    FailedExecRingFull = 8,
+    FailedExecRingFull = 6,
     /// Control group paths dropped; the next exec there sends it again.
-    CgroupRingFull = 9,
+    CgroupRingFull = 7,
     /// Environments dropped; their execs are delivered without.
-    EnvironmentRingFull = 10,
+    EnvironmentRingFull = 8,
     /// Forks kept quiet by the mute list.
-    MutedFork = 11,
+    MutedFork = 9,
     /// Execs kept quiet.
-    MutedExec = 12,
+    MutedExec = 10,
     /// Exits kept quiet.
-    MutedExit = 13,
+    MutedExit = 11,
     /// Failed execs kept quiet.
-    MutedFailedExec = 14,
+    MutedFailedExec = 12,
 }
 
 impl Slot {
     /// All slots in use.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 13] = [
         Self::Sequence,
         Self::ForkRingFull,
         Self::ExecRingFull,
         Self::ExitRingFull,
-        Self::ForkTableFull,
-        Self::LateEntry,
         Self::ArgvUnreadable,
         Self::ExitUntracked,
         Self::FailedExecRingFull,

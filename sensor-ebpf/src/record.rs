@@ -17,8 +17,8 @@ pub const ABI: u16 = 2;
 pub const ARGV_CAP: usize = 32 * 1024;
 
 /// Start times are rounded down to this, in ns: procfs gives them in clock ticks (`USER_HZ`, 100 on
-/// every architecture that we support), and a process must have one key wherever it is read from. A
-/// pid cannot come round within a tick.
+/// every architecture that we support), and a process must have one key wherever it is read from.
+/// Where a pid was chosen to come round within a tick, the later process starts a nanosecond later.
 pub const START_TICK: u64 = 10_000_000;
 
 /// Longest environment block that is captured.

@@ -33,7 +33,7 @@ impl Error {
     fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Read { .. } | Self::Form { .. } => Some("is procfs mounted on /proc?"),
-            Self::Recording(event::Error::Frame { .. }) => {
+            Self::Recording(event::Error::Frame { events: 1.., .. }) => {
                 Some("everything before the damage was replayed")
             }
             Self::List(_) | Self::Recording(_) => None,

@@ -54,6 +54,13 @@ impl PollSensor {
         })
     }
 
+    /// What this process may not see of other users' processes; `None` if nothing is hidden, or if
+    /// it cannot be known.
+    #[must_use]
+    pub fn hidden() -> Option<&'static str> {
+        Procs::hidden()
+    }
+
     fn scan(&mut self, out: &mut Vec<Event>) -> Result<(), Error> {
         let scan = self.procs.scan(&self.last)?;
         let before = mem::replace(&mut self.last, scan);

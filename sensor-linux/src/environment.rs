@@ -4,18 +4,27 @@ use std::collections::HashMap;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use event::Argv;
+use sensor_ebpf::record::START_TICK;
 
 use crate::decode::Environment;
 
 /// Environments that wait; more means that their exec records were lost.
 const WAITING: usize = 1024;
 
+/// The variables that were asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Chosen {
+    pub(crate) variables: Argv,
+    /// Bytes of the environment that were not captured: more may be there.
+    pub(crate) truncated_bytes: u64,
+}
+
 /// The environments whose exec records have not come yet.
 #[derive(Debug, Default)]
 pub(crate) struct Environments {
     /// Names; one that ends in `*` stands for all that begin so.
     names: Vec<Vec<u8>>,
-    waiting: HashMap<u32, (u64, Argv)>,
+    waiting: HashMap<u32, (u64, Chosen)>,
 }
 
 impl Environments {
@@ -33,15 +42,19 @@ impl Environments {
         }
         let header = &record.fixed.header;
         if record.fixed.unreadable == 0 {
-            let wanted = self.select(record.block);
-            self.waiting.insert(header.tgid, (header.start, wanted));
+            let chosen = Chosen {
+                variables: self.select(record.block),
+                truncated_bytes: record.fixed.total.saturating_sub(record.fixed.len.into()),
+            };
+            self.waiting.insert(header.tgid, (header.start, chosen));
         }
     }
 
     /// The variables of a process whose exec record has come.
-    pub(crate) fn take(&mut self, tgid: u32, start: u64) -> Option<Argv> {
-        let (of, variables) = self.waiting.remove(&tgid)?;
-        (of == start).then_some(variables)
+    pub(crate) fn take(&mut self, tgid: u32, start: u64) -> Option<Chosen> {
+        let (of, chosen) = self.waiting.remove(&tgid)?;
+        // A process of a pid that was used twice within a tick starts a little later than it did.
+        (of == start - start % START_TICK).then_some(chosen)
     }
 
     fn select(&self, block: &[u8]) -> Argv {
@@ -79,6 +92,8 @@ mod tests {
 
     use super::*;
 
+    const TICK: u64 = START_TICK;
+
     fn record(tgid: u32, start: u64, block: &[u8]) -> Environment<'_> {
         let header = RecordHeader {
             tgid,
@@ -87,7 +102,9 @@ mod tests {
         };
         let fixed = EnvironmentRecord {
             header,
-            ..EnvironmentRecord::default()
+            total: block.len() as u64 + 7,
+            len: u32::try_from(block.len()).unwrap(),
+            unreadable: 0,
         };
         Environment { fixed, block }
     }
@@ -96,19 +113,20 @@ mod tests {
     fn only_named_variables_are_kept_and_a_cut_one_shows() {
         let mut environments = Environments::of(&["LD_*".into(), "HOME".into()]);
         let block = b"HOME=/root\0SECRET=x\0HOMEX=1\0LD_PRELOAD=/x.so\0LD_DEB";
-        environments.note(&record(5, 1, block));
-        let kept = environments.take(5, 1).unwrap();
+        environments.note(&record(5, TICK, block));
+        let kept = environments.take(5, TICK).unwrap();
+        assert_eq!(kept.truncated_bytes, 7);
         assert_eq!(
-            kept.as_block().as_ref(),
+            kept.variables.as_block().as_ref(),
             b"HOME=/root\0LD_PRELOAD=/x.so\0LD_DEB"
         );
-        assert_eq!(environments.take(5, 1), None);
+        assert_eq!(environments.take(5, TICK), None);
     }
 
     #[test]
     fn a_later_process_of_that_pid_gets_nothing() {
         let mut environments = Environments::of(&["A".into()]);
-        environments.note(&record(5, 1, b"A=1\0"));
-        assert_eq!(environments.take(5, 2), None);
+        environments.note(&record(5, TICK, b"A=1\0"));
+        assert_eq!(environments.take(5, 2 * TICK), None);
     }
 }

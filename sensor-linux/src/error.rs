@@ -3,6 +3,12 @@ use std::path::PathBuf;
 /// What is needed to load the programs.
 pub(crate) const PRIVILEGES: &str = "run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE";
 
+/// What would help against lockdown.
+pub(crate) const LOCKDOWN: &str = "boot without lockdown=confidentiality";
+
+/// Entries of each kind that the programs' mute list has room for.
+pub(crate) const MUTE_CAPACITY: usize = 256;
+
 /// Why the sensor cannot start or go on, and what would help.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -27,9 +33,26 @@ pub enum Error {
         /// Cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The kernel keeps its memory from everybody.
+    #[error("the kernel is locked down for confidentiality, which refuses reads of its memory")]
+    Lockdown {
+        /// What the kernel said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// procfs here numbers processes otherwise than the kernel does.
     #[error("this is not the host's pid namespace")]
     PidNamespace,
+    /// The process connector cannot be used.
+    #[error("process connector: {call}: {source}")]
+    Connector {
+        /// The step.
+        call: &'static str,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// Nobody answers on the process connector.
+    #[error("process connector: the kernel does not answer")]
+    ConnectorSilent,
     /// This kernel cannot run the programs.
     #[error("the kernel does not take the eBPF {what}: {source}")]
     Load {
@@ -49,7 +72,7 @@ pub enum Error {
     /// More entries than the programs have room for.
     #[error(
         "the mute list has {len} entries of one kind; {} is the most",
-        crate::mute::CAPACITY
+        MUTE_CAPACITY
     )]
     MuteListTooLong {
         /// How many.
@@ -66,6 +89,14 @@ pub enum Error {
 }
 
 impl Error {
+    #[cfg(target_os = "linux")]
+    pub(crate) fn reading_messages(source: std::io::Error) -> Self {
+        Self::System {
+            call: "reading the process connector",
+            source,
+        }
+    }
+
     /// What the operator can do about it.
     #[must_use]
     pub fn advice(&self) -> Option<&'static str> {
@@ -73,6 +104,7 @@ impl Error {
             Self::BtfUnreadable { .. } => {
                 Some("the kernel needs CONFIG_DEBUG_INFO_BTF; Debian's kernels have it since 5.10")
             }
+            Self::Lockdown { .. } => Some(LOCKDOWN),
             Self::NotPermitted { .. } => Some(PRIVILEGES),
             Self::PidNamespace => Some("start it in the host's, for a container with --pid=host"),
             Self::Load { .. } | Self::MissingFields(_) => {
@@ -80,8 +112,22 @@ impl Error {
             }
             Self::Muted { .. } => Some("give paths as they are on this host, outside containers"),
             Self::MuteListTooLong { .. } => Some("mute a control group instead"),
+            Self::Connector { source, .. } => Some(connector_advice(source)),
+            Self::ConnectorSilent => Some(
+                "it needs CONFIG_PROC_EVENTS in the kernel and the host's user and pid namespaces",
+            ),
             Self::Btf(_) | Self::System { .. } => None,
         }
+    }
+}
+
+fn connector_advice(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => "run as root, or with CAP_NET_ADMIN",
+        std::io::ErrorKind::ConnectionRefused => {
+            "start it in the host's network namespace, for a container with --network=host"
+        }
+        _ => "the kernel needs CONFIG_CONNECTOR and CONFIG_PROC_EVENTS",
     }
 }
 

@@ -5,9 +5,10 @@ use std::fs;
 use aya::maps::MapType;
 use aya::sys::is_map_supported;
 
-use crate::error::PRIVILEGES;
+use crate::error::{LOCKDOWN, PRIVILEGES};
 use crate::load::kernel_offsets;
 use crate::procfs;
+use crate::{NetlinkOptions, NetlinkSensor};
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +39,25 @@ pub fn probe() -> Vec<Probe> {
         btf(),
         ring_buffer(),
     ]
+}
+
+/// Subscribes to the process connector, which takes the place of the programs where they cannot
+/// run, and lets go of it again.
+#[must_use]
+pub fn probe_connector() -> Probe {
+    let (ok, found, fix) = match NetlinkSensor::open(&NetlinkOptions::default()) {
+        Ok(_) => (true, "it answers".to_owned(), ""),
+        Err(error) => {
+            let fix = error.advice().unwrap_or_default();
+            (false, error.to_string(), fix)
+        }
+    };
+    Probe {
+        name: "process connector",
+        ok,
+        found,
+        fix,
+    }
 }
 
 fn kernel() -> Probe {
@@ -86,9 +106,17 @@ fn pid_namespace() -> Probe {
 }
 
 /// Confidentiality mode refuses the reads of kernel memory that the programs live on.
+pub(crate) fn is_locked_down() -> bool {
+    lockdown_state().contains("[confidentiality]")
+}
+
+fn lockdown_state() -> String {
+    fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default()
+}
+
 fn lockdown() -> Probe {
-    let state = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
-    let ok = !state.contains("[confidentiality]");
+    let state = lockdown_state();
+    let ok = !is_locked_down();
     let found = if state.is_empty() {
         "none"
     } else {
@@ -98,11 +126,7 @@ fn lockdown() -> Probe {
         name: "lockdown",
         ok,
         found: found.into(),
-        fix: if ok {
-            ""
-        } else {
-            "boot without lockdown=confidentiality"
-        },
+        fix: if ok { "" } else { LOCKDOWN },
     }
 }
 
@@ -132,19 +156,20 @@ fn btf() -> Probe {
 }
 
 fn ring_buffer() -> Probe {
-    let (ok, found) = match is_map_supported(MapType::RingBuf) {
-        Ok(true) => (true, "available".to_owned()),
-        Ok(false) => (false, "not in this kernel".to_owned()),
-        Err(error) => (false, format!("cannot be probed: {error}")),
+    let (ok, found, fix) = match is_map_supported(MapType::RingBuf) {
+        Ok(true) => (true, "available".to_owned(), ""),
+        Ok(false) => (
+            false,
+            "not in this kernel".to_owned(),
+            "Linux 5.10.10 or newer",
+        ),
+        // Of a kernel that refuses the question nothing is known.
+        Err(error) => (false, format!("cannot be probed: {error}"), PRIVILEGES),
     };
     Probe {
         name: "BPF ring buffer",
         ok,
         found,
-        fix: if ok {
-            ""
-        } else {
-            "Linux 5.10.10 or newer, and the privileges above"
-        },
+        fix,
     }
 }

@@ -6,14 +6,20 @@
 //! where this kernel keeps each field, `load` loads and attaches, `procfs` lists what already runs,
 //! `transport` drains, [`decode`] and [`normalize`] are pure and build on every target. Rules, order and
 //! enrichment are not known here.
+//!
+//! Where BPF cannot be had, [`netlink`] is a source of the same events from the process connector;
+//! it needs neither BPF nor BTF, and knows less.
 
 pub mod btf;
 pub mod cgroup;
 pub mod decode;
 mod error;
+pub mod netlink;
 pub mod normalize;
 pub mod offsets;
 
+#[cfg(target_os = "linux")]
+mod cgroups;
 #[cfg(target_os = "linux")]
 mod clock;
 #[cfg(target_os = "linux")]
@@ -26,6 +32,8 @@ mod features;
 mod load;
 #[cfg(target_os = "linux")]
 mod loss_log;
+#[cfg(target_os = "linux")]
+mod misses;
 #[cfg(target_os = "linux")]
 mod mute;
 #[cfg(target_os = "linux")]
@@ -43,9 +51,11 @@ pub use error::Error;
 #[cfg(target_os = "linux")]
 pub use executables::ExecutableFile;
 #[cfg(target_os = "linux")]
-pub use features::{Probe, probe};
+pub use features::{Probe, probe, probe_connector};
 #[cfg(target_os = "linux")]
 pub use mute::{MuteList, Muted};
+#[cfg(target_os = "linux")]
+pub use netlink::{NetlinkOptions, NetlinkSensor};
 #[cfg(target_os = "linux")]
 pub use sensor::{EbpfSensor, Options};
 #[cfg(target_os = "linux")]

@@ -1,15 +1,19 @@
 //! The committed object: set its globals, load, attach.
 
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use aya::maps::{HashMap, Map, MapData, MapType, PerfEventArray, RingBuf};
 use aya::programs::RawTracePoint;
 use aya::sys::is_map_supported;
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use event::EventClass;
 use sensor_ebpf::config::Settings;
 use sensor_ebpf::drops::{SLOTS_PER_CPU, STAGING_PER_CPU};
 
 use crate::btf::Btf;
+use crate::features;
+use crate::misses::Misses;
 use crate::mute::Resolved;
 use crate::offsets::Offsets;
 use crate::sys::{Counters, trim_heap};
@@ -26,6 +30,8 @@ static DEBUG_OBJECT: &[u8] = aya::include_bytes_aligned!("../ebpf/daemoneye-debu
 struct Program {
     name: &'static str,
     tracepoint: &'static str,
+    /// Of the events that are missed where it does not run.
+    class: Option<EventClass>,
     is_wanted: fn(&Options) -> bool,
 }
 
@@ -36,31 +42,37 @@ const PROGRAMS: [Program; 6] = [
     Program {
         name: "sched_process_exit",
         tracepoint: "sched_process_exit",
+        class: Some(EventClass::Exit),
         is_wanted: |_| true,
     },
     Program {
         name: "cgroup_of_exec",
         tracepoint: "sched_process_exec",
+        class: None,
         is_wanted: |_| true,
     },
     Program {
         name: "environment_of_exec",
         tracepoint: "sched_process_exec",
+        class: None,
         is_wanted: |options| !options.environment.is_empty(),
     },
     Program {
         name: "sched_process_exec",
         tracepoint: "sched_process_exec",
+        class: Some(EventClass::Exec),
         is_wanted: |_| true,
     },
     Program {
         name: "sched_process_fork",
         tracepoint: "sched_process_fork",
+        class: Some(EventClass::Fork),
         is_wanted: |_| true,
     },
     Program {
         name: "failed_exec",
         tracepoint: "sys_exit",
+        class: None,
         is_wanted: |options| options.failed_execs,
     },
 ];
@@ -73,6 +85,7 @@ pub(crate) struct Programs {
     pub(crate) source: Source,
     pub(crate) processes: HashMap<MapData, u32, IdentityWords>,
     pub(crate) counters: Counters,
+    pub(crate) misses: Misses,
     pub(crate) offsets: Offsets,
     pub(crate) muted: Resolved,
     pub(crate) logger: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
@@ -120,18 +133,20 @@ pub(crate) fn load(options: &Options) -> Result<Programs, Error> {
     let logger = (options.debug && transport == Transport::Ring)
         .then(|| init_log(&mut ebpf))
         .transpose()?;
+    let mut misses = Misses::default();
     fill_mute_lists(&mut ebpf, &muted)?;
     for program in PROGRAMS
         .iter()
         .filter(|program| (program.is_wanted)(options))
     {
-        attach(&mut ebpf, program)?;
+        attach(&mut ebpf, program, &mut misses)?;
     }
     trim_heap();
     Ok(Programs {
         source,
         processes,
         counters,
+        misses,
         offsets,
         muted,
         logger,
@@ -184,7 +199,7 @@ fn possible_cpus() -> Result<u32, Error> {
     })
 }
 
-fn attach(ebpf: &mut Ebpf, wanted: &Program) -> Result<(), Error> {
+fn attach(ebpf: &mut Ebpf, wanted: &Program, misses: &mut Misses) -> Result<(), Error> {
     let name = wanted.name;
     let program: &mut RawTracePoint = ebpf
         .program_mut(name)
@@ -192,6 +207,9 @@ fn attach(ebpf: &mut Ebpf, wanted: &Program) -> Result<(), Error> {
         .try_into()
         .map_err(|source| load_error(name, source))?;
     program.load().map_err(|source| load_error(name, source))?;
+    if let (Some(class), Ok(descriptor)) = (wanted.class, program.fd()) {
+        misses.watch(class, descriptor.as_fd());
+    }
     program
         .attach(wanted.tracepoint)
         .map_err(|source| load_error(name, source))?;
@@ -280,6 +298,10 @@ fn missing(what: &str) -> Error {
 fn load_error(what: &str, source: impl std::error::Error + Send + Sync + 'static) -> Error {
     if is_permission(&source) {
         Error::NotPermitted {
+            source: Box::new(source),
+        }
+    } else if features::is_locked_down() {
+        Error::Lockdown {
             source: Box::new(source),
         }
     } else {

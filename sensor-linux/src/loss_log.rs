@@ -13,6 +13,7 @@ const LARGEST_RING: u32 = 512 << 20;
 /// What was lost and not yet told.
 #[derive(Debug)]
 pub(crate) struct LossLog {
+    /// Of the ring or of the socket, whichever the source has.
     ring_bytes: u32,
     max_processes: u32,
     untold: Vec<(EventClass, DropReason, u64)>,
@@ -84,6 +85,11 @@ impl LossLog {
                  {} to {}",
                 self.max_processes,
                 self.max_processes.saturating_mul(2)
+            ),
+            DropReason::SourceLost => format!(
+                "; the process connector's buffer was full: raise --netlink-buffer from {} to {}",
+                mib(self.ring_bytes),
+                mib(self.ring_bytes.saturating_mul(4).min(LARGEST_RING))
             ),
             _ => String::new(),
         }

@@ -6,10 +6,8 @@ use std::path::{Path, PathBuf};
 use sensor_ebpf::record::{identity_flag, mute};
 
 use crate::Error;
+use crate::error::MUTE_CAPACITY;
 use crate::procfs::kernel_device;
-
-/// Entries of each kind that the programs have room for.
-pub(crate) const CAPACITY: usize = 256;
 
 /// What is kept quiet in the kernel, where it costs next to nothing. Kernels count what they mute
 /// by class ([`event::Stats::muted`]).
@@ -67,7 +65,7 @@ impl MuteList {
             cgroups: cgroups.collect::<Result<_, Error>>()?,
         };
         for len in [self.exes.len(), self.uids.len(), self.cgroups.len()] {
-            if len > CAPACITY {
+            if len > MUTE_CAPACITY {
                 return Err(Error::MuteListTooLong { len });
             }
         }

@@ -20,6 +20,10 @@ pub(crate) struct Stat {
     pub(crate) comm: Vec<u8>,
     /// No thread runs any more: a zombie that waits for its parent, or one being taken apart.
     pub(crate) ended: bool,
+    /// The thread whose id is the process's has ended, whether others run or not.
+    pub(crate) leader_left: bool,
+    /// Threads, an ended leader among them.
+    pub(crate) threads: u64,
     pub(crate) ppid: u32,
     pub(crate) session: u32,
     pub(crate) tty: u32,
@@ -46,6 +50,15 @@ pub(crate) fn pids() -> std::io::Result<Vec<u32>> {
 /// is fixed: <https://github.com/torvalds/linux/blob/v6.12/include/linux/proc_ns.h#L45>
 pub(crate) fn in_initial_pid_namespace() -> bool {
     fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link == Path::new("pid:[4026531836]"))
+}
+
+/// Ids of the threads of a process, an ended leader among them; none if it is gone.
+pub(crate) fn threads(pid: u32) -> Vec<u32> {
+    let Ok(list) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    list.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 /// This boot's id.
@@ -120,10 +133,13 @@ pub(crate) fn parse_stat(line: &[u8]) -> Option<Stat> {
     // Field numbers of proc(5), of which `state` is the third and the first here.
     let field = |number: usize| fields.get(number - 3).copied();
     let threads: u64 = field(20)?.parse().ok()?;
+    let leader_left = matches!(field(3)?, "Z" | "X" | "x");
     Some(Stat {
         comm,
         // A leader that left while its threads run is a zombie as well.
-        ended: matches!(field(3)?, "Z" | "X" | "x") && threads <= 1,
+        ended: leader_left && threads <= 1,
+        leader_left,
+        threads,
         ppid: field(4)?.parse().ok()?,
         session: field(6)?.parse().ok()?,
         tty: field(7)?.parse::<i64>().ok()?.try_into().unwrap_or(0),

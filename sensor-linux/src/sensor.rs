@@ -12,7 +12,7 @@ use sensor_ebpf::config::Field;
 use sensor_ebpf::record::identity_flag;
 
 use crate::Error;
-use crate::cgroup::Cgroups;
+use crate::cgroups::Cgroups;
 use crate::clock::{boot_time, boot_wall};
 use crate::decode::{Record, decode};
 use crate::environment::Environments;
@@ -174,13 +174,19 @@ impl EbpfSensor {
 
     /// Tells of losses, at most every [`LOSS_INTERVAL`].
     fn announce_losses(&mut self, out: &mut Vec<Event>) {
-        if self.losses_checked.elapsed() < LOSS_INTERVAL {
-            return;
+        if self.losses_checked.elapsed() >= LOSS_INTERVAL {
+            self.announce_losses_now(out);
         }
+    }
+
+    fn announce_losses_now(&mut self, out: &mut Vec<Event>) {
         self.losses_checked = Instant::now();
         self.clock.boot_wall = boot_wall();
         let now = boot_time();
-        for lost in self.tally.announce(&self.programs.counters, now) {
+        for lost in self
+            .tally
+            .announce(&self.programs.counters, &self.programs.misses, now)
+        {
             self.loss_log.note(&lost);
             out.push(self.lost_event(lost));
         }
@@ -256,10 +262,7 @@ impl EbpfSensor {
         {
             Ok(()) => Ok(Some(start)),
             Err(error) if has_errno(&error, Errno::EXIST) => Ok(self.entered_by_kernel(pid)),
-            Err(error) if has_errno(&error, Errno::TOOBIG) => {
-                self.tally.snapshot_without_room += 1;
-                Ok(Some(start))
-            }
+            Err(error) if has_errno(&error, Errno::TOOBIG) => Ok(Some(start)),
             Err(error) => Err(Error::Load {
                 what: "process map".into(),
                 source: Box::new(error),
@@ -347,6 +350,10 @@ impl Sensor for EbpfSensor {
         Ok(BatchEnd::Open)
     }
 
+    fn finish(&mut self, out: &mut Vec<Event>) {
+        self.announce_losses_now(out);
+    }
+
     fn stats(&self) -> Stats {
         self.tally.stats(&self.programs.counters)
     }
@@ -375,7 +382,10 @@ fn complete(event: &mut Event, cgroups: &mut Cgroups, environments: &mut Environ
         process.container.clone_from(&of.container);
         process.unit.clone_from(&of.unit);
     }
-    process.environment = environments.take(pid, process.key.start.0);
+    if let Some(chosen) = environments.take(pid, process.key.start.0) {
+        process.environment = Some(chosen.variables);
+        process.environment_truncated_bytes = chosen.truncated_bytes;
+    }
 }
 
 fn is_truncated(event: &Event) -> bool {

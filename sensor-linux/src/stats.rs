@@ -3,6 +3,7 @@
 use event::{AnnouncedLosses, BootTime, DropReason, EventClass, Lost, Stats};
 use sensor_ebpf::drops::Slot;
 
+use crate::misses::Misses;
 use crate::sys::Counters;
 
 /// Records dropped at the ring: each took a sequence number.
@@ -21,9 +22,12 @@ const MUTED: [(Slot, EventClass); 4] = [
     (Slot::MutedFailedExec, EventClass::FailedExec),
 ];
 
-/// Kinds of loss that are announced: those at the ring, exits for want of room in the process map,
-/// and records that do not decode.
-const KINDS: usize = RING_DROPS.len() + 2;
+/// Programs that the kernel can leave out; see [`crate::misses`].
+pub(crate) const SKIPPED: [EventClass; 3] = [EventClass::Fork, EventClass::Exec, EventClass::Exit];
+
+/// Kinds of loss that are announced: those at the ring, events at which the kernel left a program
+/// out, exits for want of room in the process map, and records that do not decode.
+const KINDS: usize = RING_DROPS.len() + SKIPPED.len() + 2;
 
 type Loss = (EventClass, DropReason, u64);
 
@@ -34,13 +38,14 @@ pub(crate) struct Tally {
     pub(crate) truncated: u64,
     pub(crate) malformed: u64,
     pub(crate) snapshot: u64,
-    /// Rows of the snapshot that found no room in the process map.
-    pub(crate) snapshot_without_room: u64,
-    /// [`Slot::LateEntry`] when the snapshot was over: what comes on top had found no room before.
-    late_entries_before: u64,
+    /// [`Slot::ExitUntracked`] when the snapshot was over: those had ended before it reached them. What
+    /// comes on top had found no room in the process map.
+    untracked_before: Option<u64>,
     /// Highest sequence number and count of the records that arrived, by cpu.
     arrived: Vec<(u64, u64)>,
     announced: AnnouncedLosses,
+    /// What has been told of, so that stream and counters agree at any time.
+    told: [Loss; KINDS],
 }
 
 impl Tally {
@@ -50,10 +55,10 @@ impl Tally {
             truncated: 0,
             malformed: 0,
             snapshot: 0,
-            snapshot_without_room: 0,
-            late_entries_before: 0,
+            untracked_before: None,
             arrived: vec![(0, 0); cpus as usize],
             announced: AnnouncedLosses::since(now),
+            told: [(EventClass::Unknown, DropReason::Malformed, 0); KINDS],
         }
     }
 
@@ -68,32 +73,44 @@ impl Tally {
 
     /// The snapshot is over: every process that already ran is in the map, or counted.
     pub(crate) fn snapshot_done(&mut self, counters: &Counters) {
-        self.late_entries_before = counters.total(Slot::LateEntry);
+        self.untracked_before = Some(counters.total(Slot::ExitUntracked));
     }
 
     /// Losses since the last call.
-    pub(crate) fn announce(&mut self, counters: &Counters, now: BootTime) -> Vec<Lost> {
-        let losses = self.losses(counters);
-        self.announced.tell(losses, now)
+    pub(crate) fn announce(
+        &mut self,
+        counters: &Counters,
+        misses: &Misses,
+        now: BootTime,
+    ) -> Vec<Lost> {
+        self.told = self.losses(counters, misses);
+        self.announced.tell(self.told, now)
     }
 
-    /// Everything counted so far. `held` is what the programs submitted and nobody read yet.
+    /// Everything counted so far. `held` is what the programs submitted and nobody read yet, and
+    /// losses that were not told yet.
     pub(crate) fn stats(&self, counters: &Counters) -> Stats {
         let begun = counters.total(Slot::Sequence);
-        let losses = self.losses(counters);
-        let at_the_ring = total(&losses[..RING_DROPS.len()]);
-        let read = self.delivered + self.malformed;
+        let numbered =
+            |(_, reason, _): &&Loss| matches!(reason, DropReason::RingFull | DropReason::Malformed);
+        let (dropped, of_numbered) = (total(&self.told), total(self.told.iter().filter(numbered)));
+        let unnumbered = dropped - of_numbered;
         Stats {
-            seen: begun + self.exits_without_room(counters) + self.snapshot,
+            seen: begun + unnumbered + self.snapshot,
             delivered: self.delivered + self.snapshot,
-            dropped: losses
+            dropped: self
+                .told
                 .into_iter()
                 .filter(|(_, _, count)| *count > 0)
                 .collect(),
-            held: begun.saturating_sub(at_the_ring).saturating_sub(read),
+            held: begun
+                .saturating_sub(of_numbered)
+                .saturating_sub(self.delivered),
             truncated: self.truncated,
             sequence_gaps: self.sequence_gaps(),
-            untracked_exits: counters.total(Slot::ExitUntracked),
+            untracked_exits: counters
+                .total(Slot::ExitUntracked)
+                .saturating_sub(self.exits_without_room(counters)),
             muted: MUTED
                 .map(|(slot, class)| (class, counters.total(slot)))
                 .into_iter()
@@ -102,30 +119,34 @@ impl Tally {
         }
     }
 
-    fn losses(&self, counters: &Counters) -> [Loss; KINDS] {
+    fn losses(&self, counters: &Counters, misses: &Misses) -> [Loss; KINDS] {
         let ring = RING_DROPS.map(|(slot, class)| {
             let count = counters.total(slot);
             (class, DropReason::RingFull, count)
         });
         let exits = self.exits_without_room(counters);
+        let skipped = SKIPPED.map(|class| (class, DropReason::SourceLost, misses.of(class)));
         let [forks, execs, ring_exits, failed_execs] = ring;
+        let [skipped_forks, skipped_execs, skipped_exits] = skipped;
         [
             forks,
             execs,
             ring_exits,
             failed_execs,
+            skipped_forks,
+            skipped_execs,
+            skipped_exits,
             (EventClass::Exit, DropReason::TableFull, exits),
             (EventClass::Unknown, DropReason::Malformed, self.malformed),
         ]
     }
 
-    /// Processes whose exit will not be reported. One that finds room later, at an exec, is no
-    /// longer among them.
+    /// Exits that were not reported because the process had found no room in the map.
     fn exits_without_room(&self, counters: &Counters) -> u64 {
-        let late = counters
-            .total(Slot::LateEntry)
-            .saturating_sub(self.late_entries_before);
-        (counters.total(Slot::ForkTableFull) + self.snapshot_without_room).saturating_sub(late)
+        let before = self.untracked_before;
+        before.map_or(0, |before| {
+            counters.total(Slot::ExitUntracked).saturating_sub(before)
+        })
     }
 
     /// Numbers below the highest one that arrived from a cpu and that did not arrive themselves.
@@ -139,6 +160,6 @@ impl Tally {
     }
 }
 
-fn total(losses: &[Loss]) -> u64 {
-    losses.iter().map(|(_, _, count)| count).sum()
+fn total<'a>(losses: impl IntoIterator<Item = &'a Loss>) -> u64 {
+    losses.into_iter().map(|(_, _, count)| count).sum()
 }

@@ -1,9 +1,9 @@
-//! The only unsafe code of this crate: a read-only view of the programs' counters, and a call to the
-//! C library's allocator.
-#![expect(unsafe_code, reason = "mmap and malloc_trim")]
+//! The only unsafe code of this crate: a read-only view of the programs' counters, a call to the C
+//! library's allocator, and a socket option that rustix does not have.
+#![expect(unsafe_code, reason = "mmap, malloc_trim and getsockopt")]
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,6 +18,28 @@ pub(crate) fn trim_heap() {
     unsafe {
         libc::malloc_trim(0);
     }
+}
+
+/// Messages that a socket had no room for (`SO_MEMINFO`); `None` before Linux 4.12.
+pub(crate) fn socket_drops(socket: BorrowedFd<'_>) -> Option<u32> {
+    /// Words that the kernel has to tell, and the place of the drops among them:
+    /// <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/sock_diag.h#L19>
+    const WORDS: usize = 9;
+    const DROPS: usize = 8;
+    let mut words = [0u32; WORDS];
+    let mut bytes = libc::socklen_t::try_from(size_of_val(&words)).ok()?;
+    // SAFETY: the kernel writes at most `bytes` bytes to `words`, and how many to `bytes`; both
+    // outlive the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            words.as_mut_ptr().cast(),
+            &raw mut bytes,
+        )
+    };
+    (result == 0 && bytes as usize == size_of_val(&words)).then(|| words[DROPS])
 }
 
 /// The counter array of the programs, mapped so that reading it needs no system call.

@@ -8,8 +8,6 @@ mod bench;
 mod check;
 mod deps;
 mod ebpf;
-mod initramfs;
-mod kernels;
 mod run;
 mod shell;
 mod stamp;

@@ -2,10 +2,12 @@
 
 use std::process::ExitCode;
 
+use sensor_fallback::PollSensor;
 use serde_json::json;
 
 use crate::exit::Failure;
 use crate::output::line;
+use crate::sensor::SEE_OTHERS;
 
 /// One line of the report.
 struct Finding {
@@ -17,22 +19,48 @@ struct Finding {
 
 pub(crate) fn doctor(json: bool) -> Result<ExitCode, Failure> {
     let findings = findings();
-    for finding in &findings {
+    let second = second();
+    for finding in findings.iter().chain(&second) {
         print(finding, json)?;
     }
     let all_ok = findings.iter().all(|finding| finding.ok);
+    let second_ok = second.is_some_and(|second| second.ok);
+    if !all_ok && !second_ok {
+        print(&polling(), json)?;
+    }
     if !json {
-        line(if all_ok {
-            "`daemoneye run` will use the kernel's events"
-        } else {
-            "`daemoneye run` will fall back to polling until what is marked `no` is mended"
-        })?;
+        line(verdict(all_ok, second_ok))?;
     }
     Ok(if all_ok {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(crate::exit::Code::SensorUnavailable as u8)
     })
+}
+
+fn verdict(first: bool, second: bool) -> &'static str {
+    match (first, second) {
+        (true, _) => "`daemoneye run` will use the kernel's events",
+        (false, true) => {
+            "`daemoneye run` will use the process connector until what is marked `no` is mended"
+        }
+        (false, false) => {
+            "`daemoneye run` will fall back to polling until what is marked `no` is mended"
+        }
+    }
+}
+
+/// What `run` would see instead.
+fn polling() -> Finding {
+    let hidden = PollSensor::hidden();
+    Finding {
+        name: "polling",
+        ok: hidden.is_none(),
+        found: hidden
+            .unwrap_or("works; short-lived processes are missed")
+            .into(),
+        fix: hidden.map_or("", |_| SEE_OTHERS).into(),
+    }
 }
 
 fn print(finding: &Finding, json: bool) -> std::io::Result<()> {
@@ -54,12 +82,7 @@ fn print(finding: &Finding, json: bool) -> std::io::Result<()> {
 
 #[cfg(target_os = "linux")]
 fn findings() -> Vec<Finding> {
-    let probes = sensor_linux::probe().into_iter().map(|probe| Finding {
-        name: probe.name,
-        ok: probe.ok,
-        found: probe.found,
-        fix: probe.fix.to_owned(),
-    });
+    let probes = sensor_linux::probe().into_iter().map(Finding::from);
     probes.chain([trial(), hashing()]).collect()
 }
 
@@ -84,6 +107,29 @@ fn hashing() -> Finding {
         found,
         fix: String::new(),
     }
+}
+
+#[cfg(target_os = "linux")]
+impl From<sensor_linux::Probe> for Finding {
+    fn from(probe: sensor_linux::Probe) -> Self {
+        Self {
+            name: probe.name,
+            ok: probe.ok,
+            found: probe.found,
+            fix: probe.fix.to_owned(),
+        }
+    }
+}
+
+/// The source that is tried next; nothing is wrong if it is not needed.
+#[cfg(target_os = "linux")]
+fn second() -> Option<Finding> {
+    Some(sensor_linux::probe_connector().into())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn second() -> Option<Finding> {
+    None
 }
 
 /// The surest probe: load and attach the programs, and let go of them again.
@@ -112,6 +158,7 @@ fn findings() -> Vec<Finding> {
         ebpf_debug: false,
         ring_size: 8,
         max_processes: 65_536,
+        netlink_buffer: 32,
         poll_interval: 1000,
     };
     let (ok, found) = match crate::sensor::kernel(&arguments) {

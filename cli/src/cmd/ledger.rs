@@ -4,15 +4,17 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use event::{codec, json};
-use ledger::{IndexStatus, PublicKey, Reader, Report, VerifyOptions};
+use ledger::{IndexStatus, PublicKey, Report, VerifyOptions};
 use serde_json::{Value, json};
 
+use super::prove::{Wanted, prove};
 use crate::args;
 use crate::exit::{Code, Failure, WithCode};
 use crate::output::line;
+use crate::session;
 use crate::state::State;
 
 pub(crate) fn ledger(command: &args::Ledger, json: bool) -> Result<ExitCode, Failure> {
@@ -22,7 +24,19 @@ pub(crate) fn ledger(command: &args::Ledger, json: bool) -> Result<ExitCode, Fai
             key,
             checkpoint,
         } => verify(&open(state)?, key.as_deref(), checkpoint.as_deref(), json),
-        args::Ledger::Prove { index, state } => prove(&open(state)?, *index, json),
+        args::Ledger::Prove {
+            index,
+            finding,
+            wait,
+            state,
+        } => {
+            let wanted = Wanted {
+                index: *index,
+                finding: finding.as_deref(),
+                patience: Duration::from_secs(*wait),
+            };
+            prove(&open(state)?, &wanted, json)
+        }
         args::Ledger::Checkpoint { state } => checkpoint(open(state)?, json),
     }
 }
@@ -135,35 +149,6 @@ fn report_json(report: &Report) -> Value {
     })
 }
 
-fn prove(state: &State, index: u64, json: bool) -> Result<ExitCode, Failure> {
-    let dir = state.ledger();
-    let leaf = Reader::open(&dir)
-        .and_then(|mut reader| reader.read(index))
-        .map_err(invalid)?
-        .ok_or_else(|| anyhow!("the ledger has no entry {index}"))?;
-    let proof = ledger::prove(&dir, index, None).map_err(invalid)?;
-    let key = public_key(&dir)?;
-    // Checked as a third party would: from the proof, the leaf and the key alone.
-    let checkpoint = proof.verify(&leaf, &key).code(Code::LedgerInvalid)?;
-    let leaf = codec::decode(leaf.into()).context("the entry does not decode")?;
-    let entry = json::leaf(&leaf);
-    if json {
-        line(json::line(&json!({
-            "index": index, "verified": true, "tree_size": checkpoint.size(),
-            "entry": entry, "proof": proof.to_string(),
-        })))?;
-    } else {
-        line(json::line(&entry))?;
-        line(format_args!(
-            "entry {index} is in the tree of {} entries, signed by {}",
-            checkpoint.size(),
-            checkpoint.origin()
-        ))?;
-        line(proof)?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
 fn checkpoint(mut state: State, json: bool) -> Result<ExitCode, Failure> {
     state.become_owner()?;
     let dir = state.ledger();
@@ -171,7 +156,7 @@ fn checkpoint(mut state: State, json: bool) -> Result<ExitCode, Failure> {
     let (note, fresh) = match ledger::Ledger::open(&dir, &options) {
         Ok((ledger, _)) => (ledger.close().map_err(invalid)?.note().to_owned(), true),
         Err(ledger::Error::Locked { .. }) => (last_note(&dir)?, false),
-        Err(error) => return Err(invalid(error)),
+        Err(error) => return Err(session::not_opened(&state, error)),
     };
     if json {
         line(json!({ "checkpoint": note, "signed_now": fresh }))?;
@@ -189,14 +174,14 @@ fn last_note(dir: &Path) -> Result<String, Failure> {
     let path = dir.join("last-checkpoint");
     match fs::read_to_string(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Err(Failure::new(
-            Code::Failure,
+            Code::NotThere,
             anyhow!("nothing is signed yet; the daemon signs every 10 seconds"),
         )),
         note => Ok(note.with_context(|| format!("{}", path.display()))?),
     }
 }
 
-fn public_key(dir: &Path) -> Result<PublicKey, Failure> {
+pub(crate) fn public_key(dir: &Path) -> Result<PublicKey, Failure> {
     read_key(&dir.join("ledger.pub")).code(Code::LedgerInvalid)
 }
 
@@ -210,7 +195,7 @@ fn read_text(path: &Path) -> anyhow::Result<String> {
 }
 
 /// A refused file operation is no proof of damage.
-fn invalid(error: ledger::Error) -> Failure {
+pub(crate) fn invalid(error: ledger::Error) -> Failure {
     use ledger::Error;
 
     let code = match &error {
@@ -218,7 +203,7 @@ fn invalid(error: ledger::Error) -> Failure {
         // The index could not be read or written; the entries are sound.
         Error::Index { .. } => Code::StateUnusable,
         Error::Io { .. } | Error::Locked { .. } | Error::Poisoned => Code::Failure,
-        Error::NotIntegrated { .. } => Code::Failure,
+        Error::NotIntegrated { .. } => Code::NotThere,
         _ => Code::LedgerInvalid,
     };
     Failure::new(code, error)

@@ -3,6 +3,7 @@
 pub(crate) mod bench_count;
 pub(crate) mod doctor;
 pub(crate) mod ledger;
+pub(crate) mod prove;
 pub(crate) mod record;
 pub(crate) mod replay;
 pub(crate) mod rules;

@@ -24,8 +24,8 @@ use crate::{executables, privileges, sensor};
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(crate) fn record(args: &Record) -> Result<ExitCode, Failure> {
-    let account = privileges::Account::choose(args.user.as_deref())?;
-    let file = create_new(&args.file).code(Code::StateUnusable)?;
+    let account = privileges::choose(args.user.as_deref())?;
+    let file = create_new(&args.file).code(Code::Usage)?;
     let stats_file = StatsFile::create(args.stats_json.as_deref())?;
     let mut sensor = sensor::open(&args.sensor)?;
     let mut events = Vec::new();
@@ -115,7 +115,8 @@ impl Recorder {
             }
             self.write(&mut events)?;
         }
-        Ok(())
+        sensor.finish(&mut events);
+        self.write(&mut events)
     }
 
     fn write(&mut self, events: &mut Vec<Event>) -> Result<(), Failure> {

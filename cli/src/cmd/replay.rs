@@ -18,7 +18,7 @@ use crate::state::State;
 use crate::stats::StatsFile;
 
 pub(crate) fn replay(args: &Replay, json: bool) -> Result<ExitCode, Failure> {
-    let rules = Arc::new(cmd::rules::load(args.alerts.rules.as_deref())?);
+    let rules = Arc::new(cmd::rules::load(&args.alerts.rules)?);
     let stats_file = StatsFile::create(args.stats_json.as_deref())?;
     let mut sensor = open(args)?;
     let mut initial = Vec::new();
@@ -41,7 +41,9 @@ pub(crate) fn replay(args: &Replay, json: bool) -> Result<ExitCode, Failure> {
     })?;
     let outcome = session.wait()?;
     stats_file.write(&outcome.json())?;
-    outcome.report(Code::BadInput)?;
+    outcome.report(|error| {
+        Failure::new(Code::BadInput, error).context(args.file.display().to_string())
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,6 +1,6 @@
-//! `daemoneye rules check|test|list`.
+//! `daemoneye rules check|test|list|export`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::anyhow;
@@ -9,34 +9,50 @@ use serde_json::json;
 
 use crate::args::Rules;
 use crate::exit::{Code, Failure, WithCode};
-use crate::output::line;
+use crate::output::{counted, line};
 
 pub(crate) fn rules(command: &Rules, json: bool) -> Result<ExitCode, Failure> {
     match command {
-        Rules::Check { path } => check(path.as_deref(), json),
-        Rules::Test { path } => test(path.as_deref(), json),
-        Rules::List { path } => list(path.as_deref(), json),
+        Rules::Check { paths } => check(paths, json),
+        Rules::Test { paths } => test(paths, json),
+        Rules::List { paths } => list(paths, json),
+        Rules::Export { dir } => export(dir, json),
     }
 }
 
 /// Loads rules; errors in them are bad input.
-pub(crate) fn load(path: Option<&Path>) -> Result<RuleSet, Failure> {
-    agent::rules::load(path).code(Code::BadInput)
+pub(crate) fn load(paths: &[PathBuf]) -> Result<RuleSet, Failure> {
+    agent::rules::load(paths).code(Code::BadInput)
 }
 
-fn check(path: Option<&Path>, json: bool) -> Result<ExitCode, Failure> {
-    let rules = load(path)?;
-    let count = rules.rules().len();
+fn check(paths: &[PathBuf], json: bool) -> Result<ExitCode, Failure> {
+    let rules = load(paths)?;
+    let count = rules.rules().len() as u64;
     if json {
         line(json!({ "rules": count }))?;
     } else {
-        line(format_args!("{count} rules are valid"))?;
+        let verb = if count == 1 { "is" } else { "are" };
+        line(format_args!(
+            "{} {verb} valid",
+            counted(count, "rule", "rules")
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(path: Option<&Path>, json: bool) -> Result<ExitCode, Failure> {
-    for rule in load(path)?.rules() {
+fn export(dir: &Path, json: bool) -> Result<ExitCode, Failure> {
+    let files = agent::rules::export(dir).code(Code::Usage)? as u64;
+    if json {
+        line(json!({ "files": files, "directory": dir }))?;
+    } else {
+        let files = counted(files, "file", "files");
+        line(format_args!("{files} written to {}", dir.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(paths: &[PathBuf], json: bool) -> Result<ExitCode, Failure> {
+    for rule in load(paths)?.rules() {
         if json {
             line(json!({
                 "id": rule.id, "title": rule.title, "level": rule.level.name(),
@@ -54,8 +70,8 @@ fn list(path: Option<&Path>, json: bool) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn test(path: Option<&Path>, json: bool) -> Result<ExitCode, Failure> {
-    let rules = load(path)?;
+fn test(paths: &[PathBuf], json: bool) -> Result<ExitCode, Failure> {
+    let rules = load(paths)?;
     let outcomes = detect::run_tests(&rules);
     for outcome in outcomes.iter().filter(|outcome| json || !outcome.passed) {
         report(outcome, json)?;

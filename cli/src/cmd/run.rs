@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use event::Capabilities;
 use pipeline::Config;
 
 use crate::args::Run;
@@ -16,8 +17,8 @@ use crate::stop::Stop;
 use crate::{cmd, executables, privileges, sensor};
 
 pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
-    let rules = Arc::new(cmd::rules::load(args.alerts.rules.as_deref())?);
-    let account = privileges::Account::choose(args.user.as_deref())?;
+    let rules = Arc::new(cmd::rules::load(&args.alerts.rules)?);
+    let account = privileges::choose(args.user.as_deref())?;
     let mut state = State::create(args.state.state_dir.as_deref(), account)?;
     let stats_file = StatsFile::create(args.stats_json.as_deref())?;
     let mut sensor = sensor::open(&args.sensor)?;
@@ -31,8 +32,9 @@ pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
     privileges::drop(account, keep)?;
     let ledger = session::open_ledger(&state)?;
     let ready = format!(
-        "ready (sensor {}, {} rules, {} processes, state {})",
+        "ready (sensor {}{}, {} rules, {} processes, state {})",
         sensor.capabilities().sensor,
+        blind_spot(sensor.capabilities()),
         rules.rules().len(),
         initial.len(),
         state.dir().display()
@@ -56,6 +58,17 @@ pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
     let outcome = session.wait()?;
     stats_file.write(&outcome.json())?;
     stop.work_is_over();
-    outcome.report(Code::Failure)?;
+    outcome
+        .report(|error| Failure::new(Code::Failure, error).context("the sensor stopped".into()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// That most rules see but our own processes belongs where the operator looks first.
+fn blind_spot(sensor: &Capabilities) -> &'static str {
+    let no_exe = sensor.absent.iter().any(|(field, _)| *field == "exe");
+    if no_exe && !sensor.event_driven {
+        " without other users' executables"
+    } else {
+        ""
+    }
 }

@@ -11,6 +11,9 @@ mod seccomp;
 
 use event::sensor::Capabilities;
 
+use crate::exit::{Code, Failure, WithCode};
+use crate::output::notice;
+
 #[cfg(target_os = "linux")]
 pub(crate) use account::Account;
 #[cfg(target_os = "linux")]
@@ -55,6 +58,17 @@ pub(crate) fn drop(_: Option<Account>, _: Keep) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The account to drop to, from the flag; one that cannot be is wrong usage.
+pub(crate) fn choose(wanted: Option<&str>) -> Result<Option<Account>, Failure> {
+    let account = Account::choose(wanted).code(Code::Usage)?;
+    if let (None, Some(name)) = (account, wanted) {
+        notice(format_args!(
+            "--user {name} has no effect: only root can become another account"
+        ));
+    }
+    Ok(account)
+}
+
 /// The capabilities that the work after start needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keep {
@@ -67,10 +81,10 @@ pub(crate) enum Keep {
 
 impl Keep {
     pub(crate) fn needed_by(sensor: &Capabilities, hashing: bool) -> Self {
-        if sensor.event_driven && !hashing {
-            Self::Nothing
-        } else {
-            Self::ReadingOthers
+        match sensor.sensor {
+            "netlink" | "poll" => Self::ReadingOthers,
+            _ if hashing => Self::ReadingOthers,
+            _ => Self::Nothing,
         }
     }
 }

@@ -102,7 +102,10 @@ impl<'v> View<'v> {
         };
         match field {
             Field::Args | Field::ArgsCount | Field::CommandLine => process.argv_truncated_bytes > 0,
-            Field::Environment => process.environment.as_ref().is_some_and(is_cut),
+            Field::Environment => {
+                process.environment_truncated_bytes > 0
+                    || process.environment.as_ref().is_some_and(is_cut)
+            }
             _ => false,
         }
     }

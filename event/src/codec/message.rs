@@ -213,6 +213,8 @@ pub(super) struct Process {
     pub exe_changed: bool,
     #[prost(message, repeated, tag = "33")]
     pub ancestors: Vec<Ancestor>,
+    #[prost(uint64, tag = "34")]
+    pub environment_truncated_bytes: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]

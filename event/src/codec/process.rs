@@ -46,6 +46,7 @@ pub(super) fn message(process: &Process) -> pb::Process {
         }),
         exe_changed: process.exe_changed,
         ancestors: process.ancestors.iter().map(ancestor_message).collect(),
+        environment_truncated_bytes: process.environment_truncated_bytes,
     }
 }
 
@@ -142,6 +143,7 @@ pub(super) fn process(message: Option<pb::Process>, boot: BootId) -> Result<Proc
         secure_exec: message.secure_exec,
         file_caps: message.file_caps,
         environment: message.environment.map(|e| block(&e.entries, e.cut)),
+        environment_truncated_bytes: message.environment_truncated_bytes,
         exe_changed: message.exe_changed,
         exe_file: message.exe_file.map(file),
         sha256: message.sha256.map(|hash| sha256(&hash)).transpose()?,

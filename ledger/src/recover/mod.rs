@@ -5,6 +5,7 @@
 
 mod create;
 mod scan;
+mod tail;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -28,6 +29,7 @@ use crate::segment::{Header, Nonce, Scanner};
 use crate::tiles::Tiles;
 use create::{create_log, first_edge, hash_kind, log_key};
 use scan::{Scan, Scanned};
+use tail::Tail;
 
 /// Leaves between index commits while the index is rebuilt, so that memory stays flat.
 const REBUILD_LEAVES: u64 = 1 << 20;
@@ -119,11 +121,12 @@ struct Listed {
     newest: Option<Checkpoint>,
 }
 
-/// An index to go on from, and the edge at its commit record.
+/// An index to go on from.
 struct Resumed {
     index: Index,
     state: State,
-    edge: Edge,
+    /// What is read again of the leaves that it covers.
+    tail: Tail,
     cursors: BTreeMap<String, u64>,
     /// The last checkpoint it knows.
     newest: Option<Checkpoint>,
@@ -231,7 +234,7 @@ impl Found<'_> {
         let Resumed {
             index,
             state,
-            edge,
+            tail,
             cursors,
             ..
         } = resumed;
@@ -241,8 +244,9 @@ impl Found<'_> {
             found: self,
             covered: sealed.max(indexed),
             watch: sealed,
+            record: Some(&state),
         };
-        let scanned = scan.run(edge, state.end, |edge, end| match rebuilt {
+        let scanned = scan.run(tail.edge, tail.start, |edge, end| match rebuilt {
             Some(_) => flush(&index, edge, end, (0, 0), &[]),
             None => Ok(()),
         })?;
@@ -315,25 +319,23 @@ impl Found<'_> {
         let Some(state) = state.filter(|state| state.frontier.kind() == self.kind) else {
             return Ok(None);
         };
-        let frontier = state.frontier.clone();
-        let tiles = Tiles::load(&frontier, |id| index::tile(database, id))?;
-        let edge = |tiles| Edge {
-            frontier,
-            chain: state.chain,
-            tiles,
-            offsets: Vec::new(),
-        };
-        let edge = tiles.map(edge);
+        let tiles = Tiles::load(&state.frontier, |id| index::tile(database, id))?;
+        if tiles.is_none() {
+            return Ok(None);
+        }
         let cursors = index.cursors()?;
         let newest = match state.checkpoints.checked_sub(1) {
             Some(newest) => index::note(database, newest)?,
             None => None,
         };
         let newest = newest.and_then(|note| Checkpoint::open(&note, &self.key.public()).ok());
-        Ok(edge.map(|edge| Resumed {
+        let unread = cursors.values().copied().min();
+        let latest = unread.map_or(self.last.size(), |unread| unread.min(self.last.size()));
+        let tail = self.tail(database, &state, latest)?;
+        Ok(tail.map(|tail| Resumed {
             index,
             state,
-            edge,
+            tail,
             cursors,
             newest,
         }))
@@ -358,10 +360,11 @@ impl Found<'_> {
         };
         let index = Index::create(self.dir, self.key.origin())?;
         flush(&index, &mut edge, state.end, (0, 0), &[])?;
+        let start = state.end;
         Ok(Resumed {
             index,
             state,
-            edge,
+            tail: Tail { edge, start },
             cursors: BTreeMap::new(),
             newest: None,
         })
@@ -460,6 +463,7 @@ impl Found<'_> {
             found: self,
             covered: sealed.max(state.frontier.size()),
             watch: sealed,
+            record: None,
         };
         let start = LeafPlace {
             segment: 0,

@@ -6,7 +6,7 @@ use super::{Found, REBUILD_LEAVES};
 use crate::append::Edge;
 use crate::error::{Cause, Error};
 use crate::hash::{Hash, origin_hash};
-use crate::index::LeafPlace;
+use crate::index::{LeafPlace, State};
 use crate::layout;
 use crate::segment::{self, Header, Nonce, Scanner, Step};
 
@@ -17,6 +17,8 @@ pub(super) struct Scan<'a> {
     pub(super) covered: u64,
     /// The size whose root is wanted.
     pub(super) watch: u64,
+    /// What the leaves up to the size of the index must come to.
+    pub(super) record: Option<&'a State>,
 }
 
 pub(super) struct Scanned {
@@ -42,7 +44,7 @@ impl Scan<'_> {
             nonce: Nonce::default(),
             watched: None,
         };
-        self.watch(&mut scanned);
+        self.watch(&mut scanned)?;
         let firsts = &self.found.firsts;
         for &first in firsts.iter().filter(|&&first| first >= start.segment) {
             let mut scanner = if first == start.segment {
@@ -72,7 +74,7 @@ impl Scan<'_> {
                         .edge
                         .add(scanner.leaf(), scanner.chain(), scanned.end);
                     scanned.end.offset = scanner.offset();
-                    self.watch(scanned);
+                    self.watch(scanned)?;
                 }
             }
             if scanned.edge.size().is_multiple_of(REBUILD_LEAVES) {
@@ -81,10 +83,30 @@ impl Scan<'_> {
         }
     }
 
-    fn watch(&self, scanned: &mut Scanned) {
-        if scanned.edge.size() == self.watch {
+    fn watch(&self, scanned: &mut Scanned) -> Result<(), Error> {
+        let size = scanned.edge.size();
+        if size == self.watch {
             scanned.watched = Some(scanned.edge.frontier.root());
         }
+        match self.record {
+            Some(record) if size == record.frontier.size() => self.compare(scanned, record),
+            _ => Ok(()),
+        }
+    }
+
+    /// Holds the leaves that the index covers against its commit record.
+    fn compare(&self, scanned: &mut Scanned, record: &State) -> Result<(), Error> {
+        let Scanned { edge, end, .. } = scanned;
+        if edge.frontier != record.frontier || edge.chain != record.chain || *end != record.end {
+            let path = layout::segment(self.found.dir, end.segment);
+            let cause = Cause::Index("its commit record is not of these leaves");
+            let leaves = 0..record.frontier.size();
+            return Err(Error::damaged(&path, end.offset, leaves, cause));
+        }
+        // It has all that was gathered so far.
+        edge.tiles.stored();
+        edge.offsets.clear();
+        Ok(())
     }
 
     /// Moves on to the segment that starts at leaf `first`, which must continue the edge.

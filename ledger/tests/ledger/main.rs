@@ -7,5 +7,6 @@ mod parsers;
 mod proofs;
 mod readers;
 mod recovery;
+mod start;
 mod support;
 mod tamper;

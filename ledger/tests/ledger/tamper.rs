@@ -24,7 +24,7 @@ fn sealed_log(dir: &Path) {
 }
 
 /// Every leaf, with the bytes of its frame in the segment.
-fn frames(segment: &[u8]) -> Vec<std::ops::Range<usize>> {
+pub(crate) fn frames(segment: &[u8]) -> Vec<std::ops::Range<usize>> {
     let nonce = Header::decode(segment).unwrap().nonce;
     let mut at = Header::LEN;
     let mut frames = Vec::new();
@@ -153,7 +153,7 @@ fn a_flipped_byte_of_the_secret_key_stops_the_writer() {
 
 /// Rewrites the log's first segment from `leaves`, every checksum and chain value recomputed, as
 /// someone with this crate and no key can.
-fn rewrite(file: &Path, mut edit: impl FnMut(u64, Vec<u8>) -> Vec<u8>) {
+pub(crate) fn rewrite(file: &Path, mut edit: impl FnMut(u64, Vec<u8>) -> Vec<u8>) {
     let bytes = fs::read(file).unwrap();
     let header = Header::decode(&bytes).unwrap();
     let mut out = header.encode().to_vec();

@@ -5,10 +5,10 @@ use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use sensor_ebpf::config::Field;
 use sensor_ebpf::drops::Slot;
-use sensor_ebpf::record::{ForkRecord, Identity, header_flag, identity_flag, kind};
+use sensor_ebpf::record::{ForkRecord, Identity, START_TICK, header_flag, identity_flag, kind};
 
 use super::{header, identify, mute, process_of};
-use crate::maps::{PROCESSES, count};
+use crate::maps::{LAST_STARTS, LastStart, PROCESSES, REMEMBERED_STARTS, count};
 use crate::output;
 use crate::read::field;
 
@@ -21,6 +21,7 @@ pub(crate) fn sched_process_fork(ctx: RawTracePointContext) -> i32 {
     if tid != tgid {
         return 0;
     }
+    let start = told_apart(tgid, start);
     let parent_tgid: u32 = field(parent, Field::TaskTgid);
     let forker = identify(parent, parent_tgid, 0);
     let identity = Identity {
@@ -29,9 +30,8 @@ pub(crate) fn sched_process_fork(ctx: RawTracePointContext) -> i32 {
         parent_tgid,
         flags: flags_of_child(&forker),
     };
-    if PROCESSES.insert(&tgid, &identity, 0).is_err() {
-        count(Slot::ForkTableFull);
-    }
+    // Fails if the map is full: the exit then finds no entry, and counts that.
+    let _ = PROCESSES.insert(&tgid, &identity, 0);
     if mute::is_tree(&identity) {
         count(Slot::MutedFork);
         return 0;
@@ -39,6 +39,27 @@ pub(crate) fn sched_process_fork(ctx: RawTracePointContext) -> i32 {
     let muted = (forker.flags & identity_flag::MUTED != 0) as u8 * header_flag::PARENT_MUTED;
     emit(&ctx, &header(kind::FORK, muted, tgid, &identity));
     0
+}
+
+/// Who may choose pids (`clone3`, `ns_last_pid`) can use one twice within [`START_TICK`]; the later
+/// process then gets a start that is a nanosecond off.
+#[inline(always)]
+fn told_apart(tgid: u32, start: u64) -> u64 {
+    let Some(last) = LAST_STARTS.get_ptr_mut(tgid % REMEMBERED_STARTS) else {
+        return start;
+    };
+    // SAFETY: an aligned value of the array. Another cpu may write it meanwhile, with another pid
+    // of the same remainder: what is remembered is then mixed and matches nothing.
+    unsafe {
+        let before = last.read_volatile();
+        let again = before.tgid == tgid as u64 && before.start - before.start % START_TICK == start;
+        let start = if again { before.start + 1 } else { start };
+        last.write_volatile(LastStart {
+            tgid: tgid as u64,
+            start,
+        });
+        start
+    }
 }
 
 #[inline(always)]

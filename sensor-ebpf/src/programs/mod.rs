@@ -12,10 +12,9 @@ mod task;
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use sensor_ebpf::config::Field;
-use sensor_ebpf::drops::Slot;
 use sensor_ebpf::record::{ABI, Identity, RecordHeader, START_TICK};
 
-use crate::maps::{self, PROCESSES, count};
+use crate::maps::{self, PROCESSES};
 use crate::read::field;
 
 /// A record of `N` bytes; the ring aligns to 8.
@@ -47,13 +46,8 @@ fn identify(task: u64, tgid: u32, flags: u32) -> Identity {
         parent_tgid,
         flags,
     };
-    // Fails if the map is full, which was counted at the fork, or if the loader was faster.
-    if PROCESSES
-        .insert(&tgid, &identity, BPF_NOEXIST.into())
-        .is_ok()
-    {
-        count(Slot::LateEntry);
-    }
+    // Fails if the map is full, which the exit counts, or if the loader was faster.
+    let _ = PROCESSES.insert(&tgid, &identity, BPF_NOEXIST.into());
     identity
 }
 

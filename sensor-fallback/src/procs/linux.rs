@@ -57,13 +57,30 @@ impl Procs {
                 "polling does not resolve control groups".to_owned(),
             ),
         ];
-        // Process 1 belongs to root and is never ours: what we may see of it, we may see of all.
-        if fs::read_link("/proc/1/exe").is_err_and(|e| e.kind() == io::ErrorKind::PermissionDenied)
-        {
+        if exe_of_others_is_hidden() {
             let reason = "readable for our own processes only, without CAP_SYS_PTRACE";
             absent.extend(["exe", "exe_file", "cwd"].map(|field| (field, reason.to_owned())));
         }
         absent
+    }
+
+    /// What is hidden from us of other users' processes: all of them, or what they run.
+    pub(crate) fn hidden() -> Option<&'static str> {
+        if fs::metadata("/proc/1/stat").is_err() {
+            return Some(
+                "other users' processes are not shown at all (/proc is mounted with hidepid)",
+            );
+        }
+        if fs::read("/proc/1/cmdline").is_err() {
+            return Some(
+                "neither arguments nor executables of other users' processes can be read (/proc is \
+                 mounted with hidepid), only their names: most rules cannot fire on them",
+            );
+        }
+        exe_of_others_is_hidden().then_some(
+            "the executables of other users' processes cannot be read, only their names and \
+             arguments: rules on process.executable cannot fire on them",
+        )
     }
 
     /// Lists all processes. What did not change since `before` is shared with it.
@@ -130,6 +147,11 @@ impl Procs {
             kernel_thread: stat.kernel_thread,
         })
     }
+}
+
+/// Process 1 belongs to root and is never ours: what we may see of it, we may see of all.
+fn exe_of_others_is_hidden() -> bool {
+    fs::read_link("/proc/1/exe").is_err_and(|e| e.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// Whether the process still runs the program that it ran in the scan before. A process that is

@@ -1,7 +1,7 @@
 //! Where a list of processes comes from, by operating system.
 //!
-//! Each module has a `Procs` with `open`, `scan` and `absent` (fields that it cannot fill, with
-//! the reason). Linux reads `/proc`, all others ask sysinfo.
+//! Each module has a `Procs` with `open`, `scan`, `absent` (fields that it cannot fill, with the
+//! reason) and `hidden` (what our rights keep from us). Linux reads `/proc`, all others ask sysinfo.
 
 #[cfg(target_os = "linux")]
 mod linux;

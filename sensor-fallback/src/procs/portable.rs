@@ -56,6 +56,12 @@ impl Procs {
         absent
     }
 
+    /// Not known here: what is hidden is empty.
+    #[cfg_attr(test, expect(dead_code, reason = "on Linux, only procfs is asked"))]
+    pub(crate) fn hidden() -> Option<&'static str> {
+        None
+    }
+
     /// Lists all processes. What did not change since `before` is shared with it.
     pub(crate) fn scan(&mut self, before: &Scan) -> Result<Scan, Error> {
         self.system

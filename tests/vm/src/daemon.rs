@@ -14,16 +14,25 @@ use crate::place;
 
 /// Starts the line on standard error which says that events flow.
 const READY: &str = "daemoneye: ready";
-/// Multiplies every deadline, for machines that are emulated.
+/// Multiplies every deadline and divides every crowd, for machines that are emulated.
 pub const SLOW_VARIABLE: &str = "DAEMONEYE_TEST_SLOW";
 
 /// A deadline for this machine, from what is enough on ordinary ones.
 #[must_use]
 pub fn patience(ordinary: Duration) -> Duration {
-    let factor = std::env::var(SLOW_VARIABLE)
-        .ok()
-        .and_then(|text| text.parse().ok());
-    ordinary * factor.unwrap_or(1)
+    ordinary * slowness()
+}
+
+/// How many of something make sense on this machine, from how many do on ordinary ones.
+#[must_use]
+pub fn fewer(ordinary: u32) -> u32 {
+    ordinary / slowness()
+}
+
+fn slowness() -> u32 {
+    let factor = std::env::var(SLOW_VARIABLE).ok();
+    let factor = factor.and_then(|text| text.parse().ok());
+    factor.filter(|factor| *factor > 0).unwrap_or(1)
 }
 
 /// A running `daemoneye`. Dropping it kills it.
@@ -52,7 +61,8 @@ impl Daemon {
     /// # Errors
     /// It cannot be started, ends, or says nothing for a minute; with its standard error.
     pub fn start<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Result<Self> {
-        Self::start_command(Command::new(place::daemoneye()?).args(arguments))
+        let mut command = Command::new(place::daemoneye()?);
+        Self::start_command(command.args(arguments).args(place::options()))
     }
 
     /// Like [`Daemon::start`], for a command made by the caller.
@@ -211,7 +221,7 @@ fn until(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
 }
 
-fn lines_of(pipe: Option<impl Read + Send + 'static>) -> Receiver<(Instant, String)> {
+pub(crate) fn lines_of(pipe: Option<impl Read + Send + 'static>) -> Receiver<(Instant, String)> {
     let (sender, receiver) = mpsc::channel();
     if let Some(pipe) = pipe {
         thread::spawn(move || forward(pipe, &sender));

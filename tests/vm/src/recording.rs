@@ -1,5 +1,6 @@
 //! Runs workloads under `daemoneye record` and gives what it recorded.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::BufReader;
@@ -7,10 +8,11 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use event::wire::RecordingReader;
-use event::{Event, EventKind};
+use event::{Event, EventKind, ProcessKey};
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::Daemon;
+use crate::{Daemon, Life};
 
 /// A finished recording.
 #[derive(Debug)]
@@ -41,25 +43,36 @@ impl Recording {
         options: &[&str],
         workloads: impl FnOnce(&Daemon) -> Result<T>,
     ) -> Result<(Self, T)> {
-        let options: Vec<&str> = ["--no-hash"].iter().chain(options).copied().collect();
-        Self::hashed(&options, workloads)
+        Self::by("ebpf", options, workloads)
     }
 
-    /// Like [`Recording::with`], with digests of executables, as is the default of the program.
+    /// Like [`Recording::with`], from the sensor of that name.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn by<T>(
+        sensor: &str,
+        options: &[&str],
+        workloads: impl FnOnce(&Daemon) -> Result<T>,
+    ) -> Result<(Self, T)> {
+        let options: Vec<&str> = ["--no-hash"].iter().chain(options).copied().collect();
+        Self::hashed(sensor, &options, workloads)
+    }
+
+    /// Like [`Recording::by`], with digests of executables, as is the default of the program.
     ///
     /// # Errors
     /// The same.
     pub fn hashed<T>(
+        sensor: &str,
         options: &[&str],
         workloads: impl FnOnce(&Daemon) -> Result<T>,
     ) -> Result<(Self, T)> {
         let dir = tempfile::tempdir().context("no temporary directory")?;
         let file = dir.path().join("events.rec");
         let stats = dir.path().join("stats.json");
-        let start = ["record", "--sensor", "ebpf"]
-            .iter()
-            .chain(options)
-            .map(Path::new);
+        let start = ["record", "--sensor", sensor].into_iter();
+        let start = start.chain(options.iter().copied()).map(Path::new);
         let daemon = Daemon::start(start.chain([Path::new("--stats-json"), &stats, &file]))?;
         let done = workloads(&daemon)?;
         let stderr = daemon.stop()?.stderr;
@@ -76,11 +89,49 @@ impl Recording {
         ))
     }
 
+    /// Like [`Recording::with`], but the recorder stands still while `workloads` runs: when it looks,
+    /// the processes are gone, and it can only tell what the kernel kept of them.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn in_hindsight<T>(
+        options: &[&str],
+        workloads: impl FnOnce() -> Result<T>,
+    ) -> Result<(Self, T)> {
+        // Room for what others do meanwhile.
+        let options = [&["--ring-size", "64"], options].concat();
+        Self::with(&options, |daemon| {
+            daemon.signal(Signal::STOP)?;
+            let done = workloads();
+            daemon.signal(Signal::CONT)?;
+            done
+        })
+    }
+
     /// The events about a process, in order.
     #[must_use]
     pub fn about(&self, pid: u32) -> Vec<&Event> {
         let about = |event: &&Event| event.key().is_some_and(|key| key.pid == pid);
         self.events.iter().filter(about).collect()
+    }
+
+    /// All lives, for tests of many processes.
+    #[must_use]
+    pub fn lives(&self) -> HashMap<ProcessKey, Life<'_>> {
+        let mut events: HashMap<ProcessKey, Vec<&Event>> = HashMap::new();
+        for event in &self.events {
+            if let Some(key) = event.key() {
+                events.entry(key).or_default().push(event);
+            }
+        }
+        let life = |(key, events)| (key, Life::of(events));
+        events.into_iter().map(life).collect()
+    }
+
+    /// The life of a process.
+    #[must_use]
+    pub fn life(&self, pid: u32) -> Life<'_> {
+        Life::of(self.about(pid))
     }
 
     /// A counter, by its path in the statistics (`/sensor/seen`).
@@ -129,16 +180,19 @@ fn read(path: &Path) -> Result<Vec<Event>> {
 /// # Panics
 /// They differ.
 pub fn expect_kinds(events: &[&Event], expected: &str) {
-    let kinds = events
-        .iter()
-        .map(|event| kind_name(event))
-        .collect::<Vec<_>>()
-        .join(" ");
+    let kinds = kinds(events);
     assert!(
         kinds == expected,
         "expected {expected}, got {kinds}:\n{}",
         dump(events)
     );
+}
+
+/// The kinds of a list of events, as `fork exec exit`.
+#[must_use]
+pub(crate) fn kinds(events: &[&Event]) -> String {
+    let names: Vec<_> = events.iter().map(|event| kind_name(event)).collect();
+    names.join(" ")
 }
 
 /// The name of an event's kind.
@@ -151,6 +205,7 @@ pub fn kind_name(event: &Event) -> &'static str {
         EventKind::Snapshot(_) => "snapshot",
         EventKind::Lost(_) => "lost",
         EventKind::Hashed(_) => "hashed",
+        EventKind::FailedExec(_) => "failed_exec",
         _ => "unknown",
     }
 }

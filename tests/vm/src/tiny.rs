@@ -21,7 +21,16 @@ pub fn write(path: &Path, exit_code: u8) -> io::Result<()> {
 /// An ELF file of this machine's kind with one segment, which holds the headers and the code.
 #[must_use]
 pub fn elf(exit_code: u8) -> Vec<u8> {
-    let code = code(exit_code);
+    elf_of(&code(exit_code))
+}
+
+/// Like [`elf`], but its first instruction is one that no processor has: it ends by `SIGILL`.
+#[must_use]
+pub fn faulting_elf() -> Vec<u8> {
+    elf_of(&UNDEFINED)
+}
+
+fn elf_of(code: &[u8]) -> Vec<u8> {
     let size = HEADERS + code.len() as u64;
     let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec(); // 64 bits, little-endian
     elf.extend(2u16.to_le_bytes()); // ET_EXEC
@@ -46,6 +55,13 @@ pub fn elf(exit_code: u8) -> Vec<u8> {
 const MACHINE: u16 = 62;
 #[cfg(target_arch = "aarch64")]
 const MACHINE: u16 = 183;
+
+/// `ud2`
+#[cfg(target_arch = "x86_64")]
+const UNDEFINED: [u8; 2] = [0x0f, 0x0b];
+/// `udf #0`
+#[cfg(target_arch = "aarch64")]
+const UNDEFINED: [u8; 4] = [0; 4];
 
 /// `mov edi, code; mov eax, 231 (exit_group); syscall`
 #[cfg(target_arch = "x86_64")]

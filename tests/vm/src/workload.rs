@@ -1,20 +1,23 @@
 //! A process that does one precise thing, seen from outside: what it said and who took part.
 
 use std::ffi::OsStr;
-use std::process::Command;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::daemon::{lines_of, patience};
 use crate::place;
 
-/// What the `workload` program reported: lines of a name and a number, mostly pids.
+/// What the `workload` program reported: lines of a name and a value, mostly a pid.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Workload {
-    reported: Vec<(String, u64)>,
+    reported: Vec<(String, String)>,
 }
 
 impl Workload {
-    /// Runs the program to its end. Its subcommands are in `src/bin/workload.rs`.
+    /// Runs the program to its end. Its subcommands are in `src/bin/workload`.
     ///
     /// # Errors
     /// It cannot be started or does not end with 0.
@@ -40,12 +43,12 @@ impl Workload {
         Ok(Self::parse(&said))
     }
 
-    /// Reads `name number` lines; others are the output of programs that it ran.
+    /// Reads `name value` lines; others are the output of programs that it ran.
     #[must_use]
     pub fn parse(said: &str) -> Self {
         let pair = |line: &str| {
-            let (name, number) = line.split_once(' ')?;
-            Some((name.to_owned(), number.parse().ok()?))
+            let (name, value) = line.split_once(' ')?;
+            Some((name.to_owned(), value.to_owned()))
         };
         Self {
             reported: said.lines().filter_map(pair).collect(),
@@ -57,11 +60,23 @@ impl Workload {
     /// # Panics
     /// It was not reported.
     #[must_use]
+    #[track_caller]
     pub fn number(&self, name: &str) -> u64 {
+        let found = self.all(name).next();
+        found.unwrap_or_else(|| panic!("the workload reported no {name}: {self:?}"))
+    }
+
+    /// The text of that name; bytes that are not printable ASCII are escaped.
+    ///
+    /// # Panics
+    /// It was not reported.
+    #[must_use]
+    #[track_caller]
+    pub fn text(&self, name: &str) -> &str {
         let found = self.reported.iter().find(|(n, _)| n == name);
-        found
-            .unwrap_or_else(|| panic!("the workload reported no {name}: {self:?}"))
-            .1
+        let (_, text) =
+            found.unwrap_or_else(|| panic!("the workload reported no {name}: {self:?}"));
+        text
     }
 
     /// The pid of that name.
@@ -69,6 +84,7 @@ impl Workload {
     /// # Panics
     /// It was not reported.
     #[must_use]
+    #[track_caller]
     pub fn pid(&self, name: &str) -> u32 {
         u32::try_from(self.number(name)).expect("pids have 32 bits")
     }
@@ -78,7 +94,96 @@ impl Workload {
         self.reported
             .iter()
             .filter(move |(n, _)| n == name)
-            .map(|(_, number)| *number)
+            .filter_map(|(_, value)| value.parse().ok())
+    }
+
+    /// All pids whose name starts so, with the rest of the name.
+    pub fn pids_of<'a>(&'a self, start: &'a str) -> impl Iterator<Item = (&'a str, u32)> + 'a {
+        self.reported
+            .iter()
+            .filter_map(move |(name, value)| Some((name.strip_prefix(start)?, value.parse().ok()?)))
+    }
+}
+
+/// A workload that goes on until it is told to end. Dropping it kills it.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<(Instant, String)>,
+    said: String,
+}
+
+impl Running {
+    /// Starts the program, and waits until it reports `ready`.
+    ///
+    /// # Errors
+    /// It cannot be started, or ends or says nothing for a minute before that.
+    pub fn start<A: AsRef<OsStr>>(
+        arguments: impl IntoIterator<Item = A>,
+        ready: &str,
+    ) -> Result<Self> {
+        let mut command = Command::new(place::workload()?);
+        let command = command.args(arguments).stdin(Stdio::piped());
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
+        let lines = lines_of(child.stdout.take());
+        let mut running = Self {
+            stdin: child.stdin.take(),
+            child,
+            lines,
+            said: String::new(),
+        };
+        while !running.next_line()?.starts_with(ready) {}
+        Ok(running)
+    }
+
+    fn next_line(&mut self) -> Result<String> {
+        let (_, line) = self
+            .lines
+            .recv_timeout(patience(Duration::from_secs(60)))
+            .with_context(|| format!("the workload only said:\n{}", self.said))?;
+        self.said.push_str(&line);
+        self.said.push('\n');
+        Ok(line)
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends its standard input, and waits until it ends by itself.
+    ///
+    /// # Errors
+    /// It fails, or does not end.
+    pub fn finish(mut self) -> Result<Workload> {
+        drop(self.stdin.take());
+        while let Ok(line) = self.lines.recv() {
+            self.said.push_str(&line.1);
+            self.said.push('\n');
+        }
+        let status = self.child.wait()?;
+        ensure!(status.success(), "the workload ended with {status}");
+        Ok(Workload::parse(&self.said))
+    }
+
+    /// Kills it.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Fails only where it has ended, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -92,5 +197,7 @@ mod tests {
         assert_eq!(report.pid("self"), 12);
         assert_eq!(report.all("tid").collect::<Vec<_>>(), [13, 14]);
         assert_eq!(report.all("child").count(), 0);
+        assert_eq!(report.text("child"), "x");
+        assert_eq!(report.pids_of("se").collect::<Vec<_>>(), [("lf", 12)]);
     }
 }

@@ -103,7 +103,7 @@ fn digest_is_that_of_the_file_and_later_execs_have_it_inline() {
         return;
     }
     let shell = fs::canonicalize("/bin/sh").unwrap();
-    let (recording, pids) = Recording::hashed(&[], |_| {
+    let (recording, pids) = Recording::hashed("ebpf", &[], |_| {
         (0..100)
             .map(|_| run_to_end(&shell, &["-c", "exit 0"]))
             .collect::<Result<Vec<u32>>>()
@@ -126,7 +126,7 @@ fn memfd_and_deleted_file_are_hashed_while_their_process_lives() {
     let workload = place::workload().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let copy = dir.path().join("copy");
-    let (recording, (memfd, deleted)) = Recording::hashed(&[], |_| {
+    let (recording, (memfd, deleted)) = Recording::hashed("ebpf", &[], |_| {
         let memfd = memfd_create("program", MemfdFlags::CLOEXEC)?;
         let mut writable = File::from(memfd);
         writable.write_all(&fs::read(&workload)?)?;
@@ -159,7 +159,7 @@ fn program_that_only_its_mount_namespace_has_is_hashed() {
     let workload = place::workload().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let script = "mount -t tmpfs none $0 && cp $1 $0/program && exec $0/program wait";
-    let (recording, process) = Recording::hashed(&[], |_| {
+    let (recording, process) = Recording::hashed("ebpf", &[], |_| {
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", script]);
         Waiting::of(command.arg(dir.path()).arg(&workload))
@@ -185,7 +185,7 @@ fn file_written_between_exec_and_hash_is_marked_and_a_replaced_one_gone() {
         tiny::write(&path, 0).unwrap();
         path
     });
-    let (recording, (first, second)) = Recording::hashed(&[], |daemon| {
+    let (recording, (first, second)) = Recording::hashed("ebpf", &[], |daemon| {
         while_it_is_frozen(daemon, || {
             let first = run_to_end(&written, &[])?;
             fs::write(&written, "what did not run")?;
@@ -220,7 +220,7 @@ fn file_that_is_too_large_is_told_and_not_read() {
         .set_len(2 << 20)
         .unwrap();
     let options = ["--hash-max-bytes", "1048576"];
-    let (recording, pid) = Recording::hashed(&options, |_| run_to_end(&path, &[])).unwrap();
+    let (recording, pid) = Recording::hashed("ebpf", &options, |_| run_to_end(&path, &[])).unwrap();
     assert_eq!(told(&recording, pid), Err(HashFailure::TooLarge));
 }
 

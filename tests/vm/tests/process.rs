@@ -6,16 +6,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 
 use anyhow::{Context as _, Result};
-use event::{Event, EventKind, Exec, Exit, ExitStatus, Fork, ProcessKey};
-use vm::{Recording, Workload, expect_kinds, place};
+use event::{Event, EventKind, ProcessKey};
+use vm::scenarios::run_all;
+use vm::{Life, Recording, Scenarios, Workload, place};
 
 /// One recording, in which every workload of this file runs once.
 static RECORDED: LazyLock<Recorded> = LazyLock::new(|| record().expect("a recording"));
 
 struct Recorded {
-    recording: Recording,
-    /// By name; each has its `self`, and its `child` where it started one.
-    workloads: HashMap<&'static str, Workload>,
+    scenarios: Scenarios,
     /// A process that was there before the recorder, and ended under it.
     early: u32,
 }
@@ -29,8 +28,7 @@ fn record() -> Result<Recorded> {
         run_workloads()
     })?;
     Ok(Recorded {
-        recording,
-        workloads,
+        scenarios: Scenarios::of(recording, workloads),
         early: pid,
     })
 }
@@ -53,63 +51,33 @@ fn run_workloads() -> Result<HashMap<&'static str, Workload>> {
     let us = workload
         .to_str()
         .context("the path of the workload is no UTF-8")?;
-    let all: [(&str, &[&str]); 9] = [
+    run_all(&[
         ("shell", &["run", "/bin/sh", "-c", "exec true"]),
-        ("killed", &["kill"]),
         ("forked", &["fork"]),
+        ("spawned", &["spawned"]),
+        ("vforked", &["vforked"]),
+        ("twice", &["twice", "0"]),
+        ("failing", &["failing"]),
         ("threads", &["run", us, "threads"]),
-        ("exit-from-thread", &["run", us, "exit-from-thread"]),
-        ("leader-leaves", &["run", us, "leader-leaves"]),
-        ("codes", &["codes", "0", "1", "42", "255"]),
-        ("deleted", &["deleted"]),
-        ("memfd", &["memfd"]),
-    ];
-    all.into_iter()
-        .map(|(name, arguments)| Ok((name, Workload::run(arguments)?)))
-        .collect()
+        ("exec-from-thread", &["exec-from-thread", "stayed"]),
+        ("exec-without-leader", &["exec-from-thread", "left"]),
+        ("race-to-exec", &["race-to-exec", "30"]),
+        ("fork-from-thread", &["fork-from-thread"]),
+        ("rewrite", &["run", us, "rewrite", "an", "argument"]),
+    ])
 }
 
-/// The workload and all events about its child.
-fn child_of(name: &str) -> (&'static Workload, Vec<&'static Event>) {
-    let workload = &RECORDED.workloads[name];
-    (workload, RECORDED.recording.about(workload.pid("child")))
+/// The workload, and the life of its child.
+fn child_of(name: &str) -> (&'static Workload, Life<'static>) {
+    let scenarios = &RECORDED.scenarios;
+    (scenarios.workload(name), scenarios.life(name, "child"))
 }
 
-fn key_of(pid: u32) -> ProcessKey {
-    let events = RECORDED.recording.about(pid);
-    let first = events
-        .first()
-        .unwrap_or_else(|| panic!("no event about {pid}"));
-    first.key().expect("it is about a process")
+fn key_of_self(name: &str) -> ProcessKey {
+    RECORDED.scenarios.key(name, "self")
 }
 
-fn fork(event: &Event) -> Fork {
-    let EventKind::Fork(fork) = &event.kind else {
-        panic!("no fork: {event:?}")
-    };
-    *fork
-}
-
-fn exec(event: &Event) -> &Exec {
-    let EventKind::Exec(exec) = &event.kind else {
-        panic!("no exec: {event:?}")
-    };
-    exec
-}
-
-fn exit(event: &Event) -> &Exit {
-    let EventKind::Exit(exit) = &event.kind else {
-        panic!("no exit: {event:?}")
-    };
-    exit
-}
-
-fn status(event: &Event) -> ExitStatus {
-    let known = exit(event).status;
-    known.unwrap_or_else(|| panic!("no status: {event:?}"))
-}
-
-fn arguments(exec: &Exec) -> Vec<&[u8]> {
+fn arguments(exec: &event::Exec) -> Vec<&[u8]> {
     exec.process.argv.iter().collect()
 }
 
@@ -118,42 +86,20 @@ fn shell_that_execs_gives_fork_exec_exec_exit_under_one_key() {
     if !place::kernel_scenarios_run() {
         return;
     }
-    let (workload, events) = child_of("shell");
-    expect_kinds(&events, "fork exec exec exit");
-    let parent = key_of(workload.pid("self"));
-    let key = fork(events[0]).child;
-    assert_eq!(fork(events[0]).parent, parent);
-    for event in &events {
-        assert_eq!(event.key(), Some(key), "{event:?}");
-    }
+    let (_, life) = child_of("shell");
+    let life = life.expect("fork exec exec exit");
+    assert_eq!(life.fork().parent, key_of_self("shell"));
 
-    let shell = exec(events[1]);
+    let [shell, program] = life.execs()[..] else {
+        panic!("{life:?}")
+    };
     assert_eq!(arguments(shell), [&b"/bin/sh"[..], b"-c", b"exec true"]);
     assert_eq!(shell.process.filename, &b"/bin/sh"[..]);
-    assert_eq!(shell.process.parent, Some(parent));
     assert_eq!(shell.process.argv_truncated_bytes, 0);
-    let program = exec(events[2]);
     assert_eq!(arguments(program), [b"true"]);
-    assert_eq!(program.process.parent, Some(parent));
 
-    let exit = exit(events[3]);
-    let status = status(events[3]);
+    let status = life.status();
     assert_eq!((status.code, status.signal, status.raw), (0, 0, 0));
-    assert_eq!(exit.parent, Some(parent));
-}
-
-#[test]
-fn killed_process_has_one_exit_with_signal_9() {
-    if !place::kernel_scenarios_run() {
-        return;
-    }
-    let (workload, events) = child_of("killed");
-    expect_kinds(&events, "fork exec exit");
-    let exit = exit(events[2]);
-    let status = status(events[2]);
-    assert_eq!((status.code, status.signal, status.raw), (0, 9, 9));
-    assert!(!status.core_dumped);
-    assert_eq!(exit.parent, Some(key_of(workload.pid("self"))));
 }
 
 #[test]
@@ -161,31 +107,60 @@ fn fork_without_exec_is_fork_and_exit() {
     if !place::kernel_scenarios_run() {
         return;
     }
-    let (workload, events) = child_of("forked");
-    expect_kinds(&events, "fork exit");
-    assert_eq!(fork(events[0]).parent, key_of(workload.pid("self")));
-    assert_eq!(status(events[1]).code, 3);
-    assert_eq!(exit(events[1]).key, fork(events[0]).child);
+    let (_, life) = child_of("forked");
+    let life = life.expect("fork exit");
+    assert_eq!(life.parent(), key_of_self("forked"));
+    assert_eq!(life.status().code, 3);
 }
 
-/// One fork, one exec and one exit for the process, and nothing for its threads.
-fn check_threads(name: &str, threads: usize, code: u32) {
-    let (workload, events) = child_of(name);
-    expect_kinds(&events, "fork exec exit");
-    assert_eq!(status(events[2]).code, code);
-    let tids: Vec<_> = workload.all("tid").collect();
-    assert_eq!(tids.len(), threads, "{workload:?}");
-    for tid in tids {
-        let tid = u32::try_from(tid).unwrap();
-        // A later process may have got the same number, but not before this one ended.
-        let end = events[2].header.time;
-        let about = RECORDED.recording.about(tid);
-        let about: Vec<_> = about.into_iter().filter(|e| e.header.time <= end).collect();
-        let early = about
-            .iter()
-            .filter(|e| e.header.time >= events[0].header.time);
-        assert_eq!(early.count(), 0, "events about thread {tid}: {about:?}");
+#[test]
+fn posix_spawn_is_fork_exec_exit() {
+    if !place::kernel_scenarios_run() {
+        return;
     }
+    let (workload, life) = child_of("spawned");
+    let life = life.expect("fork exec exit");
+    assert_eq!(life.parent(), key_of_self("spawned"));
+    assert_eq!(life.program().exe, workload.text("program").as_bytes());
+    assert_eq!(life.status().code, 4);
+}
+
+#[test]
+fn vfork_without_exec_is_fork_and_exit() {
+    if !place::kernel_scenarios_run() {
+        return;
+    }
+    let (_, life) = child_of("vforked");
+    let life = life.expect("fork exit");
+    assert_eq!(life.parent(), key_of_self("vforked"));
+    assert_eq!(life.status().code, 8);
+}
+
+#[test]
+fn two_execs_in_one_process_are_two_events_under_one_key() {
+    if !place::kernel_scenarios_run() {
+        return;
+    }
+    let (_, life) = child_of("twice");
+    let life = life.expect("fork exec exec exit");
+    let [first, second] = life.execs()[..] else {
+        panic!("{life:?}")
+    };
+    assert_eq!(arguments(first), [&b"first"[..], b"twice", b"1"]);
+    assert_eq!(arguments(second), [&b"second"[..], b"exit", b"5"]);
+    assert_eq!((first.old_tid, second.old_tid), (None, None));
+    assert_eq!(life.parent(), key_of_self("twice"));
+    assert_eq!(life.status().code, 5);
+}
+
+#[test]
+fn exec_that_fails_is_no_exec() {
+    if !place::kernel_scenarios_run() {
+        return;
+    }
+    let (_, life) = child_of("failing");
+    let life = life.expect("fork exit");
+    assert_eq!(life.status().code, 6);
 }
 
 #[test]
@@ -193,70 +168,86 @@ fn threads_are_no_processes() {
     if !place::kernel_scenarios_run() {
         return;
     }
-    check_threads("threads", 4, 0);
-}
-
-#[test]
-fn exit_group_from_a_thread_is_one_exit() {
-    if !place::kernel_scenarios_run() {
-        return;
-    }
-    check_threads("exit-from-thread", 1, 7);
-}
-
-#[test]
-fn process_whose_leader_left_first_ends_with_its_last_thread() {
-    if !place::kernel_scenarios_run() {
-        return;
-    }
-    check_threads("leader-leaves", 1, 9);
-}
-
-#[test]
-fn exit_codes_arrive_unchanged() {
-    if !place::kernel_scenarios_run() {
-        return;
-    }
-    for code in [0, 1, 42, 255] {
-        let workload = &RECORDED.workloads["codes"];
-        let events = RECORDED
-            .recording
-            .about(workload.pid(&format!("child-{code}")));
-        expect_kinds(&events, "fork exec exit");
-        let status = status(events[2]);
-        assert_eq!(
-            (status.code, status.signal, status.raw),
-            (code, 0, code << 8)
-        );
+    let (workload, life) = child_of("threads");
+    let life = life.expect("fork exec exit");
+    let tids: Vec<_> = workload.all("tid").collect();
+    assert_eq!(tids.len(), 4, "{workload:?}");
+    for tid in tids {
+        assert_nothing_about_thread(tid, &life);
     }
 }
 
-#[test]
-fn program_whose_file_is_gone_has_no_links() {
-    if !place::kernel_scenarios_run() {
-        return;
-    }
-    let (_, events) = child_of("deleted");
-    expect_kinds(&events, "fork exec exit");
-    let file = exec(events[1])
-        .process
-        .exe_file
-        .expect("the executable file is known");
-    assert_eq!((file.nlink, file.memfd), (0, false));
+/// No event bears a thread's number while its process lives; later a process may get it.
+fn assert_nothing_about_thread(tid: u64, life: &Life<'_>) {
+    let times: Vec<_> = life.events().iter().map(|e| e.header.time).collect();
+    let (start, end) = (times[0], times[times.len() - 1]);
+    let about = RECORDED.scenarios.recording.about(tid.try_into().unwrap());
+    let during = |event: &&&Event| (start..=end).contains(&event.header.time);
+    let about: Vec<_> = about.iter().filter(during).collect();
+    assert!(about.is_empty(), "events about thread {tid}: {about:?}");
 }
 
 #[test]
-fn program_in_a_memfd_is_called_that() {
+fn exec_from_a_thread_keeps_the_process_and_names_the_thread() {
     if !place::kernel_scenarios_run() {
         return;
     }
-    let (_, events) = child_of("memfd");
-    expect_kinds(&events, "fork exec exit");
-    let file = exec(events[1])
-        .process
-        .exe_file
-        .expect("the executable file is known");
-    assert_eq!((file.nlink, file.memfd), (0, true));
+    for name in ["exec-from-thread", "exec-without-leader"] {
+        let (workload, life) = child_of(name);
+        // The other threads ended by this or before; that is no end of the process.
+        let life = life.expect("fork exec exit");
+        let tid = workload.number("tid");
+        assert_ne!(tid, workload.number("child"));
+        assert_eq!(life.exec().old_tid.map(u64::from), Some(tid), "{name}");
+        assert_eq!(arguments(life.exec()), [b"from-thread"]);
+        assert_eq!(life.program().exe, workload.text("program").as_bytes());
+        assert_eq!(life.parent(), key_of_self(name));
+        assert_eq!(life.status().code, 2);
+        assert_nothing_about_thread(tid, &life);
+    }
+}
+
+#[test]
+fn threads_that_race_to_exec_give_one_exec() {
+    if !place::kernel_scenarios_run() {
+        return;
+    }
+    let children: Vec<_> = RECORDED
+        .scenarios
+        .workload("race-to-exec")
+        .all("child")
+        .collect();
+    assert_eq!(children.len(), 30);
+    for child in children {
+        let life = RECORDED.scenarios.recording.life(child.try_into().unwrap());
+        assert_eq!(life.expect("fork exec exit").status().code, 2);
+    }
+}
+
+#[test]
+fn parent_of_a_process_that_a_thread_forked_is_the_threads_process() {
+    if !place::kernel_scenarios_run() {
+        return;
+    }
+    let (workload, life) = child_of("fork-from-thread");
+    assert_ne!(workload.number("tid"), workload.number("self"));
+    let life = life.expect("fork exec exit");
+    assert_eq!(life.parent(), key_of_self("fork-from-thread"));
+}
+
+#[test]
+fn arguments_and_name_are_those_of_the_exec_whatever_the_process_makes_of_them() {
+    if !place::kernel_scenarios_run() {
+        return;
+    }
+    let (_, life) = child_of("rewrite");
+    let life = life.expect("fork exec exit");
+    let us = place::workload().unwrap();
+    let us = us.as_os_str().as_encoded_bytes();
+    assert_eq!(arguments(life.exec()), [us, b"rewrite", b"an", b"argument"]);
+    assert_eq!(life.program().comm, "workload");
+    // The name at the end is that at the end.
+    assert_eq!(life.exit().comm, "rewritten");
 }
 
 #[test]
@@ -264,17 +255,11 @@ fn process_from_before_is_in_the_snapshot_once_and_keeps_its_key() {
     if !place::kernel_scenarios_run() {
         return;
     }
-    let events = RECORDED.recording.about(RECORDED.early);
-    expect_kinds(&events, "snapshot exit");
-    assert_eq!(events[0].key(), events[1].key());
-    let EventKind::Snapshot(row) = &events[0].kind else {
-        panic!("{events:?}")
-    };
-    assert_eq!(row.process.argv.iter().nth(1), Some(&b"wait"[..]));
-    assert_eq!(
-        row.process.parent.map(|key| key.pid),
-        Some(std::process::id())
-    );
+    let life = RECORDED.scenarios.recording.life(RECORDED.early);
+    let life = life.expect("snapshot exit");
+    let process = &life.snapshot().process;
+    assert_eq!(process.argv.iter().nth(1), Some(&b"wait"[..]));
+    assert_eq!(life.parent().pid, std::process::id());
 }
 
 #[test]
@@ -283,7 +268,7 @@ fn events_of_a_key_come_in_the_order_of_kernel_time() {
         return;
     }
     let mut last: HashMap<ProcessKey, &Event> = HashMap::new();
-    for event in &RECORDED.recording.events {
+    for event in &RECORDED.scenarios.recording.events {
         let Some(key) = event.key() else { continue };
         let Some(before) = last.insert(key, event) else {
             continue;

@@ -1,22 +1,26 @@
 //! The first process of the VM: mounts, runs every test binary under `/tests`, prints the verdict
 //! that `cargo xtask vm-test` looks for, and powers off.
 
-use std::fs;
-use std::io::{self, Write as _};
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use anyhow::{Context as _, Result};
+use rustix::fs::OFlags;
 use rustix::mount::{MountFlags, mount};
 use rustix::system::{RebootCommand, reboot};
 
 /// What is mounted where, by file system type.
-const MOUNTS: [(&str, &str); 8] = [
+const MOUNTS: [(&str, &str); 10] = [
     ("proc", "/proc"),
     ("sysfs", "/sys"),
     ("devtmpfs", "/dev"),
     ("tmpfs", "/dev/shm"),
+    ("devpts", "/dev/pts"),
     ("tmpfs", "/tmp"),
+    ("securityfs", "/sys/kernel/security"),
     ("tracefs", "/sys/kernel/tracing"),
     ("bpf", "/sys/fs/bpf"),
     ("cgroup2", "/sys/fs/cgroup"),
@@ -41,6 +45,8 @@ fn say(line: &str) {
 }
 
 fn run() -> Result<bool> {
+    // The kernel starts its first process in no session.
+    rustix::process::setsid().context("setsid")?;
     for (kind, place) in MOUNTS {
         fs::create_dir_all(place).with_context(|| format!("cannot create {place}"))?;
         // Not every kernel has every file system; what needs one says so itself.
@@ -50,6 +56,8 @@ fn run() -> Result<bool> {
     }
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     say(&format!("init: kernel {}", release.trim()));
+    // Assignments on the kernel's command line that it does not know are variables here.
+    std::env::var_os(vm::place::REQUIRE_VARIABLE).context("nothing says what must run")?;
     vm::tiny::write(Path::new("/bin/true"), 0).context("cannot write /bin/true")?;
     let mut all = true;
     for test in tests()? {
@@ -58,7 +66,39 @@ fn run() -> Result<bool> {
         say(&format!("init: {} ended with {status}", test.display()));
         all &= status.success();
     }
+    // What is wrong with a log is no reason to lose the verdict.
+    if let Err(error) = say_kernel_warnings() {
+        say(&format!("init: no kernel log: {error}"));
+    }
     Ok(all)
+}
+
+/// Where the kernel noticed that it is wrong about itself. A read of its log gives one record,
+/// `level,sequence,time,flags;text`.
+fn say_kernel_warnings() -> io::Result<()> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let mut log = File::options()
+        .read(true)
+        .custom_flags(flags)
+        .open("/dev/kmsg")?;
+    let mut record = [0; 8192];
+    loop {
+        let length = match log.read(&mut record) {
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            // What it had next is overwritten; it goes on with what there is.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => continue,
+            Err(error) => return Err(error),
+        };
+        let text = String::from_utf8_lossy(&record[..length]);
+        let text = text.split_once(';').map_or("", |(_, text)| text);
+        if text.starts_with("WARNING: ") {
+            say(&format!(
+                "init: kernel warning: {}",
+                text.lines().next().unwrap_or_default()
+            ));
+        }
+    }
 }
 
 fn tests() -> Result<Vec<PathBuf>> {
@@ -84,7 +124,7 @@ fn run_test(test: &Path) -> Result<ExitStatus> {
     command.env(vm::place::BIN_VARIABLE, "/bin/daemoneye");
     command.env(vm::place::WORKLOAD_VARIABLE, "/bin/workload");
     command
-        .env(vm::place::REQUIRE_VARIABLE, "1")
+        .env(vm::place::ALONE_VARIABLE, "1")
         .env(vm::SLOW_VARIABLE, "10");
     command
         .status()

@@ -1,0 +1,62 @@
+//! Events at which the kernel did not run a program.
+//!
+//! A program that is preempted (PREEMPT_LAZY, PREEMPT_RT) and met again on the same cpu is not run a
+//! second time; the kernel counts that as a recursion miss. It shows the count (5.12) in the
+//! `fdinfo` of the program's descriptor. Files are opened before rights are given up, since later
+//! they could not be, and read again and again.
+
+use std::fs::File;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::unix::fs::FileExt as _;
+
+use event::EventClass;
+
+/// Enough for the lines of a program.
+const FDINFO_BYTES: usize = 1024;
+
+/// The counts of the programs whose events would otherwise be missed in silence.
+#[derive(Debug, Default)]
+pub(crate) struct Misses(Vec<(EventClass, File)>);
+
+impl Misses {
+    /// Watches a program. Where the kernel shows nothing there is nothing to watch.
+    pub(crate) fn watch(&mut self, class: EventClass, program: BorrowedFd<'_>) {
+        let path = format!("/proc/self/fdinfo/{}", program.as_raw_fd());
+        if let Ok(file) = File::open(path) {
+            self.0.push((class, file));
+        }
+    }
+
+    /// Misses of the program of a class. For exits an upper bound: the program also runs for
+    /// threads whose process goes on.
+    pub(crate) fn of(&self, class: EventClass) -> u64 {
+        let watched = self.0.iter().filter(|(of, _)| *of == class);
+        watched.map(|(_, file)| read(file).unwrap_or(0)).sum()
+    }
+}
+
+fn read(file: &File) -> Option<u64> {
+    let mut text = [0; FDINFO_BYTES];
+    let len = file.read_at(&mut text, 0).ok()?;
+    parse(std::str::from_utf8(text.get(..len)?).ok()?)
+}
+
+fn parse(fdinfo: &str) -> Option<u64> {
+    let mut lines = fdinfo.lines();
+    let count = lines.find_map(|line| line.strip_prefix("recursion_misses:"))?;
+    count.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misses_are_read_where_the_kernel_shows_them() {
+        let fdinfo =
+            "pos:\t0\nprog_type:\t17\nrun_cnt:\t0\nrecursion_misses:\t35\nverified_insns:\t9\n";
+        assert_eq!(parse(fdinfo), Some(35));
+        assert_eq!(parse("pos:\t0\n"), None);
+        assert_eq!(Misses::default().of(EventClass::Exec), 0);
+    }
+}
