@@ -167,6 +167,7 @@ fn told(stream: Stream) -> Vec<EventKind> {
         Stream::Fork => vec![EventKind::Fork(Fork {
             child: key(10),
             parent: key(9),
+            parent_muted: false,
         })],
         Stream::Exit => vec![EventKind::Exit(exit())],
         Stream::FailedExec => vec![EventKind::FailedExec(Box::new(failed()))],

@@ -238,6 +238,7 @@ fn other_streams_have_their_columns() {
     let fork = EventKind::Fork(Fork {
         child: key(11),
         parent: key(10),
+        parent_muted: false,
     });
     let sql =
         "SELECT process.pid FROM fork WHERE process.ppid = 10 AND parent.entity_id LIKE '%-10-5'";

@@ -219,6 +219,9 @@ impl Document {
         let mut process = key(fork.child);
         process.insert("parent".into(), Value::Object(key(fork.parent)));
         self.root.insert("process".into(), Value::Object(process));
+        if fork.parent_muted {
+            self.set("daemoneye", "parent_muted", true.into());
+        }
     }
 
     fn exit(&mut self, exit: &Exit) {

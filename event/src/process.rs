@@ -130,6 +130,8 @@ pub struct Fork {
     pub child: ProcessKey,
     /// The process that called fork, also where `CLONE_PARENT` makes another one its parent.
     pub parent: ProcessKey,
+    /// The exec of what the parent runs was muted, so nothing tells what that is.
+    pub parent_muted: bool,
 }
 
 /// The last thread of a process ended. There is exactly one per process.

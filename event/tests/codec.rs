@@ -134,8 +134,17 @@ fn golden_vectors_hold() {
         EventKind::Fork(Fork {
             child: key(42, 900),
             parent: key(41, 800),
+            parent_muted: false,
         }),
         "5a1a 0a0b 082a 118403000000000000 120b 0829 112003000000000000",
+    );
+    check(
+        EventKind::Fork(Fork {
+            child: key(42, 900),
+            parent: key(41, 800),
+            parent_muted: true,
+        }),
+        "5a1c 0a0b 082a 118403000000000000 120b 0829 112003000000000000 1801",
     );
     check(
         EventKind::Exit(Exit {
@@ -282,6 +291,7 @@ fn a_recording_cut_or_damaged_anywhere_names_the_place() {
             kind: EventKind::Fork(Fork {
                 child: key(pid, 1),
                 parent: key(0, 0),
+                parent_muted: false,
             }),
         })
         .collect();

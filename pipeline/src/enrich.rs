@@ -16,7 +16,12 @@ pub(crate) fn enrich(event: &mut Event, table: &mut ProcessTable) -> bool {
     match &mut event.kind {
         EventKind::Exec(exec) => return join(&mut exec.process, table),
         EventKind::Snapshot(row) => return join(&mut row.process, table),
-        EventKind::Fork(fork) => table.fork(fork.child, fork.parent),
+        EventKind::Fork(fork) => {
+            if fork.parent_muted {
+                table.forget_image(fork.parent);
+            }
+            table.fork(fork.child, fork.parent);
+        }
         EventKind::Exit(exit) => {
             join_ended(exit, table);
             table.exit(exit.key, event.header.time);
@@ -127,6 +132,7 @@ mod tests {
             EventKind::Fork(Fork {
                 child: key(2),
                 parent: key(1),
+                parent_muted: false,
             }),
         );
         enrich(&mut fork, &mut table);
@@ -140,6 +146,26 @@ mod tests {
         );
     }
 
+    /// The shell's exec was told, that of what it became was muted.
+    #[test]
+    fn what_ran_before_a_muted_exec_is_nobodys_parent() {
+        let mut table = ProcessTable::new(TableLimits::default());
+        enrich(&mut exec(1, "/bin/sh"), &mut table);
+        let mut fork = at(
+            2,
+            EventKind::Fork(Fork {
+                child: key(2),
+                parent: key(1),
+                parent_muted: true,
+            }),
+        );
+        enrich(&mut fork, &mut table);
+        let mut child = exec(2, "/bin/true");
+        enrich(&mut child, &mut table);
+        assert_eq!(process(&child).parent, Some(key(1)));
+        assert_eq!(process(&child).parent_process, None);
+    }
+
     #[test]
     fn exit_gets_path_and_parent_unless_it_has_them() {
         let mut table = ProcessTable::new(TableLimits::default());
@@ -149,6 +175,7 @@ mod tests {
                 EventKind::Fork(Fork {
                     child: key(2),
                     parent: key(1),
+                    parent_muted: false,
                 }),
             ),
             &mut table,

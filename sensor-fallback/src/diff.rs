@@ -59,7 +59,14 @@ fn starts(before: &Scan, after: &Scan, events: &mut Vec<(BootTime, EventKind)>) 
     for seen in new {
         let child = seen.key();
         if let Some(parent) = seen.parent {
-            events.push((child.start, EventKind::Fork(Fork { child, parent })));
+            events.push((
+                child.start,
+                EventKind::Fork(Fork {
+                    child,
+                    parent,
+                    parent_muted: false,
+                }),
+            ));
         }
         if !seen.kernel_thread {
             events.push((child.start, exec(seen)));

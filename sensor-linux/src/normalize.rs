@@ -7,7 +7,7 @@ use event::{
     Argv, BootId, BootTime, Credentials, Event, EventKind, Exec, Exit, ExitStatus, FailedExec,
     FileIdentity, Fork, Header, Namespaces, Process, ProcessKey, WallTime,
 };
-use sensor_ebpf::record::{ExecRecord, RecordHeader, flag};
+use sensor_ebpf::record::{ExecRecord, RecordHeader, flag, header_flag};
 
 use crate::decode::{self, Record};
 
@@ -93,6 +93,7 @@ fn fork(header: &RecordHeader, boot: BootId) -> Fork {
     Fork {
         child: key(header, boot),
         parent,
+        parent_muted: header.flags & header_flag::PARENT_MUTED != 0,
     }
 }
 

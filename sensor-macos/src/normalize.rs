@@ -100,7 +100,11 @@ impl Normalizer {
             in_snapshot: false,
         };
         self.living.insert(key.pid, living);
-        Some(EventKind::Fork(Fork { child: key, parent }))
+        Some(EventKind::Fork(Fork {
+            child: key,
+            parent,
+            parent_muted: false,
+        }))
     }
 
     fn exec(&mut self, time: WallTime, exec: message::Exec) -> Option<EventKind> {

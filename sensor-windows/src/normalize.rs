@@ -130,7 +130,11 @@ impl Normalizer {
             self.push(
                 out,
                 start.time,
-                EventKind::Fork(Fork { child: key, parent }),
+                EventKind::Fork(Fork {
+                    child: key,
+                    parent,
+                    parent_muted: false,
+                }),
             );
         }
         let exec = Box::new(Exec {

@@ -107,6 +107,7 @@ impl TestEvent {
             Stream::Fork => EventKind::Fork(Fork {
                 child: self.key(),
                 parent: key(self.parent_pid().unwrap_or(1)),
+                parent_muted: false,
             }),
             Stream::Exit => EventKind::Exit(self.exit()?),
             Stream::FailedExec => EventKind::FailedExec(Box::new(self.failed_exec())),

@@ -71,6 +71,8 @@ pub(super) struct Fork {
     pub child: Option<Key>,
     #[prost(message, optional, tag = "2")]
     pub parent: Option<Key>,
+    #[prost(bool, tag = "3")]
+    pub parent_muted: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

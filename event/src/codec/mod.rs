@@ -59,6 +59,7 @@ pub fn decode(bytes: Bytes) -> Result<Leaf, Error> {
         pb::Body::Fork(fork) => EventKind::Fork(Fork {
             child: required_key(fork.child, boot, "fork.child")?,
             parent: required_key(fork.parent, boot, "fork.parent")?,
+            parent_muted: fork.parent_muted,
         }),
         pb::Body::Exit(exit) => EventKind::Exit(self::exit(exit, boot)?),
         pb::Body::Lost(lost) => EventKind::Lost(self::lost(&lost)?),
@@ -116,6 +117,7 @@ fn event_body(kind: &EventKind) -> pb::Body {
         EventKind::Fork(fork) => pb::Body::Fork(pb::Fork {
             child: Some(key_message(fork.child)),
             parent: Some(key_message(fork.parent)),
+            parent_muted: fork.parent_muted,
         }),
         EventKind::Exit(exit) => pb::Body::Exit(exit_message(exit)),
         EventKind::Lost(lost) => pb::Body::Lost(pb::Lost {

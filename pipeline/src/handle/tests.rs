@@ -84,6 +84,7 @@ impl Sensor for Endless {
             let kind = EventKind::Fork(Fork {
                 child: key,
                 parent: ProcessKey::default(),
+                parent_muted: false,
             });
             out.push(Event { header, kind });
             self.next += 1;

@@ -125,6 +125,16 @@ impl ProcessTable {
         }
     }
 
+    /// What a process runs now was muted: what it ran before must not stand for it.
+    pub(crate) fn forget_image(&mut self, key: ProcessKey) {
+        let Some(slot) = self.slot_of(key) else {
+            return;
+        };
+        self.outdate_chains_with(slot);
+        let old = self.slots.get_mut(slot).image.take();
+        self.release(old);
+    }
+
     /// A process was created: it runs what its parent runs.
     pub(crate) fn fork(&mut self, child: ProcessKey, parent: ProcessKey) {
         let image = self.used(parent).and_then(|entry| entry.image.clone());

@@ -126,6 +126,12 @@ impl Redactor {
             process.argv = argv;
             count += found;
         }
+        if let Some(environment) = &process.environment
+            && let Some((redacted, found)) = self.argv(environment)
+        {
+            process.environment = Some(redacted);
+            count += found;
+        }
         // Only a recording brings one along.
         if let Some(parent) = process.parent_process.as_deref_mut()
             && let Some((argv, _)) = self.argv(&parent.argv)

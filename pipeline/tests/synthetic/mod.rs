@@ -170,6 +170,7 @@ pub(crate) fn event(i: u64) -> Event {
         0 => EventKind::Fork(Fork {
             child: key(pid),
             parent: key(1),
+            parent_muted: false,
         }),
         1 => {
             return exec(

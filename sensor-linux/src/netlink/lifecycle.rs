@@ -34,7 +34,11 @@ impl NetlinkSensor {
             since: at,
             ..Life::default()
         });
-        Some(EventKind::Fork(Fork { child: key, parent }))
+        Some(EventKind::Fork(Fork {
+            child: key,
+            parent,
+            parent_muted: false,
+        }))
     }
 
     pub(super) fn exec(&mut self, pid: u32, at: BootTime) -> Result<Option<EventKind>, Error> {

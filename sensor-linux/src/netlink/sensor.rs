@@ -237,6 +237,10 @@ impl Sensor for NetlinkSensor {
         Ok(BatchEnd::Open)
     }
 
+    fn finish(&mut self, out: &mut Vec<Event>) {
+        self.announce_losses(out);
+    }
+
     fn stats(&self) -> Stats {
         let mut inbox = self.inbox.borrow_mut();
         // A broken socket shows in the next batch.
