@@ -159,9 +159,9 @@ fn ring_buffer() -> Probe {
     let (ok, found, fix) = match is_map_supported(MapType::RingBuf) {
         Ok(true) => (true, "available".to_owned(), ""),
         Ok(false) => (
-            false,
-            "not in this kernel".to_owned(),
-            "Linux 5.10.10 or newer",
+            true,
+            "not in this kernel: perf buffers take its place".to_owned(),
+            "",
         ),
         // Of a kernel that refuses the question nothing is known.
         Err(error) => (false, format!("cannot be probed: {error}"), PRIVILEGES),
