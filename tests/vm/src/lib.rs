@@ -10,6 +10,7 @@
 //! which pids took part.
 
 mod daemon;
+pub mod follow;
 mod life;
 pub mod place;
 mod recording;

@@ -125,3 +125,61 @@ pub fn die_by(signal: c_int) {
         libc::syscall(libc::SYS_kill, libc::getpid(), signal);
     }
 }
+
+/// Has the kernel measure each run of every eBPF program until the descriptor is closed, however
+/// this process ends; Linux 5.8.
+///
+/// # Errors
+/// As bpf(2).
+pub fn enable_bpf_stats() -> std::io::Result<std::os::fd::OwnedFd> {
+    const BPF_ENABLE_STATS: libc::c_long = 32;
+    const BPF_STATS_RUN_TIME: u64 = 0;
+    bpf_descriptor(BPF_ENABLE_STATS, BPF_STATS_RUN_TIME)
+}
+
+/// The name of a loaded eBPF program, of which the kernel keeps 15 bytes.
+///
+/// # Errors
+/// As bpf(2); there is none of that id.
+pub fn bpf_program_name(id: u32) -> std::io::Result<String> {
+    use std::os::fd::AsRawFd as _;
+
+    const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
+    const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+    /// In `struct bpf_prog_info`, which `name` ends here.
+    const NAME: std::ops::Range<usize> = 64..80;
+    let program = bpf_descriptor(BPF_PROG_GET_FD_BY_ID, id.into())?;
+    let mut info = [0u8; NAME.end];
+    let size = u64::try_from(info.len()).map_err(std::io::Error::other)?;
+    let fd = u64::try_from(program.as_raw_fd()).map_err(std::io::Error::other)?;
+    // Two 32-bit words (descriptor, size of info), then the address.
+    let attributes = [size << 32 | fd, info.as_mut_ptr() as u64];
+    // SAFETY: the kernel reads `attributes` and writes at most `size` bytes to `info`; both live
+    // until the call returns.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_OBJ_GET_INFO_BY_FD,
+            attributes.as_ptr(),
+            size_of_val(&attributes),
+        )
+    };
+    if result < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    let name = info[NAME].split(|byte| *byte == 0).next();
+    Ok(String::from_utf8_lossy(name.unwrap_or_default()).into_owned())
+}
+
+/// A bpf(2) command that takes one word and gives a descriptor.
+fn bpf_descriptor(command: libc::c_long, word: u64) -> std::io::Result<std::os::fd::OwnedFd> {
+    use std::os::fd::FromRawFd as _;
+
+    // SAFETY: the kernel reads the attributes, which live until the call returns, and no more.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, command, &raw const word, size_of_val(&word)) };
+    match i32::try_from(fd) {
+        // SAFETY: the call has just made it, so nobody else owns it.
+        Ok(fd) if fd >= 0 => Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) }),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}

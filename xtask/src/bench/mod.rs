@@ -1,11 +1,22 @@
-//! Measures beside a floor, in the same run: `cargo xtask bench --help`.
+//! Measures beside a floor, in the same run: `cargo xtask bench --help`. `docs/performance.md` says
+//! what each figure means.
 
+mod enumerate;
+mod idle;
+mod interrupt;
 mod latency;
+mod peers;
+mod programs;
 mod spread;
 mod storm;
+mod summary;
+mod table;
+mod target;
 mod watched;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+
+use crate::shell;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -15,13 +26,26 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum What {
-    /// Execs of the smallest program, as fast as they go: without a sensor, with one that only
-    /// counts, and with the whole of `daemoneye run`
+    /// Execs of the smallest program, as fast as they go and at a set pace: without a sensor, with
+    /// one that only counts, with `daemoneye record` and with the whole of `daemoneye run`
     Storm(storm::Args),
+    /// What `daemoneye` costs a host on which nothing happens
+    Idle(idle::Args),
+    /// How long `daemoneye` takes to know the processes that run already
+    Enumerate(enumerate::Args),
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    ensure!(
+        ::vm::is_root(),
+        "loading eBPF programs needs root: sudo -E cargo xtask bench …"
+    );
+    let build = ["build", "--release", "-p", "cli", "-p", "vm", "--bins"];
+    shell::run(&mut shell::cargo(build))?;
+    interrupt::watch()?;
     match &args.what {
         What::Storm(args) => storm::run(args),
+        What::Idle(args) => idle::run(args),
+        What::Enumerate(args) => enumerate::run(args),
     }
 }

@@ -3,336 +3,199 @@
 //! Rounds are interleaved, so that what else the machine does falls on all modes alike, and each
 //! slowdown compares runs of one round.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use serde_json::{Value, json};
-use vm::{Daemon, Workload};
+use anyhow::{Result, ensure};
+use vm::Workload;
 
-use super::spread::Spread;
-use super::watched;
-use crate::shell;
+use super::latency::{self, Latency};
+use super::programs::{self, Programs};
+use super::target::{Mode, Told, Watcher, program};
+use super::watched::{self, Cpu};
+use super::{interrupt, peers, summary};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Execs in each run
-    #[arg(long, default_value_t = 50_000)]
-    execs: u64,
+    /// Execs in each run that goes as fast as it can
+    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..))]
+    execs: u32,
     /// Threads that start them
-    #[arg(long, value_delimiter = ',', default_value = "1,2")]
+    #[arg(long, value_delimiter = ',', default_value = "1,2,4", value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: Vec<u32>,
+    /// Execs a second of the runs at a set pace, from one thread; 0 leaves these out
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(..=100_000))]
+    pace: u32,
+    /// Seconds that a run at a set pace takes
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    paced_seconds: u32,
     /// Runs of each mode
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
-    /// Alerts whose latency is measured; a rule raises no more than 100 in a minute
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) rounds: u32,
+    /// Alerts whose latency is measured, 0 for no latencies; a rule raises no more than 100 in a minute
     #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u64).range(..=100))]
     alerts: u64,
-    /// Prints JSON instead of a table
+    /// How records come from the eBPF programs: auto, ring or perf
+    #[arg(long, default_value = "auto", value_parser = ["auto", "ring", "perf"])]
+    pub(super) transport: String,
+    /// Runs other sensors that are installed on the same workload: auditd, bpftrace, execsnoop of
+    /// libbpf-tools, forkstat
+    #[arg(long)]
+    peers: bool,
+    /// Prints JSON instead of tables
     #[arg(long)]
     json: bool,
 }
 
-/// What watches while the storm runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Mode {
-    /// Nothing.
-    None,
-    /// The same programs and ring buffer; records are drained and counted.
-    Floor,
-    /// `daemoneye run` with its ledger and all shipped rules.
-    Full,
-}
-
-const MODES: [Mode; 3] = [Mode::None, Mode::Floor, Mode::Full];
-
-impl Mode {
-    fn name(self) -> &'static str {
-        match self {
-            Self::None => "no sensor",
-            Self::Floor => "counting only",
-            Self::Full => "daemoneye run",
-        }
-    }
-
-    fn arguments(self) -> Option<&'static [&'static str]> {
-        match self {
-            Self::None => None,
-            Self::Floor => Some(&["bench-count", "--sensor", "ebpf"]),
-            Self::Full => Some(&["run", "--sensor", "ebpf"]),
-        }
-    }
+/// How execs come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Load {
+    pub(super) threads: u32,
+    /// A second; `None`: as many as can be.
+    pub(super) pace: Option<u32>,
+    pub(super) execs: u32,
 }
 
 /// One run.
-struct Run {
-    mode: Mode,
-    threads: u32,
-    round: usize,
-    time: Duration,
+pub(super) struct Run {
+    pub(super) mode: Mode,
+    pub(super) load: Load,
+    pub(super) round: u32,
+    /// From the first exec to the last.
+    pub(super) time: Duration,
+    /// The sum of what single runs took, from before the spawn to after the wait.
+    pub(super) busy: Duration,
     /// Of the sensor; absent without one.
-    cost: Option<Cost>,
+    pub(super) cost: Option<Cost>,
 }
 
-struct Cost {
-    cpu: Duration,
-    peak_rss: u64,
-    /// Events that the sensor saw.
-    seen: u64,
-    /// By class and reason.
-    dropped: BTreeMap<String, u64>,
+pub(super) struct Cost {
+    pub(super) cpu: Cpu,
+    pub(super) peak_rss: u64,
+    pub(super) told: Told,
+    pub(super) programs: Programs,
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
-    ensure!(
-        ::vm::is_root(),
-        "loading eBPF programs needs root: sudo -E cargo xtask bench storm"
-    );
-    ensure!(
-        args.rounds > 0 && args.execs > 0,
-        "--rounds and --execs are at least 1"
-    );
-    shell::run(&mut shell::cargo([
-        "build",
-        "--release",
-        "-p",
-        "cli",
-        "-p",
-        "vm",
-        "--bins",
-    ]))?;
+    ensure!(!args.threads.is_empty(), "--threads names none");
+    vm::tiny::write(&storm_child()?, 0)?;
+    let peers = if args.peers {
+        peers::usable()?
+    } else {
+        Vec::new()
+    };
+    let modes: Vec<Mode> = [Mode::None, Mode::Floor, Mode::Collector, Mode::Full]
+        .into_iter()
+        .chain(peers.into_iter().map(Mode::Peer))
+        .collect();
+    let counting = programs::counting();
     let mut runs = Vec::new();
-    for &threads in &args.threads {
+    for load in loads(args) {
         for round in 0..args.rounds {
-            for mode in rotated(round) {
+            for mode in rotated(&modes, round as usize) {
+                interrupt::check()?;
+                let Load { threads, .. } = load;
                 eprintln!(
-                    "{} of {} · {threads} threads · {}",
+                    "{} of {} · {threads} threads{} · {}",
                     round + 1,
                     args.rounds,
+                    load.pace
+                        .map_or_else(String::new, |pace| format!(" · {pace}/s")),
                     mode.name()
                 );
-                runs.push(run_once(args, mode, threads, round)?);
+                runs.push(run_once(args, mode, load, round)?);
             }
         }
     }
-    let latency = super::latency::measure(args.alerts)?;
-    if args.json {
-        shell::say(json(args, &runs, latency));
-    } else {
-        print(args, &runs, latency);
-    }
+    // From here on what is measured is time alone.
+    drop(counting);
+    let latency = measure_latency(args)?;
+    summary::show(args, &modes, &runs, latency.as_ref(), args.json);
     Ok(())
 }
 
-/// No mode comes always first.
-fn rotated(round: usize) -> impl Iterator<Item = Mode> {
-    (0..MODES.len()).map(move |i| MODES[(i + round) % MODES.len()])
+fn measure_latency(args: &Args) -> Result<Option<Latency>> {
+    if args.alerts == 0 || args.pace == 0 {
+        return Ok(None);
+    }
+    let options = ["--sensor", "ebpf", "--transport", &args.transport];
+    latency::measure(args.alerts, args.pace, &options).map(Some)
 }
 
-fn run_once(args: &Args, mode: Mode, threads: u32, round: usize) -> Result<Run> {
-    let Some(arguments) = mode.arguments() else {
-        let time = storm(args.execs, threads)?;
-        return Ok(Run {
-            mode,
-            threads,
-            round,
-            time,
-            cost: None,
-        });
+pub(super) fn loads(args: &Args) -> impl Iterator<Item = Load> + '_ {
+    let storms = args.threads.iter().map(|&threads| Load {
+        threads,
+        pace: None,
+        execs: args.execs,
+    });
+    let paced = (args.pace > 0).then(|| Load {
+        threads: 1,
+        pace: Some(args.pace),
+        execs: args.pace * args.paced_seconds,
+    });
+    storms.chain(paced)
+}
+
+/// No mode comes always first.
+fn rotated(modes: &[Mode], round: usize) -> impl Iterator<Item = Mode> + '_ {
+    (0..modes.len()).map(move |i| modes[(i + round) % modes.len()])
+}
+
+fn run_once(args: &Args, mode: Mode, load: Load, round: u32) -> Result<Run> {
+    let watcher = Watcher::start(mode, &args.transport)?;
+    let pids = watcher.as_ref().map(Watcher::pids).unwrap_or_default();
+    let before = (watched::cpu_at_rest(&pids)?, programs::of(&pids)?);
+    let (time, busy) = match load.pace {
+        None => execs(&mut self::load("storm", load.execs, load.threads)?)?,
+        Some(pace) => paced(load.execs, load.threads, pace)?,
     };
-    let dir = tempfile::tempdir()?;
-    let stats = dir.path().join("stats.json");
-    let mut command = Command::new(program("daemoneye"));
-    command.args(arguments).arg("--stats-json").arg(&stats);
-    if mode == Mode::Full {
-        command.arg("--state-dir").arg(dir.path().join("state"));
-    }
-    let daemon = Daemon::start_command(&mut command)?;
-    let before = watched::cpu_at_rest(daemon.pid())?;
-    let time = storm(args.execs, threads)?;
-    let cpu = watched::cpu_at_rest(daemon.pid())? - before;
-    let peak_rss = watched::peak_rss(daemon.pid())?;
-    daemon.stop()?;
-    let (seen, dropped) = read_stats(&stats)?;
+    let cost = watcher.map(|watcher| cost(watcher, &before, load.execs));
     Ok(Run {
         mode,
-        threads,
+        load,
         round,
         time,
-        cost: Some(Cost {
-            cpu,
-            peak_rss,
-            seen,
-            dropped,
-        }),
+        busy,
+        cost: cost.transpose()?,
     })
 }
 
-pub(super) fn program(name: &str) -> std::path::PathBuf {
-    shell::target_dir().join("release").join(name)
+fn cost(watcher: Watcher, before: &(Cpu, Programs), execs: u32) -> Result<Cost> {
+    let pids = watcher.pids();
+    let cpu = watched::cpu_at_rest(&pids)?.since(before.0);
+    let programs = programs::since(programs::of(&pids)?, &before.1);
+    let peak_rss = pids.iter().filter_map(|pid| watched::peak_rss(*pid).ok());
+    Ok(Cost {
+        cpu,
+        peak_rss: peak_rss.sum(),
+        told: watcher.stop(execs.into())?,
+        programs,
+    })
 }
 
 /// The program that is executed is kept out of temporary directories: there each exec would be a
 /// finding or two, and the storm would measure findings.
-fn storm(execs: u64, threads: u32) -> Result<Duration> {
+pub(super) fn storm_child() -> Result<PathBuf> {
     let child = program("storm-child");
-    vm::tiny::write(&child, 0)?;
-    let mut command = Command::new(program("workload"));
-    command.args(["storm", &execs.to_string(), &threads.to_string()]);
-    command.arg(child);
-    Ok(Duration::from_micros(
-        Workload::run_command(&mut command)?.number("microseconds"),
-    ))
+    ensure!(child.is_absolute(), "the target directory is not absolute");
+    Ok(child)
 }
 
-fn read_stats(path: &Path) -> Result<(u64, BTreeMap<String, u64>)> {
-    let text = std::fs::read(path).context("daemoneye wrote no --stats-json")?;
-    let stats: Value = serde_json::from_slice(&text).context("--stats-json is no JSON")?;
-    let sensor = &stats["sensor"];
-    let seen = sensor["seen"]
-        .as_u64()
-        .context("--stats-json has no sensor.seen")?;
-    let drops = sensor["dropped"]
-        .as_array()
-        .context("--stats-json has no sensor.dropped")?;
-    let text = |drop: &Value, name: &str| drop[name].as_str().unwrap_or("?").to_owned();
-    let entry = |drop: &Value| {
-        let name = format!("{}/{}", text(drop, "class"), text(drop, "reason"));
-        (name, drop["count"].as_u64().unwrap_or(0))
-    };
-    Ok((
-        seen,
-        drops
-            .iter()
-            .map(entry)
-            .filter(|(_, count)| *count > 0)
-            .collect(),
-    ))
+/// The program that makes the load; what more it needs is for the caller to add.
+pub(super) fn load(kind: &str, execs: u32, threads: u32) -> Result<Command> {
+    let mut command = Command::new(program("load"));
+    command.args([kind, &execs.to_string(), &threads.to_string()]);
+    command.arg(storm_child()?);
+    Ok(command)
 }
 
-/// The runs of one mode and thread count, put together.
-struct Summary {
-    execs_per_second: Option<Spread>,
-    slowdown: Option<Spread>,
-    over_floor: Option<Spread>,
-    cpu_us_per_event: Option<Spread>,
-    cpu_us_per_exec: Option<Spread>,
-    peak_rss_mb: Option<Spread>,
-    dropped: BTreeMap<String, u64>,
+pub(super) fn paced(count: u32, threads: u32, rate: u32) -> Result<(Duration, Duration)> {
+    execs(load("paced", count, threads)?.arg(rate.to_string()))
 }
 
-impl Summary {
-    fn of(execs: u64, all: &[Run], mode: Mode, threads: u32) -> Self {
-        let runs: Vec<_> = all
-            .iter()
-            .filter(|r| r.mode == mode && r.threads == threads)
-            .collect();
-        let against = |other: Mode| {
-            let base = |run: &&Run| {
-                let same =
-                    |r: &&Run| r.mode == other && r.threads == threads && r.round == run.round;
-                all.iter()
-                    .find(same)
-                    .map(|base| run.time.as_secs_f64() / base.time.as_secs_f64())
-            };
-            Spread::of(runs.iter().filter_map(base))
-        };
-        let costs: Vec<_> = runs.iter().filter_map(|run| run.cost.as_ref()).collect();
-        let micros = |cost: &Cost| cost.cpu.as_secs_f64() * 1e6;
-        let mut dropped = BTreeMap::new();
-        for (name, count) in costs.iter().flat_map(|cost| &cost.dropped) {
-            *dropped.entry(name.clone()).or_default() += count;
-        }
-        Self {
-            execs_per_second: Spread::of(runs.iter().map(|r| execs as f64 / r.time.as_secs_f64())),
-            slowdown: against(Mode::None),
-            over_floor: (mode == Mode::Full).then(|| against(Mode::Floor)).flatten(),
-            cpu_us_per_event: Spread::of(costs.iter().map(|c| micros(c) / c.seen.max(1) as f64)),
-            cpu_us_per_exec: Spread::of(costs.iter().map(|c| micros(c) / execs as f64)),
-            peak_rss_mb: Spread::of(costs.iter().map(|c| c.peak_rss as f64 / 1e6)),
-            dropped,
-        }
-    }
-
-    fn lost(&self) -> String {
-        let parts = self
-            .dropped
-            .iter()
-            .map(|(name, count)| format!("{name} {count}"));
-        let text = parts.collect::<Vec<_>>().join(", ");
-        if text.is_empty() { "0".into() } else { text }
-    }
-}
-
-fn summaries<'a>(
-    args: &'a Args,
-    runs: &'a [Run],
-) -> impl Iterator<Item = (u32, Mode, Summary)> + 'a {
-    let of = move |threads, mode| (threads, mode, Summary::of(args.execs, runs, mode, threads));
-    args.threads
-        .iter()
-        .flat_map(move |&threads| MODES.map(|mode| of(threads, mode)))
-}
-
-fn print(args: &Args, runs: &[Run], latency: Option<Spread>) {
-    let Args { execs, rounds, .. } = args;
-    shell::say(format_args!(
-        "{execs} execs a run, {rounds} interleaved rounds: median (least–most)"
-    ));
-    shell::say(format_args!(
-        "{:<8}{:<15}{:<24}{:<19}{:<19}{:<21}{:<24}{:<20}lost in all rounds",
-        "threads",
-        "mode",
-        "execs/s",
-        "slowdown",
-        "against counting",
-        "CPU µs per event",
-        "CPU µs per exec",
-        "peak RSS MB"
-    ));
-    let cell = |spread: Option<Spread>, digits: usize| {
-        spread.map_or_else(|| "–".to_owned(), |spread| format!("{spread:.digits$}"))
-    };
-    for (threads, mode, row) in summaries(args, runs) {
-        let lost = if mode == Mode::None {
-            "–".to_owned()
-        } else {
-            row.lost()
-        };
-        shell::say(format_args!(
-            "{threads:<8}{:<15}{:<24}{:<19}{:<19}{:<21}{:<24}{:<20}{lost}",
-            mode.name(),
-            cell(row.execs_per_second, 0),
-            cell(row.slowdown, 2),
-            cell(row.over_floor, 2),
-            cell(row.cpu_us_per_event, 2),
-            cell(row.cpu_us_per_exec, 2),
-            cell(row.peak_rss_mb, 1),
-        ));
-    }
-    if let Some(latency) = latency {
-        shell::say(format_args!(
-            "exec to alert line: {latency:.2} ms, {} alerts",
-            args.alerts
-        ));
-    }
-}
-
-fn json(args: &Args, runs: &[Run], latency: Option<Spread>) -> Value {
-    let spread = |spread: Option<Spread>| spread.map(Spread::json);
-    let rows = summaries(args, runs).map(|(threads, mode, row)| {
-        json!({
-            "threads": threads, "mode": mode.name(), "execs_per_second": spread(row.execs_per_second),
-            "slowdown": spread(row.slowdown), "slowdown_over_floor": spread(row.over_floor),
-            "cpu_us_per_event": spread(row.cpu_us_per_event),
-            "cpu_us_per_exec": spread(row.cpu_us_per_exec),
-            "peak_rss_mb": spread(row.peak_rss_mb), "dropped": row.dropped,
-        })
-    });
-    json!({
-        "bench": "storm", "execs": args.execs, "rounds": args.rounds,
-        "rows": rows.collect::<Vec<_>>(), "alert_latency_ms": spread(latency),
-    })
+fn execs(command: &mut Command) -> Result<(Duration, Duration)> {
+    let done = Workload::run_command(command)?;
+    let micros = |name| Duration::from_micros(done.number(name));
+    Ok((micros("microseconds"), micros("busy")))
 }
