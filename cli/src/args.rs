@@ -171,6 +171,18 @@ pub(crate) struct Sensor {
     pub(crate) poll_interval: u64,
 }
 
+/// As if no flag was given.
+#[cfg(not(target_os = "linux"))]
+impl Default for Sensor {
+    fn default() -> Self {
+        use clap::{Args as _, FromArgMatches as _};
+
+        let command = Self::augment_args(clap::Command::new("daemoneye"));
+        let matches = command.get_matches_from(["daemoneye"]);
+        Self::from_arg_matches(&matches).expect("every flag has a default")
+    }
+}
+
 impl Sensor {
     pub(crate) fn poll_interval(&self) -> Duration {
         Duration::from_millis(self.poll_interval)

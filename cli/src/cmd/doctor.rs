@@ -153,14 +153,7 @@ fn trial() -> Finding {
 
 #[cfg(not(target_os = "linux"))]
 fn findings() -> Vec<Finding> {
-    let arguments = crate::args::Sensor {
-        choice: crate::sensor::KERNEL_SENSOR,
-        ebpf_debug: false,
-        ring_size: 8,
-        max_processes: 65_536,
-        netlink_buffer: 32,
-        poll_interval: 1000,
-    };
+    let arguments = crate::args::Sensor::default();
     let (ok, found) = match crate::sensor::kernel(&arguments) {
         Ok(sensor) => (
             true,
