@@ -19,6 +19,9 @@ const STATS_INTERVAL: Duration = Duration::from_millis(250);
 /// Longest drain after the stop, for a source that never runs dry.
 const REST: Duration = Duration::from_millis(500);
 
+/// Its steps: what a sensor holds to put it in order comes a little later.
+const STEP: Duration = Duration::from_millis(10);
+
 /// Events queued at once, so that room for a large batch is taken step by step.
 const CHUNK: usize = 512;
 
@@ -58,7 +61,13 @@ impl Intake {
             }
         }
         let end = Instant::now() + REST;
-        while self.pass(Duration::ZERO)? == Pass::Some && Instant::now() < end {}
+        while Instant::now() < end {
+            match self.pass(STEP)? {
+                Pass::Last => break,
+                Pass::Nothing if self.sensor.stats().held == 0 => break,
+                Pass::Some | Pass::Nothing => {}
+            }
+        }
         Ok(())
     }
 

@@ -62,6 +62,8 @@ fields! {
     TaskLoginUid = "loginuid": "task_struct.loginuid";
     /// `unsigned int`; only with `CONFIG_AUDIT`.
     TaskSessionId = "sessionid": "task_struct.sessionid";
+    /// Counts the execs of a task; `u64`, `u32` before 5.7.
+    TaskExecId = "self_exec_id": "task_struct.self_exec_id";
     /// `struct nsproxy *`.
     TaskNsproxy = "nsproxy": "task_struct.nsproxy";
     /// `struct pid *`.

@@ -45,20 +45,24 @@ pub(crate) static STAGING_OWNERS: Array<u64> = Array::with_max_entries(STAGING_P
 #[map]
 pub(crate) static PROCESSES: HashMap<u32, Identity> = HashMap::with_max_entries(65_536, 0);
 
-/// Pids whose last start is remembered, by remainder: more than are given out within a clock tick.
-pub(crate) const REMEMBERED_STARTS: u32 = 4096;
+/// Pids whose last start and exit are remembered, by remainder: more than are given out within a clock tick.
+pub(crate) const REMEMBERED: u32 = 4096;
 
 /// The last process of a pid.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(crate) struct LastStart {
+pub(crate) struct LastProcess {
     pub(crate) tgid: u64,
     pub(crate) start: u64,
 }
 
 /// The last start by pid.
 #[map]
-pub(crate) static LAST_STARTS: Array<LastStart> = Array::with_max_entries(REMEMBERED_STARTS, 0);
+pub(crate) static LAST_STARTS: Array<LastProcess> = Array::with_max_entries(REMEMBERED, 0);
+
+/// The last exit by pid.
+#[map]
+pub(crate) static LAST_EXITS: Array<LastProcess> = Array::with_max_entries(REMEMBERED, 0);
 
 /// Control groups whose path was sent, by id. User space keeps twice as many.
 #[map]

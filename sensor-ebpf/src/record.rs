@@ -164,8 +164,8 @@ pub struct ExecRecord {
     pub argv_len: u32,
     /// See [`flag`].
     pub flags: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Number of the exec among those of its task; 0 if unknown.
+    pub exec_id: u32,
 }
 
 /// Bits of [`ExecRecord::flags`].
@@ -209,7 +209,7 @@ pub struct CgroupRecord {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EnvironmentRecord {
-    /// Common part.
+    /// Common part; `parent_tgid` is the exec's number, as in [`ExecRecord::exec_id`].
     pub header: RecordHeader,
     /// Bytes of the environment in the process, captured or not.
     pub total: u64,

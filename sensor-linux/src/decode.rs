@@ -255,7 +255,7 @@ fn exec_fixed(header: RecordHeader, input: &mut Input<'_>) -> Result<ExecRecord,
         argv_offset: input.u32()?,
         argv_len: input.u32()?,
         flags: input.u32()?,
-        reserved: input.u32()?,
+        exec_id: input.u32()?,
     })
 }
 

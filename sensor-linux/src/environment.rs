@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use event::Argv;
-use sensor_ebpf::record::START_TICK;
 
 use crate::decode::Environment;
 
@@ -24,7 +23,8 @@ pub(crate) struct Chosen {
 pub(crate) struct Environments {
     /// Names; one that ends in `*` stands for all that begin so.
     names: Vec<Vec<u8>>,
-    waiting: HashMap<u32, (u64, Chosen)>,
+    /// By process: which of its execs, and what was chosen.
+    waiting: HashMap<u32, (u32, Chosen)>,
 }
 
 impl Environments {
@@ -41,20 +41,21 @@ impl Environments {
             self.waiting.clear();
         }
         let header = &record.fixed.header;
+        self.waiting.remove(&header.tgid);
         if record.fixed.unreadable == 0 {
             let chosen = Chosen {
                 variables: self.select(record.block),
                 truncated_bytes: record.fixed.total.saturating_sub(record.fixed.len.into()),
             };
-            self.waiting.insert(header.tgid, (header.start, chosen));
+            self.waiting
+                .insert(header.tgid, (header.parent_tgid, chosen));
         }
     }
 
     /// The variables of a process whose exec record has come.
-    pub(crate) fn take(&mut self, tgid: u32, start: u64) -> Option<Chosen> {
+    pub(crate) fn take(&mut self, tgid: u32, exec_id: u32) -> Option<Chosen> {
         let (of, chosen) = self.waiting.remove(&tgid)?;
-        // A process of a pid that was used twice within a tick starts a little later than it did.
-        (of == start - start % START_TICK).then_some(chosen)
+        (of == exec_id).then_some(chosen)
     }
 
     fn select(&self, block: &[u8]) -> Argv {
@@ -92,12 +93,10 @@ mod tests {
 
     use super::*;
 
-    const TICK: u64 = START_TICK;
-
-    fn record(tgid: u32, start: u64, block: &[u8]) -> Environment<'_> {
+    fn record(tgid: u32, exec_id: u32, block: &[u8]) -> Environment<'_> {
         let header = RecordHeader {
             tgid,
-            start,
+            parent_tgid: exec_id,
             ..RecordHeader::default()
         };
         let fixed = EnvironmentRecord {
@@ -113,20 +112,20 @@ mod tests {
     fn only_named_variables_are_kept_and_a_cut_one_shows() {
         let mut environments = Environments::of(&["LD_*".into(), "HOME".into()]);
         let block = b"HOME=/root\0SECRET=x\0HOMEX=1\0LD_PRELOAD=/x.so\0LD_DEB";
-        environments.note(&record(5, TICK, block));
-        let kept = environments.take(5, TICK).unwrap();
+        environments.note(&record(5, 1, block));
+        let kept = environments.take(5, 1).unwrap();
         assert_eq!(kept.truncated_bytes, 7);
         assert_eq!(
             kept.variables.as_block().as_ref(),
             b"HOME=/root\0LD_PRELOAD=/x.so\0LD_DEB"
         );
-        assert_eq!(environments.take(5, TICK), None);
+        assert_eq!(environments.take(5, 1), None);
     }
 
     #[test]
-    fn a_later_process_of_that_pid_gets_nothing() {
+    fn another_exec_of_that_process_gets_nothing() {
         let mut environments = Environments::of(&["A".into()]);
-        environments.note(&record(5, TICK, b"A=1\0"));
-        assert_eq!(environments.take(5, 2 * TICK), None);
+        environments.note(&record(5, 1, b"A=1\0"));
+        assert_eq!(environments.take(5, 2), None);
     }
 }

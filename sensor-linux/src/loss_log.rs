@@ -86,6 +86,12 @@ impl LossLog {
                 self.max_processes,
                 self.max_processes.saturating_mul(2)
             ),
+            // The eBPF sensor has a process map, the process connector has none.
+            DropReason::SourceLost if self.max_processes > 0 => {
+                "; this kernel preempts the programs and skips them meanwhile: a kernel that does not \
+                 (preempt=none or voluntary) loses none"
+                    .into()
+            }
             DropReason::SourceLost => format!(
                 "; the process connector's buffer was full: raise --netlink-buffer from {} to {}",
                 mib(self.ring_bytes),

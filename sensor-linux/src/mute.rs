@@ -1,8 +1,10 @@
 //! The mute list: what the operator wants no events of.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use sensor_ebpf::record::{identity_flag, mute};
 
 use crate::Error;
@@ -82,6 +84,8 @@ pub(crate) struct Exe {
     /// As stat(2) gives it: with btrfs, that of the subvolume.
     stat_device: u32,
     pub(crate) bits: u32,
+    /// Keeps the inode from being given to another file while it is muted.
+    _file: OwnedFd,
 }
 
 /// A mute list as the programs look it up.
@@ -119,9 +123,15 @@ impl Resolved {
 }
 
 fn exe(path: &Path, bits: u32) -> Result<Exe, Error> {
+    let (flags, none) = (OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let held = rustix::fs::open(path, flags, none).map_err(|errno| Error::Muted {
+        path: path.to_owned(),
+        source: errno.into(),
+    })?;
     let file = stat(path)?;
     let stat_device = kernel_device(file.dev());
     Ok(Exe {
+        _file: held,
         inode: file.ino(),
         device: filesystem_device(path).unwrap_or(stat_device),
         stat_device,

@@ -159,7 +159,11 @@ impl EbpfSensor {
                     return;
                 };
                 tally.truncated += u64::from(is_truncated(&event));
-                complete(&mut event, cgroups, environments);
+                let exec_id = match &record {
+                    Record::Exec(exec) => exec.fixed.exec_id,
+                    _ => 0,
+                };
+                complete(&mut event, exec_id, cgroups, environments);
                 out.push(event);
             }
             Err(error) => {
@@ -370,7 +374,12 @@ fn count(tally: &mut Tally, record: &Record<'_>) {
 }
 
 /// Joins what came in records of its own.
-fn complete(event: &mut Event, cgroups: &mut Cgroups, environments: &mut Environments) {
+fn complete(
+    event: &mut Event,
+    exec_id: u32,
+    cgroups: &mut Cgroups,
+    environments: &mut Environments,
+) {
     let EventKind::Exec(exec) = &mut event.kind else {
         return;
     };
@@ -382,7 +391,7 @@ fn complete(event: &mut Event, cgroups: &mut Cgroups, environments: &mut Environ
         process.container.clone_from(&of.container);
         process.unit.clone_from(&of.unit);
     }
-    if let Some(chosen) = environments.take(pid, process.key.start.0) {
+    if let Some(chosen) = environments.take(pid, exec_id) {
         process.environment = Some(chosen.variables);
         process.environment_truncated_bytes = chosen.truncated_bytes;
     }

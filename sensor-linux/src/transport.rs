@@ -27,6 +27,9 @@ const MAX_BATCH: usize = 4096;
 /// … and their bytes, so that a ring full of long arguments is not copied out at once.
 const MAX_BATCH_BYTES: usize = 1 << 20;
 
+/// With the header that the kernel puts before it.
+const LARGEST_RECORD: usize = sensor_ebpf::record::class::LARGE + 64;
+
 /// How records come from the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
@@ -91,11 +94,12 @@ pub(crate) struct PerfBuffers {
 type OpenError = Box<dyn std::error::Error + Send + Sync>;
 
 impl PerfBuffers {
-    /// Opens buffers of `bytes` in all, at least two pages each.
+    /// Opens buffers of `bytes` in all, each with room for the largest record at least.
     pub(crate) fn open(mut map: PerfEventArray<MapData>, bytes: u32) -> Result<Self, OpenError> {
         let online = online_cpus().map_err(|(_, source)| source)?;
         let pages = bytes as usize / rustix::param::page_size() / online.len().max(1);
-        let pages = pages.max(2).next_power_of_two();
+        let least = LARGEST_RECORD.div_ceil(rustix::param::page_size());
+        let pages = pages.max(least).next_power_of_two();
         let mut cpus = Vec::with_capacity(online.len());
         for cpu in online {
             cpus.push(map.open(cpu, Some(pages))?);

@@ -20,6 +20,12 @@ use crate::stats::{self, StatsFile};
 use crate::stop::Stop;
 use crate::{executables, privileges, sensor};
 
+/// Longest drain after the stop …
+const REST: Duration = Duration::from_millis(500);
+
+/// … and its steps: what a sensor holds to put it in order comes a little later.
+const STEP: Duration = Duration::from_millis(10);
+
 /// Longest wait for events before the stop flag is looked at again.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -108,11 +114,9 @@ impl Recorder {
     fn drain(&mut self, sensor: &mut dyn Sensor, mut events: Vec<Event>) -> Result<(), Failure> {
         let held = sensor.stats().held;
         let before = self.written;
-        while self.written - before < held {
-            sensor.next_batch(&mut events, Duration::ZERO)?;
-            if events.is_empty() {
-                break;
-            }
+        let end = Instant::now() + REST;
+        while self.written - before < held && Instant::now() < end {
+            sensor.next_batch(&mut events, STEP)?;
             self.write(&mut events)?;
         }
         sensor.finish(&mut events);

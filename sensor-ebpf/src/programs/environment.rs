@@ -42,6 +42,7 @@ fn emit<const N: usize>(ctx: &RawTracePointContext, task: u64, start: u64, total
     // SAFETY: the entry has room for it and is aligned to 8.
     let record = unsafe { &mut *base.cast::<EnvironmentRecord>() };
     record.header = companion_header(kind::ENVIRONMENT, task);
+    record.header.parent_tgid = field(task, Field::TaskExecId);
     record.total = total;
     let room = (N - size_of::<EnvironmentRecord>()) as u64;
     let len = if total > room { room } else { total } as u32;

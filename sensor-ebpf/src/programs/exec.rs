@@ -32,7 +32,7 @@ pub(crate) fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
         cgroup_id: field(cgroup::node_of(task), Field::NodeId),
     };
     let tgid: u32 = field(source.task, Field::TaskTgid);
-    let verdict = mute::verdict(source.task, source.file, source.cgroup_id);
+    let verdict = mute::verdict(task, bprm, source.file, source.cgroup_id);
     // One that ran before and whose first exec is muted stays for the snapshot to tell of.
     let announced = (verdict == 0) as u32 * identity_flag::ANNOUNCED;
     let identity = identify(source.task, tgid, announced);
@@ -267,7 +267,7 @@ fn write_file(record: &mut ExecRecord, source: &Source) {
     record.file_uid = field(inode, Field::InodeUid);
     record.mtime_seconds = field(inode, Field::InodeMtimeSeconds);
     record.mtime_nanos = field::<u32>(inode, Field::InodeMtimeNanos) & NANOS;
-    record.reserved = 0;
+    record.exec_id = field(source.task, Field::TaskExecId);
     record.device = field(super_block, Field::SuperDevice);
 }
 

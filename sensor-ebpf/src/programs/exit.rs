@@ -5,10 +5,10 @@ use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use sensor_ebpf::config::Field;
 use sensor_ebpf::drops::Slot;
-use sensor_ebpf::record::{ExitRecord, Identity, identity_flag, kind};
+use sensor_ebpf::record::{ExitRecord, Identity, START_TICK, identity_flag, kind};
 
-use super::header;
-use crate::maps::{PROCESSES, count};
+use super::{header, process_of};
+use crate::maps::{LAST_EXITS, LastProcess, PROCESSES, REMEMBERED, count};
 use crate::output;
 use crate::read::{comm, field};
 
@@ -35,6 +35,7 @@ pub(crate) fn sched_process_exit(ctx: RawTracePointContext) -> i32 {
     match take(tgid) {
         Some(identity) if identity.flags & identity_flag::SILENT != 0 => count(Slot::MutedExit),
         Some(identity) => emit(&ctx, tgid, &identity, task, signal),
+        None if was_reported(tgid, task) => {}
         None => count(Slot::ExitUntracked),
     }
     0
@@ -47,8 +48,30 @@ fn take(tgid: u32) -> Option<Identity> {
     // SAFETY: the value is copied before anything can replace it with another process's; only the
     // exit of this process, or a later fork that got its pid, changes it.
     let identity = unsafe { PROCESSES.get(&tgid).copied() }?;
+    // Before the delete, so that the other thread, which then finds nothing, finds this.
+    note_exit(tgid, identity.start);
     PROCESSES.remove(&tgid).ok()?;
     Some(identity)
+}
+
+#[inline(always)]
+fn note_exit(tgid: u32, start: u64) {
+    if let Some(last) = LAST_EXITS.get_ptr_mut(tgid % REMEMBERED) {
+        let tgid = tgid as u64;
+        // SAFETY: an aligned value of the array.
+        unsafe { last.write_volatile(LastProcess { tgid, start }) };
+    }
+}
+
+/// Whether the other one of two last threads has just reported the exit.
+#[inline(always)]
+fn was_reported(tgid: u32, task: u64) -> bool {
+    let (_, start) = process_of(task);
+    LAST_EXITS.get_ptr(tgid % REMEMBERED).is_some_and(|last| {
+        // SAFETY: an aligned value of the array.
+        let last = unsafe { last.read_volatile() };
+        last.tgid == tgid as u64 && last.start - last.start % START_TICK == start
+    })
 }
 
 #[inline(always)]

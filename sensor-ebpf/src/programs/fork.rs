@@ -8,7 +8,7 @@ use sensor_ebpf::drops::Slot;
 use sensor_ebpf::record::{ForkRecord, Identity, START_TICK, header_flag, identity_flag, kind};
 
 use super::{header, identify, mute, process_of};
-use crate::maps::{LAST_STARTS, LastStart, PROCESSES, REMEMBERED_STARTS, count};
+use crate::maps::{LAST_STARTS, LastProcess, PROCESSES, REMEMBERED, count};
 use crate::output;
 use crate::read::field;
 
@@ -45,7 +45,7 @@ pub(crate) fn sched_process_fork(ctx: RawTracePointContext) -> i32 {
 /// process then gets a start that is a nanosecond off.
 #[inline(always)]
 fn told_apart(tgid: u32, start: u64) -> u64 {
-    let Some(last) = LAST_STARTS.get_ptr_mut(tgid % REMEMBERED_STARTS) else {
+    let Some(last) = LAST_STARTS.get_ptr_mut(tgid % REMEMBERED) else {
         return start;
     };
     // SAFETY: an aligned value of the array. Another cpu may write it meanwhile, with another pid
@@ -54,7 +54,7 @@ fn told_apart(tgid: u32, start: u64) -> u64 {
         let before = last.read_volatile();
         let again = before.tgid == tgid as u64 && before.start - before.start % START_TICK == start;
         let start = if again { before.start + 1 } else { start };
-        last.write_volatile(LastStart {
+        last.write_volatile(LastProcess {
             tgid: tgid as u64,
             start,
         });

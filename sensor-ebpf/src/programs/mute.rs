@@ -5,11 +5,11 @@ use sensor_ebpf::config::Field;
 use sensor_ebpf::record::{Identity, MutedExe, identity_flag, mute};
 
 use crate::maps::{MUTED_CGROUPS, MUTED_EXES, MUTED_UIDS, PROCESSES};
-use crate::read::{field, is_muting};
+use crate::read::{bit, field, is_muting};
 
 /// What the list says of an exec: 0, or [`mute`] bits.
 #[inline(always)]
-pub(crate) fn verdict(task: u64, file: u64, cgroup_id: u64) -> u32 {
+pub(crate) fn verdict(task: u64, bprm: u64, file: u64, cgroup_id: u64) -> u32 {
     if !is_muting() {
         return 0;
     }
@@ -17,7 +17,7 @@ pub(crate) fn verdict(task: u64, file: u64, cgroup_id: u64) -> u32 {
     unsafe {
         let cgroup = MUTED_CGROUPS.get(&cgroup_id).copied().unwrap_or(0);
         let exe = MUTED_EXES.get(&executable(file)).copied().unwrap_or(0);
-        cgroup | exe | uid(task)
+        cgroup | exe | uid(task, bprm)
     }
 }
 
@@ -35,11 +35,14 @@ fn executable(file: u64) -> MutedExe {
 
 /// A user is muted only while all of it is that user: what gains or lends rights is not noise.
 #[inline(always)]
-fn uid(task: u64) -> u32 {
+fn uid(task: u64, bprm: u64) -> u32 {
     let cred: u64 = field(task, Field::TaskCred);
     let uid: u32 = field(cred, Field::CredUid);
     let euid: u32 = field(cred, Field::CredEuid);
-    if uid != euid {
+    let permitted: u64 = field(cred, Field::CredCapPermitted);
+    let ambient: u64 = field(cred, Field::CredCapAmbient);
+    let by_file = uid != 0 && permitted & !ambient != 0;
+    if uid != euid || by_file || bit(bprm, Field::BprmSecureExec) == Some(true) {
         return 0;
     }
     // SAFETY: as above.

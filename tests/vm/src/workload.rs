@@ -40,6 +40,8 @@ impl Workload {
             "{command:?} ended with {}: {errors}",
             output.status
         );
+        // A child can fail where the workload goes on: what it said belongs to a failing test.
+        eprint!("{errors}");
         Ok(Self::parse(&said))
     }
 
@@ -77,6 +79,21 @@ impl Workload {
         let (_, text) =
             found.unwrap_or_else(|| panic!("the workload reported no {name}: {self:?}"));
         text
+    }
+
+    /// The path under which a program ran that was given by descriptor.
+    ///
+    /// # Panics
+    /// It reported no `descriptor`.
+    #[must_use]
+    #[track_caller]
+    pub fn descriptor_path(&self) -> String {
+        let dir = if self.reported.iter().any(|(name, _)| name == "refused") {
+            "/proc/self/fd"
+        } else {
+            "/dev/fd"
+        };
+        format!("{dir}/{}", self.number("descriptor"))
     }
 
     /// The pid of that name.

@@ -38,6 +38,8 @@ fn record() -> Result<Recorded> {
         // Long after the others, so that its exec has been handled.
         thread::sleep(vm::patience(Duration::from_millis(500)));
         lasting.end()?;
+        // The kernel tells of an end only after it has woken whoever waited for it.
+        Workload::run(["every-cpu"])?;
         Ok((workloads, lasting_key))
     })?;
     Ok(Recorded {
