@@ -326,8 +326,8 @@ pub struct Process {
     pub file_caps: Option<bool>,
     /// Variables of the environment that were asked for, as `NAME=value`; `None` where none were.
     pub environment: Option<Argv>,
-    /// Bytes of the environment that were not captured: variables that were asked for may be among
-    /// them.
+    /// Bytes of the environment that were not captured, at least: variables that were asked for may
+    /// be among them.
     pub environment_truncated_bytes: u64,
     /// SHA-256 of the executable file; `None` also where a [`Hashed`] event follows.
     pub sha256: Option<[u8; 32]>,

@@ -11,7 +11,8 @@ use event::Container;
 pub struct Membership {
     /// The innermost container on the path.
     pub container: Option<Container>,
-    /// The innermost systemd service or scope that is not the container itself.
+    /// The innermost systemd service or scope that is not the container itself. Below a user's own
+    /// manager, where that user chooses the names, with the manager's: `user@1000.service/x.service`.
     pub unit: Option<Bytes>,
 }
 
@@ -26,6 +27,7 @@ impl Membership {
     pub fn of_components<'a>(components: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut found = Self::default();
         let (mut pod, mut parent) = (None, &b""[..]);
+        let mut manager = Vec::new();
         for component in components {
             // The whole is `slice:runtime:id` where a runtime without systemd was told to use it.
             let last = component.rsplit(|b| *b == b':').next().unwrap_or(component);
@@ -37,7 +39,10 @@ impl Membership {
                     pod_uid: pod.clone(),
                 });
             } else if component.ends_with(b".service") || component.ends_with(b".scope") {
-                found.unit = Some(Bytes::copy_from_slice(component));
+                found.unit = Some([&manager[..], component].concat().into());
+                if manager.is_empty() && component.starts_with(b"user@") {
+                    manager = [component, b"/"].concat();
+                }
             }
             parent = component;
         }
@@ -191,9 +196,9 @@ mod tests {
             Some("session-3.scope"),
         );
         check(
-            "/user.slice/user-1000.slice/user@1000.service/app.slice/foo.service",
+            "/user.slice/user-1000.slice/user@1000.service/app.slice/ssh.service",
             None,
-            Some("foo.service"),
+            Some("user@1000.service/ssh.service"),
         );
         check("/system.slice/docker.service", None, Some("docker.service"));
         check("/init.scope", None, Some("init.scope"));
