@@ -81,21 +81,6 @@ impl Workload {
         text
     }
 
-    /// The path under which a program ran that was given by descriptor.
-    ///
-    /// # Panics
-    /// It reported no `descriptor`.
-    #[must_use]
-    #[track_caller]
-    pub fn descriptor_path(&self) -> String {
-        let dir = if self.reported.iter().any(|(name, _)| name == "refused") {
-            "/proc/self/fd"
-        } else {
-            "/dev/fd"
-        };
-        format!("{dir}/{}", self.number("descriptor"))
-    }
-
     /// The pid of that name.
     ///
     /// # Panics

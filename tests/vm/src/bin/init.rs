@@ -54,6 +54,8 @@ fn run() -> Result<bool> {
             say(&format!("init: cannot mount {kind} on {place}: {error}"));
         }
     }
+    // As everywhere; 5.10 looks up the path that it makes of a descriptor that is executed.
+    std::os::unix::fs::symlink("/proc/self/fd", "/dev/fd").context("cannot link /dev/fd")?;
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     say(&format!("init: kernel {}", release.trim()));
     // Assignments on the kernel's command line that it does not know are variables here.

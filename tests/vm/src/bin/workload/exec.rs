@@ -1,6 +1,5 @@
 //! All ways to run a program.
 
-use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
@@ -64,19 +63,14 @@ fn by_descriptor(program: &Path) -> Error {
     match File::open(program) {
         Ok(file) => {
             report("descriptor", file.as_raw_fd());
-            run_descriptor_or_its_path(&file, &[c"tiny".to_owned()])
+            sys::execveat(
+                file.as_fd(),
+                c"",
+                &[c"tiny".to_owned()],
+                libc::AT_EMPTY_PATH,
+            )
+            .into()
         }
-        Err(error) => error.into(),
-    }
-}
-
-/// Some kernels refuse the empty path (seen on 5.10 under emulation, with ENOENT); then it goes by
-/// procfs, and says so.
-pub(crate) fn run_descriptor_or_its_path(file: &File, argv: &[CString]) -> Error {
-    let refused = sys::execveat(file.as_fd(), c"", argv, libc::AT_EMPTY_PATH);
-    report("refused", refused.raw_os_error().unwrap_or(0));
-    match CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())) {
-        Ok(path) => sys::execveat(file.as_fd(), &path, argv, 0).into(),
         Err(error) => error.into(),
     }
 }

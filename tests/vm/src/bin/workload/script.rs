@@ -1,11 +1,12 @@
 //! Files that begin with `#!`. Their interpreters are programs of ours, so no shell is needed.
 
 use std::fs::File;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::Path;
 
 use anyhow::{Error, Result};
 use rustix::io::{FdFlags, fcntl_setfd};
+use vm::sys;
 
 use crate::child::{self, become_program};
 use crate::report;
@@ -44,5 +45,5 @@ fn by_descriptor(script: &Path) -> Result<Error> {
     fcntl_setfd(&file, FdFlags::empty())?;
     report("descriptor", file.as_raw_fd());
     let argv = [c"called".to_owned(), c"x".to_owned()];
-    Ok(super::exec::run_descriptor_or_its_path(&file, &argv))
+    Ok(sys::execveat(file.as_fd(), c"", &argv, libc::AT_EMPTY_PATH).into())
 }
