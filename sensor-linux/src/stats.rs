@@ -23,7 +23,7 @@ const MUTED: [(Slot, EventClass); 4] = [
 ];
 
 /// Programs that the kernel can leave out; see [`crate::misses`].
-pub(crate) const SKIPPED: [EventClass; 3] = [EventClass::Fork, EventClass::Exec, EventClass::Exit];
+const SKIPPED: [EventClass; 3] = [EventClass::Fork, EventClass::Exec, EventClass::Exit];
 
 /// Kinds of loss that are announced: those at the ring, events at which the kernel left a program
 /// out, exits for want of room in the process map, and records that do not decode.

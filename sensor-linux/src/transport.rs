@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::clock::nanoseconds;
+use crate::clock::{nanoseconds, suspended_ns};
 use aya::maps::perf::{PerfEvent, PerfEventArray, PerfEventArrayBuffer};
 use aya::maps::{MapData, RingBuf};
 use aya::util::online_cpus;
@@ -65,15 +65,9 @@ impl Source {
     pub(crate) fn clock_offset(&self) -> u64 {
         match self {
             Self::Ring(_) => 0,
-            Self::Perf(_) => suspended(),
+            Self::Perf(_) => suspended_ns(),
         }
     }
-}
-
-/// How far the boot clock is ahead of the monotonic one.
-fn suspended() -> u64 {
-    let monotonic = nanoseconds(ClockId::Monotonic);
-    nanoseconds(ClockId::Boottime).saturating_sub(monotonic)
 }
 
 /// The perf buffers of the cpus that are online.

@@ -1,15 +1,14 @@
 use event::{BootId, BootTime, Header, WallTime};
-use rustix::time::ClockId;
 use sensor_ebpf::record::START_TICK;
 
-use crate::clock::{boot_wall, nanoseconds};
+use crate::clock::{boot_wall, suspended_ns};
 
 /// From the clock of messages to those of events.
 #[derive(Debug)]
 pub(crate) struct Clock {
     pub(crate) boot: BootId,
     boot_wall: WallTime,
-    /// What `CLOCK_BOOTTIME` is ahead of `CLOCK_MONOTONIC`: all the time that the host was suspended.
+    /// See [`suspended_ns`].
     suspended_ns: u64,
 }
 
@@ -61,15 +60,6 @@ pub(crate) fn tick(time: BootTime) -> BootTime {
 /// the time of its fork, and then one tick late.
 pub(crate) fn is_same_start(known: BootTime, shown: BootTime) -> bool {
     shown <= known && known.0 - shown.0 <= START_TICK
-}
-
-/// The least of a few, since an interruption between two readings makes it larger.
-fn suspended_ns() -> u64 {
-    let ahead = || {
-        let monotonic = nanoseconds(ClockId::Monotonic);
-        nanoseconds(ClockId::Boottime).saturating_sub(monotonic)
-    };
-    (0..5).map(|_| ahead()).min().unwrap_or(0)
 }
 
 #[cfg(test)]
