@@ -10,10 +10,10 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::PathBuf;
 
 use event::{FileIdentity, HashFailure};
-use rustix::fs::{
-    FileType, Mode, OFlags, ResolveFlags, Stat, fstat, fstatfs, major, minor, open, openat2,
-};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fstat, fstatfs, open, openat2};
 use rustix::io::Errno;
+
+use crate::procfs::{file_time, kernel_device};
 
 const FUSE: i64 = 0x6573_5546;
 const OVERLAY: i64 = 0x794c_7630;
@@ -133,7 +133,7 @@ fn take(found: OwnedFd, wanted: &FileIdentity) -> Result<Option<ExecutableFile>,
 /// btrfs and in layers of overlayfs that are of several filesystems: there nothing but the times and
 /// the size can tell that it is the same file, and a changed one is not taken.
 fn is_device(stat: &Stat, wanted: &FileIdentity, filesystem: i64) -> bool {
-    let now = identity(stat, device(stat));
+    let now = identity(stat, kernel_device(stat.st_dev));
     if now.device == wanted.device {
         return true;
     }
@@ -148,29 +148,18 @@ fn is_regular(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
 }
 
-/// In the kernel's own encoding, as events have it.
-fn device(stat: &Stat) -> u32 {
-    major(stat.st_dev) << 20 | minor(stat.st_dev)
-}
-
 fn identity(stat: &Stat, device: u32) -> FileIdentity {
     FileIdentity {
         inode: stat.st_ino,
         device,
         nlink: u32::try_from(stat.st_nlink).unwrap_or(u32::MAX),
         size: u64::try_from(stat.st_size).unwrap_or(0),
-        mtime: time(stat.st_mtime, i128::from(stat.st_mtime_nsec)),
-        ctime: time(stat.st_ctime, i128::from(stat.st_ctime_nsec)),
+        mtime: file_time(stat.st_mtime, stat.st_mtime_nsec),
+        ctime: file_time(stat.st_ctime, stat.st_ctime_nsec),
         mode: stat.st_mode,
         uid: stat.st_uid,
         memfd: false,
     }
-}
-
-/// Years that ns since 1970 cannot hold are cut, as in events.
-fn time(seconds: i64, nanos: i128) -> u64 {
-    let ns = i128::from(seconds) * 1_000_000_000 + nanos;
-    u64::try_from(ns.max(0)).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -186,7 +175,7 @@ mod tests {
     fn as_event(path: &Path) -> FileIdentity {
         let file = open(path, LOOK, Mode::empty()).unwrap();
         let stat = fstat(&file).unwrap();
-        identity(&stat, device(&stat))
+        identity(&stat, kernel_device(stat.st_dev))
     }
 
     fn path_of_ours() -> PathBuf {
@@ -251,7 +240,7 @@ mod tests {
         let file = open(&path, LOOK, Mode::empty()).unwrap();
         let stat = fstat(&file).unwrap();
         let wanted = FileIdentity {
-            device: device(&stat) ^ 1,
+            device: kernel_device(stat.st_dev) ^ 1,
             ..identity(&stat, 0)
         };
         let changed = FileIdentity { ctime: 1, ..wanted };

@@ -260,8 +260,8 @@ pub(crate) fn kernel_device(st_dev: u64) -> u32 {
 }
 
 /// Anybody can set a file's time, to years that ns since 1970 cannot hold.
-fn file_time(seconds: i64, nanos: i64) -> u64 {
-    let ns = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+pub(crate) fn file_time(seconds: i64, nanos: impl Into<i128>) -> u64 {
+    let ns = i128::from(seconds) * 1_000_000_000 + nanos.into();
     u64::try_from(ns.max(0)).unwrap_or(u64::MAX)
 }
 
