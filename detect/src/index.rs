@@ -1,4 +1,4 @@
-//! Which rules can match an event at all: looked up once for all rules, so that the cost of an
+//! Which clauses of rules can match an event at all: looked up once for all, so that the cost of an
 //! event grows with the rules that nearly match and not with the rules that exist.
 
 use std::collections::HashMap;
@@ -6,14 +6,14 @@ use std::collections::HashMap;
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, MatchKind};
 
 use crate::catalog::{Field, FieldSet, Stream};
-use crate::rule::Rule;
+use crate::rule::Clause;
 use crate::view::View;
 use crate::witness::{Witness, witnesses};
 
 /// Bytes of text up to which the fastest automaton is worth its memory, some 200 bytes for each.
 const MAX_DFA_BYTES: usize = 16 * 1024;
 
-/// The rules of all streams, by what they need to see.
+/// The clauses of all streams, by what they need to see.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     streams: [StreamIndex; Stream::ALL.len()],
@@ -21,40 +21,40 @@ pub(crate) struct Index {
 
 #[derive(Debug, Default)]
 pub(crate) struct StreamIndex {
-    /// Rules without a witness: always candidates.
-    always: RuleBits,
+    /// Clauses without a witness: always candidates.
+    always: ClauseBits,
     exact: Vec<ExactIndex>,
     search: Vec<SearchIndex>,
     /// What conditions and this index read.
     pub(crate) fields: FieldSet,
 }
 
-/// Rules that need a field to be one of some texts.
+/// Clauses that need a field to be one of some texts.
 #[derive(Debug)]
 struct ExactIndex {
     field: Field,
-    rules: HashMap<Box<[u8]>, Vec<u32>>,
+    clauses: HashMap<Box<[u8]>, Vec<u32>>,
 }
 
-/// Rules that need a field to contain one of some texts.
+/// Clauses that need a field to contain one of some texts.
 #[derive(Debug)]
 struct SearchIndex {
     field: Field,
     automaton: AhoCorasick,
-    rules: Vec<Vec<u32>>,
+    clauses: Vec<Vec<u32>>,
 }
 
-/// A set of rules by position.
+/// A set of clauses by position.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct RuleBits(Vec<u64>);
+pub(crate) struct ClauseBits(Vec<u64>);
 
-impl RuleBits {
-    fn insert(&mut self, rule: u32) {
-        let word = rule as usize / 64;
+impl ClauseBits {
+    fn insert(&mut self, clause: u32) {
+        let word = clause as usize / 64;
         if self.0.len() <= word {
             self.0.resize(word + 1, 0);
         }
-        self.0[word] |= 1 << (rule % 64);
+        self.0[word] |= 1 << (clause % 64);
     }
 
     fn copy_from(&mut self, other: &Self) {
@@ -76,11 +76,12 @@ impl RuleBits {
 }
 
 impl Index {
-    pub(crate) fn build(rules: &[Rule]) -> Self {
+    /// Of all clauses in their order.
+    pub(crate) fn build<'r>(clauses: impl Iterator<Item = &'r Clause> + Clone) -> Self {
         let streams = Stream::ALL.map(|stream| {
             let mine = (0u32..)
-                .zip(rules)
-                .filter(|(_, rule)| rule.stream == stream);
+                .zip(clauses.clone())
+                .filter(|(_, clause)| clause.stream == stream);
             StreamIndex::build(mine)
         });
         Self { streams }
@@ -92,13 +93,13 @@ impl Index {
 }
 
 impl StreamIndex {
-    fn build<'r>(rules: impl Iterator<Item = (u32, &'r Rule)>) -> Self {
+    fn build<'r>(clauses: impl Iterator<Item = (u32, &'r Clause)>) -> Self {
         let mut index = Self::default();
         let mut exact: HashMap<Field, HashMap<Box<[u8]>, Vec<u32>>> = HashMap::new();
         let mut search: HashMap<Field, HashMap<Box<[u8]>, Vec<u32>>> = HashMap::new();
-        for (position, rule) in rules {
-            index.fields = index.fields.union(rule.condition_fields());
-            let Some(witnesses) = witnesses(rule) else {
+        for (position, clause) in clauses {
+            index.fields = index.fields.union(clause.condition_fields());
+            let Some(witnesses) = witnesses(clause) else {
                 index.always.insert(position);
                 continue;
             };
@@ -107,16 +108,16 @@ impl StreamIndex {
                     Witness::Exact(field, text) => (&mut exact, field, text),
                     Witness::Contains(field, text) => (&mut search, field, text),
                 };
-                let rules = map.entry(field).or_default().entry(text).or_default();
-                if rules.last() != Some(&position) {
-                    rules.push(position);
+                let clauses = map.entry(field).or_default().entry(text).or_default();
+                if clauses.last() != Some(&position) {
+                    clauses.push(position);
                 }
             }
         }
         index.fields = index.fields.with_lines();
         index.exact = exact
             .into_iter()
-            .map(|(field, rules)| ExactIndex { field, rules })
+            .map(|(field, clauses)| ExactIndex { field, clauses })
             .collect();
         for (field, texts) in search {
             index.add_search(field, texts);
@@ -126,9 +127,9 @@ impl StreamIndex {
         index
     }
 
-    /// Texts that no automaton can be built for (too many) make their rules candidates always.
+    /// Texts that no automaton can be built for (too many) make their clauses candidates always.
     fn add_search(&mut self, field: Field, texts: HashMap<Box<[u8]>, Vec<u32>>) {
-        let (texts, rules): (Vec<_>, Vec<_>) = texts.into_iter().unzip();
+        let (texts, clauses): (Vec<_>, Vec<_>) = texts.into_iter().unzip();
         let total: usize = texts.iter().map(|text| text.len()).sum();
         let kind = (total <= MAX_DFA_BYTES).then_some(AhoCorasickKind::DFA);
         let automaton = AhoCorasickBuilder::new()
@@ -140,33 +141,35 @@ impl StreamIndex {
             Ok(automaton) => self.search.push(SearchIndex {
                 field,
                 automaton,
-                rules,
+                clauses,
             }),
-            Err(_) => rules
+            Err(_) => clauses
                 .into_iter()
                 .flatten()
-                .for_each(|rule| self.always.insert(rule)),
+                .for_each(|clause| self.always.insert(clause)),
         }
     }
 
-    /// Rules that can match: every rule that does match is among them.
-    pub(crate) fn candidates(&self, view: &View<'_>, out: &mut RuleBits) {
+    /// Clauses that can match: every clause that does match is among them.
+    pub(crate) fn candidates(&self, view: &View<'_>, out: &mut ClauseBits) {
         out.copy_from(&self.always);
         for part in &self.exact {
-            let found = view.text(part.field).and_then(|text| part.rules.get(text));
+            let found = view
+                .text(part.field)
+                .and_then(|text| part.clauses.get(text));
             found
                 .into_iter()
                 .flatten()
-                .for_each(|rule| out.insert(*rule));
+                .for_each(|clause| out.insert(*clause));
         }
         for part in &self.search {
             let Some(text) = view.text(part.field) else {
                 continue;
             };
             for hit in part.automaton.find_overlapping_iter(text) {
-                part.rules[hit.pattern().as_usize()]
+                part.clauses[hit.pattern().as_usize()]
                     .iter()
-                    .for_each(|rule| out.insert(*rule));
+                    .for_each(|clause| out.insert(*clause));
             }
         }
     }

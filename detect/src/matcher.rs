@@ -6,8 +6,8 @@ use event::{Event, Finding};
 
 use crate::eval;
 use crate::finding::finding;
-use crate::index::RuleBits;
-use crate::rule::{Rule, RuleSet};
+use crate::index::ClauseBits;
+use crate::rule::{Clause, RuleSet, Trigger};
 use crate::view::{Scratch, View, stream_of};
 
 /// Matches events against a rule set. Keeps buffers between events: an event that no rule matches
@@ -22,7 +22,8 @@ pub struct Matcher {
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
     scratch: Scratch,
-    candidates: RuleBits,
+    candidates: ClauseBits,
+    /// Clauses that the event satisfies, by position.
     fired: Vec<usize>,
 }
 
@@ -65,16 +66,17 @@ impl Buffers {
         let Some(view) = View::new(event, &self.scratch) else {
             return;
         };
-        let rules = rules.rules();
         index.candidates(&view, &mut self.candidates);
         self.fired.clear();
         self.fired.extend(
             self.candidates
                 .iter()
-                .filter(|rule| matches(&rules[*rule], &view)),
+                .filter(|position| matches(rules.clause(*position).1, &view)),
         );
         for position in &self.fired {
-            let rule = &rules[*position];
+            let (rule, _) = rules.clause(*position);
+            let rule = &rules.rules()[rule];
+            let Trigger::Each = rule.trigger;
             self.scratch.fill(event, rule.selected_fields());
             if let Some(view) = View::new(event, &self.scratch) {
                 out.push(finding(rule, event, &view, leaf_index));
@@ -84,8 +86,9 @@ impl Buffers {
 }
 
 /// Whether all conditions are true; unknown is not true.
-pub(crate) fn matches(rule: &Rule, view: &View<'_>) -> bool {
-    rule.conditions
+pub(crate) fn matches(clause: &Clause, view: &View<'_>) -> bool {
+    clause
+        .conditions
         .iter()
         .all(|c| eval::predicate(&c.predicate, view) == Some(true))
 }

@@ -37,9 +37,7 @@ pub struct Rule {
     pub references: Vec<String>,
     /// What else can look like this.
     pub falsepositives: Vec<String>,
-    /// What it reads.
-    pub stream: Stream,
-    /// The columns that its condition reads.
+    /// The columns that its conditions read.
     pub columns: Vec<&'static str>,
     /// File it came from.
     pub file: String,
@@ -50,8 +48,25 @@ pub struct Rule {
     /// Number of tests in which it must stay silent.
     pub silent: usize,
     pub(crate) select: Vec<Selected>,
-    pub(crate) conditions: Vec<Condition>,
+    /// At least one.
+    pub(crate) clauses: Vec<Clause>,
+    pub(crate) trigger: Trigger,
     pub(crate) tests: Vec<TestCase>,
+}
+
+/// One kind of event that a rule looks for.
+#[derive(Debug)]
+pub(crate) struct Clause {
+    pub(crate) stream: Stream,
+    /// All must hold.
+    pub(crate) conditions: Vec<Condition>,
+}
+
+/// When a rule fires.
+#[derive(Debug)]
+pub(crate) enum Trigger {
+    /// On every event that satisfies its one clause.
+    Each,
 }
 
 /// A column of a finding.
@@ -61,7 +76,7 @@ pub(crate) struct Selected {
     pub(crate) value: Scalar,
 }
 
-/// All conditions of a rule must hold.
+/// A part of a clause that must hold.
 #[derive(Debug)]
 pub(crate) struct Condition {
     /// As in the rule, for explanations.
@@ -78,13 +93,21 @@ pub(crate) struct TestCase {
     pub(crate) event: Event,
 }
 
-impl Rule {
+impl Clause {
     pub(crate) fn condition_fields(&self) -> FieldSet {
         let mut fields = FieldSet::default();
         self.conditions
             .iter()
             .for_each(|c| c.predicate.collect_fields(&mut fields));
         fields
+    }
+}
+
+impl Rule {
+    /// Of all clauses.
+    pub(crate) fn condition_fields(&self) -> FieldSet {
+        let of = self.clauses.iter().map(Clause::condition_fields);
+        of.fold(FieldSet::default(), FieldSet::union)
     }
 
     pub(crate) fn selected_fields(&self) -> FieldSet {
@@ -100,6 +123,9 @@ impl Rule {
 #[derive(Debug, Default)]
 pub struct RuleSet {
     rules: Vec<Rule>,
+    /// The clauses of all rules one after the other, as the position of the rule and of the clause
+    /// in it.
+    clauses: Vec<(usize, usize)>,
     pub(crate) index: Index,
 }
 
@@ -121,8 +147,13 @@ impl RuleSet {
             return Err(errors);
         }
         let rules: Vec<Rule> = rules.into_iter().map(|(rule, _)| rule).collect();
-        let index = Index::build(&rules);
-        Ok(Self { rules, index })
+        let clauses = positions(&rules);
+        let index = Index::build(rules.iter().flat_map(|rule| &rule.clauses));
+        Ok(Self {
+            rules,
+            clauses,
+            index,
+        })
     }
 
     /// The rules, in the order of the files.
@@ -130,6 +161,17 @@ impl RuleSet {
     pub fn rules(&self) -> &[Rule] {
         &self.rules
     }
+
+    /// A clause by its position among all, and the position of its rule.
+    pub(crate) fn clause(&self, position: usize) -> (usize, &Clause) {
+        let (rule, clause) = self.clauses[position];
+        (rule, &self.rules[rule].clauses[clause])
+    }
+}
+
+fn positions(rules: &[Rule]) -> Vec<(usize, usize)> {
+    let of = |(index, rule): (usize, &Rule)| (0..rule.clauses.len()).map(move |c| (index, c));
+    rules.iter().enumerate().flat_map(of).collect()
 }
 
 fn duplicate_ids(rules: &[(Rule, Place)]) -> Vec<Error> {

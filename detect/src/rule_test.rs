@@ -60,15 +60,16 @@ fn run(rules: &RuleSet, buffers: &mut Buffers, rule: &Rule, test: &TestCase) -> 
 }
 
 fn explain(rule: &Rule, test: &TestCase) -> String {
+    let clause = &rule.clauses[0];
     let mut scratch = Scratch::default();
-    scratch.fill(&test.event, rule.condition_fields());
+    scratch.fill(&test.event, clause.condition_fields());
     let Some(view) = View::new(&test.event, &scratch) else {
         return String::new();
     };
     if !test.must_fire {
         return "every condition is true".to_owned();
     }
-    let failed = rule.conditions.iter().find_map(|condition| {
+    let failed = clause.conditions.iter().find_map(|condition| {
         let truth = eval::predicate(&condition.predicate, &view);
         (truth != Some(true)).then(|| explain_condition(condition, truth, &view))
     });

@@ -1,10 +1,10 @@
-//! What an event must show for a rule to be true, as texts that can be searched for.
+//! What an event must show for a clause to be true, as texts that can be searched for.
 
 use crate::catalog::Field;
 use crate::ir::{Function, Pattern, Predicate, Scalar};
 use crate::like::{Like, Shape, longest_literal};
 use crate::regex_literals::required_texts;
-use crate::rule::Rule;
+use crate::rule::Clause;
 
 /// A fact about one column.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,10 +15,11 @@ pub(crate) enum Witness {
     Contains(Field, Box<[u8]>),
 }
 
-/// Facts of which at least one holds whenever the rule is true; `None` if no such set is known.
-pub(crate) fn witnesses(rule: &Rule) -> Option<Vec<Witness>> {
+/// Facts of which at least one holds whenever the clause is true; `None` if no such set is known.
+pub(crate) fn witnesses(clause: &Clause) -> Option<Vec<Witness>> {
     best(
-        rule.conditions
+        clause
+            .conditions
             .iter()
             .filter_map(|condition| of_predicate(&condition.predicate)),
     )
@@ -159,7 +160,7 @@ mod tests {
         }])
         .unwrap();
         assert_eq!(
-            witnesses(&rules.rules()[0]).as_deref(),
+            witnesses(&rules.rules()[0].clauses[0]).as_deref(),
             expected,
             "{condition}"
         );

@@ -107,7 +107,7 @@ fn rule(document: Document, source: &Source<'_>) -> Result<Rule, Vec<Found>> {
     });
     let Ok(query) = query else { return Err(errors) };
     let (fires, silent) = (document.tests.fires.len(), document.tests.silent.len());
-    let tests = test_cases(document.tests, query.stream, &mut errors);
+    let tests = test_cases(document.tests, query.clauses[0].stream, &mut errors);
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -119,14 +119,14 @@ fn rule(document: Document, source: &Source<'_>) -> Result<Rule, Vec<Found>> {
         tags: document.tags,
         references: document.references,
         falsepositives: document.falsepositives,
-        stream: query.stream,
         columns: Vec::new(),
         file: source.file.to_owned(),
         line: document.id.defined.line(),
         fires,
         silent,
         select: query.select,
-        conditions: query.conditions,
+        clauses: query.clauses,
+        trigger: query.trigger,
         tests,
     };
     rule.columns = column_names(rule.condition_fields());

@@ -10,17 +10,16 @@ mod select;
 
 use sqlparser::tokenizer::Location;
 
-use crate::catalog::Stream;
 use crate::error::ErrorKind;
-use crate::rule::{Condition, Selected};
+use crate::rule::{Clause, Selected, Trigger};
 
 pub use function::{FUNCTIONS, FunctionDoc};
 
 /// A rule's statement, compiled.
 pub(crate) struct Query {
-    pub(crate) stream: Stream,
     pub(crate) select: Vec<Selected>,
-    pub(crate) conditions: Vec<Condition>,
+    pub(crate) clauses: Vec<Clause>,
+    pub(crate) trigger: Trigger,
 }
 
 /// An error at a place in the SQL text.

@@ -11,7 +11,7 @@ use crate::catalog::{COLUMNS, Stream};
 use crate::error::ErrorKind;
 use crate::ir::Scalar;
 use crate::nearest::nearest;
-use crate::rule::{Condition, Selected};
+use crate::rule::{Clause, Condition, Selected, Trigger};
 use crate::sql::condition::{Conditions, conjuncts};
 use crate::sql::place::{START, condition_texts, known, query_start, start};
 use crate::sql::scalar::{Scalars, column_name};
@@ -33,9 +33,9 @@ pub(super) fn compile(sql: &str, query: &Query) -> Result<Compiled, Vec<Fault>> 
     let conditions = conditions(sql, selection, scalars, &mut faults);
     if faults.is_empty() {
         Ok(Compiled {
-            stream,
             select: selected,
-            conditions,
+            clauses: vec![Clause { stream, conditions }],
+            trigger: Trigger::Each,
         })
     } else {
         Err(faults)
