@@ -176,17 +176,6 @@ impl FieldSet {
         self.0 & 1 << field as u32 != 0
     }
 
-    /// With the joined forms of the arrays in it, in which the index looks for their elements.
-    pub(crate) fn with_lines(mut self) -> Self {
-        if self.contains(Field::Args) {
-            self.insert(Field::CommandLine);
-        }
-        if self.contains(Field::ParentArgs) {
-            self.insert(Field::ParentCommandLine);
-        }
-        self
-    }
-
     pub(crate) fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }

@@ -6,18 +6,17 @@
 //!
 //! Start with [`RuleSet::compile`] and [`Matcher`]. A rule file is YAML (`yaml.rs`) around one SQL
 //! statement (`sql/`), whose names come from one table ([`catalog`]). It compiles to a form that
-//! knows nothing of SQL (`ir.rs`); `index.rs` finds the few rules that an event can match and
-//! `eval.rs` decides.
+//! knows nothing of SQL (`ir.rs`), whose meaning `eval.rs` states and `program/` finds fast.
 
 pub mod catalog;
 mod error;
 mod eval;
 mod finding;
-mod index;
 mod ir;
 mod like;
 mod matcher;
 mod nearest;
+mod program;
 mod regex_literals;
 mod rule;
 mod rule_test;
@@ -27,7 +26,6 @@ mod sql_place;
 mod test_event;
 mod text;
 mod view;
-mod witness;
 mod yaml;
 
 pub use error::{Error, ErrorKind, Place};

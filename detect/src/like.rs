@@ -20,7 +20,7 @@ pub(crate) enum Token {
 
 /// Patterns that need no token by token matching.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Shape {
+enum Shape {
     Equal(Box<[u8]>),
     Prefix(Box<[u8]>),
     Suffix(Box<[u8]>),
@@ -94,10 +94,6 @@ impl Like {
 
     pub(crate) fn ignore_case(&self) -> bool {
         self.ignore_case
-    }
-
-    pub(crate) fn shape(&self) -> &Shape {
-        &self.shape
     }
 
     /// Whether all of `text` matches.
@@ -180,19 +176,6 @@ fn shape(tokens: &[Token], ignore_case: bool) -> Shape {
     }
 }
 
-/// The longest run of characters that every match contains byte for byte (but for the case of
-/// ASCII letters, if the pattern ignores case).
-pub(crate) fn longest_literal(like: &Like) -> String {
-    let mut runs = vec![String::new()];
-    for token in like.tokens() {
-        match (token, runs.last_mut()) {
-            (Token::Char(c), Some(run)) if c.is_ascii() || !like.ignore_case() => run.push(*c),
-            _ => runs.push(String::new()),
-        }
-    }
-    runs.into_iter().max_by_key(String::len).unwrap_or_default()
-}
-
 /// Number of characters, counting bytes that belong to none.
 pub(crate) fn length(text: &[u8]) -> usize {
     text::units(text).count()
@@ -200,7 +183,7 @@ pub(crate) fn length(text: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{DanglingEscape, Like, longest_literal};
+    use super::{DanglingEscape, Like};
 
     fn check(pattern: &str, text: &[u8], like: bool, ilike: bool) {
         for (ignore_case, expected) in [(false, like), (true, ilike)] {
@@ -252,18 +235,5 @@ mod tests {
         assert!(!like.matches(b"100xx!xyz"));
         assert_eq!(Like::parse("a!b", Some('!'), false), Err(DanglingEscape));
         assert_eq!(Like::parse("a!", Some('!'), false), Err(DanglingEscape));
-    }
-
-    #[test]
-    fn longest_literal_is_in_every_match() {
-        let check = |pattern, ignore_case, literal| {
-            let like = Like::parse(pattern, None, ignore_case).unwrap();
-            assert_eq!(longest_literal(&like), literal);
-        };
-        check("%/dev/tcp/%", false, "/dev/tcp/");
-        check("%ab_abc%", false, "abc");
-        check("%abécd%", false, "abécd");
-        check("%abécDE1%", true, "cde1");
-        check("%", false, "");
     }
 }

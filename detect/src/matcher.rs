@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use event::{Event, Finding};
 
-use crate::eval;
 use crate::finding::finding;
-use crate::index::ClauseBits;
-use crate::rule::{Clause, RuleSet, Trigger};
+use crate::program::Memo;
+use crate::rule::{RuleSet, Trigger};
 use crate::view::{Scratch, View, stream_of};
 
 /// Matches events against a rule set. Keeps buffers between events: an event that no rule matches
@@ -22,9 +21,9 @@ pub struct Matcher {
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
     scratch: Scratch,
-    candidates: ClauseBits,
+    memo: Memo,
     /// Clauses that the event satisfies, by position.
-    fired: Vec<usize>,
+    fired: Vec<u32>,
 }
 
 impl Matcher {
@@ -61,20 +60,15 @@ impl Buffers {
         let Some(stream) = stream_of(event) else {
             return;
         };
-        let index = rules.index.stream(stream);
-        self.scratch.fill(event, index.fields);
+        let program = rules.program(stream);
+        self.scratch.fill(event, program.fields);
         let Some(view) = View::new(event, &self.scratch) else {
             return;
         };
-        index.candidates(&view, &mut self.candidates);
         self.fired.clear();
-        self.fired.extend(
-            self.candidates
-                .iter()
-                .filter(|position| matches(rules.clause(*position).1, &view)),
-        );
+        program.run(&view, &mut self.memo, &mut self.fired);
         for position in &self.fired {
-            let (rule, _) = rules.clause(*position);
+            let (rule, _) = rules.clause(*position as usize);
             let rule = &rules.rules()[rule];
             let Trigger::Each = rule.trigger;
             self.scratch.fill(event, rule.selected_fields());
@@ -83,12 +77,4 @@ impl Buffers {
             }
         }
     }
-}
-
-/// Whether all conditions are true; unknown is not true.
-pub(crate) fn matches(clause: &Clause, view: &View<'_>) -> bool {
-    clause
-        .conditions
-        .iter()
-        .all(|c| eval::predicate(&c.predicate, view) == Some(true))
 }

@@ -3,7 +3,7 @@
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Hir, HirKind};
 
-use crate::witness::rarest;
+use crate::program::rarest;
 
 /// More alternatives than this are not worth searching for.
 const MAX_TEXTS: usize = 64;

@@ -6,8 +6,8 @@ use event::{Event, Level};
 
 use crate::catalog::{Column, FieldSet, Stream};
 use crate::error::{Error, ErrorKind, Place};
-use crate::index::Index;
 use crate::ir::{Predicate, Scalar};
+use crate::program::Program;
 use crate::yaml;
 
 /// One rule file.
@@ -126,7 +126,7 @@ pub struct RuleSet {
     /// The clauses of all rules one after the other, as the position of the rule and of the clause
     /// in it.
     clauses: Vec<(usize, usize)>,
-    pub(crate) index: Index,
+    programs: [Program; Stream::ALL.len()],
 }
 
 impl RuleSet {
@@ -148,11 +148,11 @@ impl RuleSet {
         }
         let rules: Vec<Rule> = rules.into_iter().map(|(rule, _)| rule).collect();
         let clauses = positions(&rules);
-        let index = Index::build(rules.iter().flat_map(|rule| &rule.clauses));
+        let programs = programs(&rules);
         Ok(Self {
             rules,
             clauses,
-            index,
+            programs,
         })
     }
 
@@ -162,11 +162,29 @@ impl RuleSet {
         &self.rules
     }
 
+    pub(crate) fn program(&self, stream: Stream) -> &Program {
+        &self.programs[stream as usize]
+    }
+
     /// A clause by its position among all, and the position of its rule.
     pub(crate) fn clause(&self, position: usize) -> (usize, &Clause) {
         let (rule, clause) = self.clauses[position];
         (rule, &self.rules[rule].clauses[clause])
     }
+}
+
+fn programs(rules: &[Rule]) -> [Program; Stream::ALL.len()] {
+    let clauses: Vec<&Clause> = rules.iter().flat_map(|rule| &rule.clauses).collect();
+    Stream::ALL.map(|stream| {
+        let mine = (0u32..).zip(&clauses).filter(|(_, c)| c.stream == stream);
+        let mine: Vec<_> = mine
+            .map(|(position, clause)| {
+                let conditions = clause.conditions.iter().map(|c| &c.predicate);
+                (position, conditions.collect())
+            })
+            .collect();
+        Program::build(&mine)
+    })
 }
 
 fn positions(rules: &[Rule]) -> Vec<(usize, usize)> {

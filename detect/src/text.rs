@@ -48,6 +48,27 @@ pub(crate) fn fold(c: char) -> char {
     lower_char(upper_char(c))
 }
 
+/// Appends the text with letter case folded away; bytes that are no characters stay.
+pub(crate) fn fold_text(text: &[u8], out: &mut Vec<u8>) {
+    if text.is_ascii() {
+        let start = out.len();
+        out.extend_from_slice(text);
+        out[start..].make_ascii_lowercase();
+        return;
+    }
+    for unit in units(text) {
+        match unit {
+            Unit::Char(c) => out.extend_from_slice(fold(c).encode_utf8(&mut [0; 4]).as_bytes()),
+            Unit::Byte(byte) => out.push(byte),
+        }
+    }
+}
+
+/// Parts paths, on one system or another.
+pub(crate) fn is_separator(byte: u8) -> bool {
+    matches!(byte, b'/' | b'\\')
+}
+
 fn lower_char(c: char) -> char {
     one_char(c, c.to_lowercase())
 }

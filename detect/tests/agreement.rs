@@ -85,13 +85,13 @@ impl Text {
 
     fn value(&self, process: &Process) -> Option<Vec<u8>> {
         match self {
-            Self::Column(name) => column(name, process),
+            Self::Column(name) => value_of(name, process),
             Self::Lower(inner) => Some(map(&inner.value(process)?, char::to_ascii_lowercase, 'é')),
             Self::Upper(inner) => Some(map(&inner.value(process)?, char::to_ascii_uppercase, 'É')),
             Self::Basename(inner) => inner.value(process).map(|path| base(&path)),
             Self::Argument(index) => process.argv.iter().nth(index - 1).map(<[u8]>::to_vec),
             Self::Coalesce(name, text) => {
-                column(name, process).or_else(|| Some(text.clone().into_bytes()))
+                value_of(name, process).or_else(|| Some(text.clone().into_bytes()))
             }
         }
     }
@@ -114,7 +114,7 @@ fn map(text: &[u8], ascii: fn(&char) -> char, e: char) -> Vec<u8> {
     out
 }
 
-fn column(name: &str, process: &Process) -> Option<Vec<u8>> {
+fn value_of(name: &str, process: &Process) -> Option<Vec<u8>> {
     let some = |bytes: &[u8]| (!bytes.is_empty()).then(|| bytes.to_vec());
     let joined = |argv: &Argv| (!argv.is_empty()).then(|| argv.joined());
     let parent = process.parent_process.as_ref();
@@ -343,10 +343,17 @@ fn pattern() -> impl Strategy<Value = String> {
     .prop_map(|parts| parts.concat())
 }
 
+fn column() -> impl Strategy<Value = Text> {
+    prop::sample::select(COLUMNS.to_vec()).prop_map(Text::Column)
+}
+
+fn separated() -> impl Strategy<Value = String> {
+    prop::sample::select(vec!["/sh", "/AB", "a/sh", "/a/b", "/"]).prop_map(str::to_owned)
+}
+
 fn of() -> impl Strategy<Value = Text> {
-    let column = prop::sample::select(COLUMNS.to_vec()).prop_map(Text::Column);
     let leaf = prop_oneof![
-        6 => column,
+        6 => column(),
         1 => (1usize..4).prop_map(Text::Argument),
         1 => (prop::sample::select(COLUMNS.to_vec()), literal())
             .prop_map(|(name, text)| Text::Coalesce(name, text)),
@@ -381,6 +388,13 @@ fn cond() -> impl Strategy<Value = Cond> {
         1 => of().prop_map(Cond::IsNull),
         1 => (comparison, 0u32..3).prop_map(|(comparison, uid)| Cond::Uid(comparison, uid)),
         1 => Just(Cond::IsMemfd),
+        1 => (column(), prop::collection::vec(literal(), 4..8)).prop_map(any_contains),
+        1 => (column(), separated()).prop_map(|(of, end)| Cond::Like {
+            of,
+            pattern: format!("%{end}"),
+            ignore_case: true,
+            negated: false,
+        }),
     ];
     leaf.prop_recursive(3, 12, 3, |inner| {
         prop_oneof![
@@ -390,6 +404,17 @@ fn cond() -> impl Strategy<Value = Cond> {
             1 => inner.prop_map(|c| Cond::IsTrue(Box::new(c))),
         ]
     })
+}
+
+/// So many alternatives that they are searched for together.
+fn any_contains((of, texts): (Text, Vec<String>)) -> Cond {
+    let like = |text| Cond::Like {
+        of: of.clone(),
+        pattern: format!("%{text}%"),
+        ignore_case: true,
+        negated: false,
+    };
+    Cond::Or(texts.into_iter().map(like).collect())
 }
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
@@ -464,11 +489,14 @@ fn rule(index: usize, condition: &str) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn matcher_agrees_with_a_naive_evaluator(
-        conditions in prop::collection::vec(cond(), 1..8),
+        conditions in prop_oneof![
+            200 => prop::collection::vec(cond(), 1..8),
+            1 => prop::collection::vec(cond(), 60..140),
+        ],
         processes in prop::collection::vec(process(), 1..6),
     ) {
         let text: String =

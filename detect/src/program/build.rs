@@ -1,0 +1,373 @@
+//! Compiles the clauses of one stream.
+
+use std::collections::HashMap;
+
+use super::atom::{self, Atom, AtomId};
+use super::fact::{self, Fact, GROUPS, Group};
+use super::lookup::{FactId, Lookup, Search};
+use super::node::{Children, Node, NodeId};
+use super::row::Slot;
+use crate::catalog::{Field, FieldSet};
+use crate::ir::Predicate;
+
+/// So many texts that one column may contain are looked for together.
+const MIN_TOGETHER: usize = 4;
+
+/// The clauses of one stream.
+#[derive(Debug, Default)]
+pub(crate) struct Program {
+    /// Columns to compute before a run.
+    pub(crate) fields: FieldSet,
+    pub(super) slots: Vec<Field>,
+    pub(super) lookups: Vec<SlotLookup>,
+    pub(super) fact_count: usize,
+    pub(super) marks: Marks,
+    /// Words of a set of clauses.
+    pub(super) words: usize,
+    /// Group after group: clauses that need no fact there.
+    pub(super) preset: Vec<u64>,
+    pub(super) clauses: Vec<Clause>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) children: Vec<NodeId>,
+    pub(super) atoms: Vec<Atom>,
+}
+
+#[derive(Debug)]
+pub(super) struct SlotLookup {
+    pub(super) slot: Slot,
+    pub(super) of: Lookup,
+}
+
+/// A clause of the program.
+#[derive(Debug)]
+pub(super) struct Clause {
+    /// Its number outside.
+    pub(super) clause: u32,
+    pub(super) root: NodeId,
+}
+
+/// What each fact sets when it is seen: words of the sets of all groups, and bits in them.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    starts: Vec<u32>,
+    words: Vec<(u32, u64)>,
+}
+
+impl Marks {
+    pub(super) fn of(&self, fact: FactId) -> &[(u32, u64)] {
+        let fact = fact as usize;
+        &self.words[self.starts[fact] as usize..self.starts[fact + 1] as usize]
+    }
+}
+
+impl Program {
+    /// `clauses` with their numbers outside, each with its conditions, all of which must hold.
+    pub(crate) fn build(clauses: &[(u32, Vec<&Predicate>)]) -> Self {
+        let mut builder = Builder::default();
+        builder.find_facts(clauses);
+        builder.compile(clauses);
+        builder.program
+    }
+}
+
+/// A column, and whether a condition on it is false where the column is not known.
+type Searched = (Field, bool);
+
+#[derive(Default)]
+struct Builder {
+    program: Program,
+    facts: HashMap<Fact, FactId>,
+    slots: HashMap<Field, Slot>,
+    atoms: HashMap<String, AtomId>,
+    nodes: HashMap<(Node, Vec<NodeId>), NodeId>,
+}
+
+impl Builder {
+    /// Decides what to look for, and which clauses each fact speaks for.
+    fn find_facts(&mut self, clauses: &[(u32, Vec<&Predicate>)]) {
+        let groups: Vec<Vec<Group>> = clauses
+            .iter()
+            .map(|(_, conditions)| fact::groups(conditions.iter().copied()))
+            .collect();
+        for fact in groups.iter().flatten().flatten() {
+            let next = FactId::try_from(self.facts.len()).expect("facts fit memory");
+            self.facts.entry(fact.clone()).or_insert(next);
+        }
+        let unsearchable = self.build_lookups();
+        for id in &unsearchable {
+            self.facts.retain(|_, fact| fact != id);
+        }
+        self.mark(&groups);
+    }
+
+    fn build_lookups(&mut self) -> Vec<FactId> {
+        let mut by_field: HashMap<Field, Vec<(FactId, &Fact)>> = HashMap::new();
+        for (fact, id) in &self.facts {
+            by_field.entry(fact.field).or_default().push((*id, fact));
+        }
+        let mut by_field: Vec<_> = by_field.into_iter().collect();
+        by_field.sort_by_key(|(field, _)| *field);
+        self.program.fact_count = self.facts.len();
+        let mut unsearchable = Vec::new();
+        for (field, mut facts) in by_field {
+            facts.sort_by_key(|(id, _)| *id);
+            let (of, failed) = Lookup::build(facts.into_iter());
+            unsearchable.extend(failed);
+            let slot = slot(&mut self.slots, &mut self.program.slots, field);
+            self.program.lookups.push(SlotLookup { slot, of });
+        }
+        unsearchable
+    }
+
+    /// A group with a fact that cannot be looked for is none.
+    fn mark(&mut self, groups: &[Vec<Group>]) {
+        let words = groups.len().div_ceil(64);
+        let mut preset = vec![u64::MAX; words * GROUPS];
+        clear_beyond(&mut preset, words, groups.len());
+        let mut marks: Vec<HashMap<u32, u64>> = vec![HashMap::new(); self.program.fact_count];
+        for (position, groups) in groups.iter().enumerate() {
+            let (word, bit) = (position / 64, 1u64 << (position % 64));
+            for (number, group) in groups.iter().enumerate() {
+                let ids: Option<Vec<FactId>> = group
+                    .iter()
+                    .map(|fact| self.facts.get(fact).copied())
+                    .collect();
+                let Some(ids) = ids else { continue };
+                let at = number * words + word;
+                preset[at] &= !bit;
+                let at = u32::try_from(at).expect("clauses fit memory");
+                for id in ids {
+                    *marks[id as usize].entry(at).or_default() |= bit;
+                }
+            }
+        }
+        self.program.words = words;
+        self.program.preset = preset;
+        self.program.marks = flatten(marks);
+    }
+
+    fn compile(&mut self, clauses: &[(u32, Vec<&Predicate>)]) {
+        for (clause, conditions) in clauses {
+            let parts = conditions.iter().map(|c| self.node(c)).collect();
+            let root = self.all(parts);
+            self.program.clauses.push(Clause {
+                clause: *clause,
+                root,
+            });
+            for condition in conditions {
+                condition.collect_fields(&mut self.program.fields);
+            }
+        }
+        for field in &self.program.slots {
+            self.program.fields.insert(*field);
+        }
+    }
+
+    fn node(&mut self, predicate: &Predicate) -> NodeId {
+        match predicate {
+            Predicate::And(parts) => {
+                let parts = parts.iter().map(|part| self.node(part)).collect();
+                self.all(parts)
+            }
+            Predicate::Or(parts) => self.any(parts),
+            Predicate::Not(inner) => {
+                let inner = self.node(inner);
+                self.add(Node::Not(inner))
+            }
+            Predicate::Is(inner, truth) => {
+                let inner = self.node(inner);
+                self.add(Node::Is(inner, *truth))
+            }
+            leaf => {
+                let atom = self.atom(leaf);
+                self.add(Node::Atom(atom))
+            }
+        }
+    }
+
+    fn all(&mut self, parts: Vec<NodeId>) -> NodeId {
+        self.list(parts, Node::And)
+    }
+
+    /// Texts that the same column may contain become one search, unless they are facts.
+    fn any(&mut self, parts: &[Predicate]) -> NodeId {
+        let mut together: HashMap<Searched, Vec<Box<[u8]>>> = HashMap::new();
+        for part in parts {
+            if let Some((key, text)) = self.searchable(part) {
+                together.entry(key).or_default().push(text);
+            }
+        }
+        together.retain(|_, texts| texts.len() >= MIN_TOGETHER);
+        let mut nodes: Vec<NodeId> = Vec::new();
+        for part in parts {
+            let grouped = self
+                .searchable(part)
+                .is_some_and(|(key, _)| together.contains_key(&key));
+            if !grouped {
+                nodes.push(self.node(part));
+            }
+        }
+        let mut together: Vec<_> = together.into_iter().collect();
+        together.sort();
+        for ((field, sure), texts) in together {
+            nodes.push(self.search(field, sure, texts));
+        }
+        self.list(nodes, Node::Or)
+    }
+
+    /// The column and text of a part that asks whether the one contains the other.
+    fn searchable(&self, part: &Predicate) -> Option<(Searched, Box<[u8]>)> {
+        let (leaf, sure) = match part {
+            Predicate::Is(leaf, Some(true)) => (&**leaf, true),
+            leaf => (leaf, false),
+        };
+        let (field, text) = atom::contained(leaf)?;
+        let is_fact = atom::as_fact(leaf).is_some_and(|fact| self.facts.contains_key(&fact));
+        (!is_fact).then_some(((field, sure), text))
+    }
+
+    fn search(&mut self, field: Field, sure: bool, mut texts: Vec<Box<[u8]>>) -> NodeId {
+        texts.sort();
+        texts.dedup();
+        let name = format!("any of {field:?} {texts:?}");
+        let slot = self.slot(field);
+        let next = self.next_atom();
+        let id = *self.atoms.entry(name).or_insert(next);
+        if id == next {
+            let numbered = texts.iter().map(|text| (0, &**text)).collect();
+            let search = Search::build(numbered).ok().flatten();
+            let search = search
+                .expect("the texts of one list make an automaton")
+                .into();
+            self.program.atoms.push(Atom::AnyOf { slot, search });
+        }
+        let node = self.add(Node::Atom(id));
+        if sure {
+            self.add(Node::Is(node, Some(true)))
+        } else {
+            node
+        }
+    }
+
+    /// The cheapest first; their order does not matter for the truth.
+    fn list(&mut self, mut parts: Vec<NodeId>, node: fn(Children) -> Node) -> NodeId {
+        parts.sort_by_key(|part| (self.cost(*part), *part));
+        parts.dedup();
+        if let [only] = *parts {
+            return only;
+        }
+        let first = u32::try_from(self.program.children.len()).expect("nodes fit memory");
+        let count = u32::try_from(parts.len()).expect("nodes fit memory");
+        let shape = node(Children { first: 0, count });
+        if let Some(id) = self.nodes.get(&(shape, parts.clone())) {
+            return *id;
+        }
+        self.program.children.extend_from_slice(&parts);
+        let id = self.push(node(Children { first, count }));
+        self.nodes.insert((shape, parts), id);
+        id
+    }
+
+    fn add(&mut self, node: Node) -> NodeId {
+        if let Some(id) = self.nodes.get(&(node, Vec::new())) {
+            return *id;
+        }
+        let id = self.push(node);
+        self.nodes.insert((node, Vec::new()), id);
+        id
+    }
+
+    fn push(&mut self, node: Node) -> NodeId {
+        let id = NodeId::try_from(self.program.nodes.len()).expect("nodes fit memory");
+        self.program.nodes.push(node);
+        id
+    }
+
+    fn cost(&self, node: NodeId) -> u32 {
+        match self.program.nodes[node as usize] {
+            Node::Atom(atom) => self.program.atoms[atom as usize].cost(),
+            Node::Not(inner) | Node::Is(inner, _) => self.cost(inner),
+            Node::And(children) | Node::Or(children) => {
+                let first = children.first as usize;
+                let children = &self.program.children[first..first + children.count as usize];
+                children
+                    .iter()
+                    .map(|child| self.cost(*child))
+                    .fold(1, u32::saturating_add)
+            }
+        }
+    }
+
+    fn next_atom(&self) -> AtomId {
+        AtomId::try_from(self.program.atoms.len()).expect("atoms fit memory")
+    }
+
+    fn atom(&mut self, leaf: &Predicate) -> AtomId {
+        let name = format!("{leaf:?}");
+        if let Some(id) = self.atoms.get(&name) {
+            return *id;
+        }
+        let id = self.next_atom();
+        let atom = self.decider(leaf);
+        self.program.atoms.push(atom);
+        self.atoms.insert(name, id);
+        id
+    }
+
+    fn decider(&mut self, leaf: &Predicate) -> Atom {
+        if let Some(fact) = atom::as_fact(leaf)
+            && let Some(id) = self.facts.get(&fact).copied()
+        {
+            let slot = self.slot(fact.field);
+            return Atom::Seen { slot, fact: id };
+        }
+        if let Some((field, shape)) = atom::folded(leaf) {
+            let slot = self.slot(field);
+            return Atom::Folded { slot, shape };
+        }
+        if let Some((field, group)) = fact::of_leaf(leaf)
+            && let Some(facts) = group
+                .iter()
+                .map(|fact| self.facts.get(fact).copied())
+                .collect()
+        {
+            let slot = self.slot(field);
+            let leaf = leaf.clone();
+            return Atom::Guarded { slot, facts, leaf };
+        }
+        Atom::Leaf(leaf.clone())
+    }
+
+    fn slot(&mut self, field: Field) -> Slot {
+        slot(&mut self.slots, &mut self.program.slots, field)
+    }
+}
+
+fn slot(slots: &mut HashMap<Field, Slot>, fields: &mut Vec<Field>, field: Field) -> Slot {
+    *slots.entry(field).or_insert_with(|| {
+        fields.push(field);
+        Slot::try_from(fields.len() - 1).expect("there are fewer than 128 columns")
+    })
+}
+
+/// Bits that stand for no clause.
+fn clear_beyond(preset: &mut [u64], words: usize, clauses: usize) {
+    if !clauses.is_multiple_of(64) {
+        for group in preset.chunks_exact_mut(words) {
+            group[words - 1] = (1 << (clauses % 64)) - 1;
+        }
+    }
+}
+
+fn flatten(marks: Vec<HashMap<u32, u64>>) -> Marks {
+    let mut flat = Marks::default();
+    let end = |words: &Vec<(u32, u64)>| u32::try_from(words.len()).expect("marks fit memory");
+    for mark in marks {
+        flat.starts.push(end(&flat.words));
+        let mut words: Vec<(u32, u64)> = mark.into_iter().collect();
+        words.sort_unstable();
+        flat.words.extend(words);
+    }
+    flat.starts.push(end(&flat.words));
+    flat
+}

@@ -1,0 +1,396 @@
+//! What an event must show for a condition to be true, as texts that can be looked for.
+
+use crate::catalog::Field;
+use crate::ir::{Comparison, Function, Pattern, Predicate, Scalar};
+use crate::like::{Like, Token};
+use crate::regex_literals::required_texts;
+use crate::text::{fold_text, is_separator};
+
+/// Facts are looked for in so many independent groups: of each, one must be seen.
+pub(crate) const GROUPS: usize = 3;
+
+/// A group that is seen in most events anyway is not worth looking for.
+const MAX_EXPECTED_HITS: u32 = 5000;
+
+/// Something about one column. Letter case is folded away.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Fact {
+    pub(crate) field: Field,
+    pub(crate) kind: Kind,
+    pub(crate) text: Box<[u8]>,
+}
+
+/// How the column relates to the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Kind {
+    /// It is the text.
+    Equal,
+    /// Its last separator and what follows are the text.
+    Base,
+    /// It contains the text.
+    Contains,
+}
+
+/// Facts of which at least one holds whenever the condition is true.
+pub(crate) type Group = Vec<Fact>;
+
+/// At most [`GROUPS`] groups, the least likely to be seen first.
+pub(crate) fn groups<'p>(conditions: impl Iterator<Item = &'p Predicate>) -> Vec<Group> {
+    let mut all = best(conditions.flat_map(of).collect());
+    all.retain(|group| expected_hits(group) < MAX_EXPECTED_HITS);
+    all
+}
+
+/// The facts of a leaf, if it is false wherever its one column is known and none of them is seen.
+pub(crate) fn of_leaf(leaf: &Predicate) -> Option<(Field, Group)> {
+    let (Predicate::Matches(value, _)
+    | Predicate::TextIn(value, _)
+    | Predicate::Compare(value, Comparison::Equal, _)) = leaf
+    else {
+        return None;
+    };
+    let field = sole_field(value)?;
+    let group = of(leaf).into_iter().next()?;
+    Some((field, group))
+}
+
+/// The column that such an expression is known with.
+fn sole_field(value: &Scalar) -> Option<Field> {
+    match value {
+        Scalar::Field(field) => Some(*field),
+        Scalar::Call(
+            Function::Lower | Function::Upper | Function::Basename | Function::Dirname,
+            arguments,
+        ) => sole_field(arguments.first()?),
+        _ => None,
+    }
+}
+
+fn best(mut groups: Vec<Group>) -> Vec<Group> {
+    groups.sort_by_cached_key(expected_hits);
+    groups.dedup();
+    groups.truncate(GROUPS);
+    groups
+}
+
+/// Any one set of texts will do: the one least likely to be seen.
+pub(crate) fn rarest(sets: impl Iterator<Item = Vec<Box<[u8]>>>) -> Option<Vec<Box<[u8]>>> {
+    sets.min_by_key(|set| set.iter().map(|text| hits(text)).sum::<u32>())
+}
+
+fn expected_hits(group: &Group) -> u32 {
+    let one = |fact: &Fact| match fact.kind {
+        Kind::Equal | Kind::Base => 1,
+        Kind::Contains => hits(&fact.text),
+    };
+    group.iter().map(one).fold(0, u32::saturating_add)
+}
+
+/// Rough, in thousandths of events: short texts occur by chance, scripts other than Latin hardly.
+fn hits(text: &[u8]) -> u32 {
+    if !text.is_ascii() {
+        return 1;
+    }
+    match text.len() {
+        0..=1 => 1000,
+        2 => 300,
+        3 => 80,
+        4 => 30,
+        5..=6 => 10,
+        7..=9 => 4,
+        _ => 2,
+    }
+}
+
+fn of(predicate: &Predicate) -> Vec<Group> {
+    match predicate {
+        Predicate::And(parts) => best(parts.iter().flat_map(of).collect()),
+        Predicate::Or(parts) => of_any(parts),
+        Predicate::Is(inner, Some(true)) => of(inner),
+        leaf => group(leaf).into_iter().collect(),
+    }
+}
+
+/// The first groups of all parts make one, so do the second ones, …
+fn of_any(parts: &[Predicate]) -> Vec<Group> {
+    let parts: Vec<Vec<Group>> = parts.iter().map(of).collect();
+    if parts.iter().any(Vec::is_empty) {
+        return Vec::new();
+    }
+    let most = parts.iter().map(Vec::len).max().unwrap_or(0);
+    (0..most)
+        .map(|position| {
+            let of_part = |groups: &Vec<Group>| groups[position.min(groups.len() - 1)].clone();
+            let mut group: Group = parts.iter().flat_map(of_part).collect();
+            group.sort_unstable();
+            group.dedup();
+            group
+        })
+        .collect()
+}
+
+fn group(leaf: &Predicate) -> Option<Group> {
+    match leaf {
+        Predicate::TextIn(value, texts) => texts.iter().map(|text| equal(value, text)).collect(),
+        Predicate::Compare(value, Comparison::Equal, Scalar::Text(text)) => {
+            Some(vec![equal(value, text)?])
+        }
+        Predicate::Matches(value, Pattern::Like(like)) => Some(vec![of_like(value, like)?]),
+        Predicate::Matches(value, Pattern::Regex(regex)) => required_texts(regex.as_str())?
+            .iter()
+            .map(|text| part(value, text))
+            .collect(),
+        Predicate::AnyEquals(array, Scalar::Text(text)) => {
+            Some(vec![contains(line_of(array)?, text)?])
+        }
+        Predicate::AnyMatches(array, Pattern::Like(like)) => Some(vec![contains(
+            line_of(array)?,
+            longest_literal(like).as_bytes(),
+        )?]),
+        Predicate::AnyMatches(array, Pattern::Regex(regex)) => {
+            let line = line_of(array)?;
+            let texts = required_texts(regex.as_str())?;
+            texts.iter().map(|text| contains(line, text)).collect()
+        }
+        _ => None,
+    }
+}
+
+/// The fact that says exactly what the pattern says of the column, if there is one.
+pub(crate) fn exact(field: Field, like: &Like) -> Option<Fact> {
+    let literal = literal(like)?;
+    let text = literal.text.as_bytes();
+    let kind = match (literal.open_start, literal.open_end) {
+        (false, false) => Kind::Equal,
+        (true, true) => Kind::Contains,
+        (true, false) if base_of(text).is_some_and(|base| base.len() == text.len()) => Kind::Base,
+        _ => return None,
+    };
+    (like.ignore_case() && !text.is_empty()).then(|| Fact::new(field, kind, text))
+}
+
+/// A pattern that is one run of characters.
+pub(super) struct Literal {
+    pub(super) open_start: bool,
+    pub(super) text: String,
+    pub(super) open_end: bool,
+}
+
+/// `None` if wildcards stand elsewhere than at its ends.
+pub(super) fn literal(like: &Like) -> Option<Literal> {
+    let tokens = like.tokens();
+    let inner = tokens.strip_prefix(&[Token::Many]).unwrap_or(tokens);
+    let inner = inner.strip_suffix(&[Token::Many]).unwrap_or(inner);
+    let text = inner.iter().map(|token| match token {
+        Token::Char(c) => Some(*c),
+        Token::One | Token::Many => None,
+    });
+    Some(Literal {
+        open_start: tokens.first() == Some(&Token::Many),
+        text: text.collect::<Option<String>>()?,
+        open_end: tokens.last() == Some(&Token::Many),
+    })
+}
+
+/// The longest run of characters that every match contains, but for their case.
+fn longest_literal(like: &Like) -> String {
+    let mut runs = vec![String::new()];
+    for token in like.tokens() {
+        match (token, runs.last_mut()) {
+            (Token::Char(c), Some(run)) => run.push(*c),
+            _ => runs.push(String::new()),
+        }
+    }
+    runs.into_iter().max_by_key(String::len).unwrap_or_default()
+}
+
+fn of_like(value: &Scalar, like: &Like) -> Option<Fact> {
+    match literal(like) {
+        Some(Literal {
+            open_start: false,
+            text,
+            open_end: false,
+        }) => equal(value, text.as_bytes()),
+        Some(Literal {
+            open_start: true,
+            text,
+            open_end: false,
+        }) => suffix(value, text.as_bytes()),
+        _ => part(value, longest_literal(like).as_bytes()),
+    }
+}
+
+fn suffix(value: &Scalar, text: &[u8]) -> Option<Fact> {
+    match (value, base_of(text)) {
+        (Scalar::Field(field), Some(base)) => Some(Fact::new(*field, Kind::Base, base)),
+        _ => part(value, text),
+    }
+}
+
+/// From the last separator on; `None` without one.
+pub(crate) fn base_of(text: &[u8]) -> Option<&[u8]> {
+    let at = text.iter().rposition(|byte| is_separator(*byte))?;
+    Some(&text[at..])
+}
+
+fn equal(value: &Scalar, text: &[u8]) -> Option<Fact> {
+    match value {
+        // The empty text is no column's value, but an array's joined form can be.
+        Scalar::Field(field) => Some(Fact::new(*field, Kind::Equal, text)),
+        _ => part(value, text),
+    }
+}
+
+/// `value` contains `text`.
+fn part(value: &Scalar, text: &[u8]) -> Option<Fact> {
+    match value {
+        Scalar::Field(field) => contains(*field, text),
+        Scalar::Element(array, _) => contains(line_of(array)?, text),
+        // Only ASCII is sure to come through a change of case as itself.
+        Scalar::Call(Function::Lower | Function::Upper, arguments) => {
+            part(arguments.first()?, longest_ascii(text))
+        }
+        Scalar::Call(Function::Basename | Function::Dirname, arguments) => {
+            part(arguments.first()?, text)
+        }
+        _ => None,
+    }
+}
+
+fn contains(field: Field, text: &[u8]) -> Option<Fact> {
+    // Half a character may belong to one whose case is folded.
+    let whole = std::str::from_utf8(text).is_ok();
+    let text = if whole { text } else { longest_ascii(text) };
+    (!text.is_empty()).then(|| Fact::new(field, Kind::Contains, text))
+}
+
+fn longest_ascii(text: &[u8]) -> &[u8] {
+    text.split(|byte| !byte.is_ascii())
+        .max_by_key(|run| run.len())
+        .unwrap_or_default()
+}
+
+/// The column in which an array's elements stand one after the other.
+fn line_of(array: &Scalar) -> Option<Field> {
+    match array {
+        Scalar::Field(Field::Args) => Some(Field::CommandLine),
+        Scalar::Field(Field::ParentArgs) => Some(Field::ParentCommandLine),
+        Scalar::Field(Field::Environment) => Some(Field::Environment),
+        _ => None,
+    }
+}
+
+impl Fact {
+    fn new(field: Field, kind: Kind, text: &[u8]) -> Self {
+        let mut folded = Vec::with_capacity(text.len());
+        fold_text(text, &mut folded);
+        Self {
+            field,
+            kind,
+            text: folded.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Fact, Group, Kind, groups};
+    use crate::catalog::Field;
+    use crate::{RuleSet, Source};
+
+    fn check(condition: &str, expected: &[&[Fact]]) {
+        let sql = format!("SELECT * FROM exec WHERE {condition}");
+        let text = format!("id: r\ntitle: R\nlevel: low\nsql: |\n  {sql}\n");
+        let rules = RuleSet::compile(&[Source {
+            file: "r",
+            text: &text,
+        }])
+        .unwrap();
+        let conditions = &rules.rules()[0].clauses[0].conditions;
+        let found: Vec<Group> = groups(conditions.iter().map(|c| &c.predicate));
+        assert_eq!(found, expected, "{condition}");
+    }
+
+    fn fact(field: Field, kind: Kind, text: &str) -> Fact {
+        let text = text.as_bytes().into();
+        Fact { field, kind, text }
+    }
+
+    #[test]
+    fn the_rarest_of_what_must_hold_come_first() {
+        use Field::{CommandLine, Environment, Executable, Name};
+        use Kind::{Base, Contains, Equal};
+        check("process.name = 'Sh'", &[&[fact(Name, Equal, "sh")]]);
+        check(
+            "process.name LIKE '%sh' AND process.uid = 0",
+            &[&[fact(Name, Contains, "sh")]],
+        );
+        check(
+            "process.command_line LIKE '%/dev/tcp/%' AND process.name IN ('sh', 'bash')",
+            &[
+                &[fact(Name, Equal, "bash"), fact(Name, Equal, "sh")],
+                &[fact(CommandLine, Contains, "/dev/tcp/")],
+            ],
+        );
+        check(
+            "process.executable ILIKE '%/bin/NC'",
+            &[&[fact(Executable, Base, "/nc")]],
+        );
+        check(
+            "any_regexp_like(process.args, '^--exec=', 'i') OR process.name = 'nc'",
+            &[&[
+                fact(Name, Equal, "nc"),
+                fact(CommandLine, Contains, "--exec="),
+            ]],
+        );
+        check(
+            "'a b' = ANY(process.args)",
+            &[&[fact(CommandLine, Contains, "a b")]],
+        );
+        check(
+            "any_like(process.environment, 'TZ=/tmp/%')",
+            &[&[fact(Environment, Contains, "tz=/tmp/")]],
+        );
+    }
+
+    #[test]
+    fn alternatives_keep_what_each_of_them_needs() {
+        use Field::{CommandLine, Name};
+        use Kind::{Contains, Equal};
+        check(
+            "(process.name = 'a' AND process.command_line LIKE '%--long-one%')
+               OR (process.name = 'b' AND process.command_line LIKE '%--long-two%')
+               OR process.name = 'c'",
+            &[
+                &[
+                    fact(Name, Equal, "a"),
+                    fact(Name, Equal, "b"),
+                    fact(Name, Equal, "c"),
+                ],
+                &[
+                    fact(Name, Equal, "c"),
+                    fact(CommandLine, Contains, "--long-one"),
+                    fact(CommandLine, Contains, "--long-two"),
+                ],
+            ],
+        );
+    }
+
+    #[test]
+    fn letter_case_is_folded() {
+        let name = |text| fact(Field::Name, Kind::Contains, text);
+        check("lower(process.name) = 'éab'", &[&[name("ab")]]);
+        check("process.name ILIKE 'ÉABé%'", &[&[name("éabé")]]);
+        check("process.name LIKE '%É%'", &[&[name("é")]]);
+    }
+
+    #[test]
+    fn what_need_not_hold_is_no_fact() {
+        check("process.name <> 'sh'", &[]);
+        check("NOT process.name = 'sh'", &[]);
+        check("process.name = 'sh' OR process.uid = 0", &[]);
+        check("coalesce(process.name, 'sh') = 'sh'", &[]);
+        check("(process.name = 'sh') IS NOT TRUE", &[]);
+        check("'' = ANY(process.args)", &[]);
+    }
+}

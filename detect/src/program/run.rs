@@ -1,0 +1,177 @@
+//! Runs a program on one event.
+
+use super::atom::{Atom, AtomId};
+use super::build::Program;
+use super::lookup::FactId;
+use super::node::{Children, Node, NodeId};
+use super::row::Row;
+use crate::eval::{self, Truth};
+use crate::view::View;
+
+/// What is known of the present event. Kept between events, so that matching allocates nothing once
+/// it has grown. Entries carry the number of the event for which they hold, so nothing has to be
+/// erased between events.
+#[derive(Debug, Default)]
+pub(crate) struct Memo {
+    event: u32,
+    row: Row,
+    /// By fact: the event in which it was last seen.
+    facts: Vec<u32>,
+    /// By atom: the event for which it was last decided, shifted, and its truth.
+    atoms: Vec<u32>,
+    /// Group after group, a bit for each clause: one of its facts was seen.
+    seen: Vec<u64>,
+}
+
+/// Bits of [`Memo::atoms`] that hold the truth.
+const TRUTH_BITS: u32 = 2;
+const FALSE: u32 = 0;
+const TRUE: u32 = 1;
+const UNKNOWN: u32 = 2;
+
+impl Memo {
+    fn begin(&mut self, program: &Program) {
+        self.event += 1;
+        if self.event >> (u32::BITS - TRUTH_BITS) != 0 {
+            self.facts.fill(0);
+            self.atoms.fill(0);
+            self.event = 1;
+        }
+        self.facts
+            .resize(program.fact_count.max(self.facts.len()), 0);
+        self.atoms
+            .resize(program.atoms.len().max(self.atoms.len()), 0);
+    }
+
+    /// True the first time.
+    fn see(&mut self, fact: FactId) -> bool {
+        let last = &mut self.facts[fact as usize];
+        std::mem::replace(last, self.event) != self.event
+    }
+
+    fn has_seen(&self, fact: FactId) -> bool {
+        self.facts[fact as usize] == self.event
+    }
+
+    fn decided(&self, atom: AtomId) -> Option<Truth> {
+        let entry = self.atoms[atom as usize];
+        (entry >> TRUTH_BITS == self.event).then_some(match entry & ((1 << TRUTH_BITS) - 1) {
+            FALSE => Some(false),
+            TRUE => Some(true),
+            _ => None,
+        })
+    }
+
+    fn decide(&mut self, atom: AtomId, truth: Truth) {
+        let truth = match truth {
+            Some(false) => FALSE,
+            Some(true) => TRUE,
+            None => UNKNOWN,
+        };
+        self.atoms[atom as usize] = self.event << TRUTH_BITS | truth;
+    }
+}
+
+impl Program {
+    /// Appends the clauses that `view` satisfies, in their order. All memos may be shared between
+    /// programs as long as each call is followed through.
+    pub(crate) fn run(&self, view: &View<'_>, memo: &mut Memo, satisfied: &mut Vec<u32>) {
+        if self.clauses.is_empty() {
+            return;
+        }
+        memo.begin(self);
+        memo.row.fill(view, &self.slots);
+        self.look_up(memo);
+        for word in 0..self.words {
+            let mut bits = self.candidates(memo, word);
+            while bits != 0 {
+                let clause = &self.clauses[word * 64 + bits.trailing_zeros() as usize];
+                bits &= bits - 1;
+                if self.truth(clause.root, view, memo) == Some(true) {
+                    satisfied.push(clause.clause);
+                }
+            }
+        }
+    }
+
+    fn look_up(&self, memo: &mut Memo) {
+        memo.seen.clear();
+        memo.seen.extend_from_slice(&self.preset);
+        // Taken out so that facts can be noted while the texts are read.
+        let row = std::mem::take(&mut memo.row);
+        for lookup in &self.lookups {
+            if let Some(text) = row.text(lookup.slot) {
+                lookup.of.find(text, |fact| {
+                    if memo.see(fact) {
+                        for (word, bits) in self.marks.of(fact) {
+                            memo.seen[*word as usize] |= bits;
+                        }
+                    }
+                });
+            }
+        }
+        memo.row = row;
+    }
+
+    /// Clauses of which every group was seen.
+    fn candidates(&self, memo: &Memo, word: usize) -> u64 {
+        let groups = memo.seen.chunks_exact(self.words);
+        groups.fold(u64::MAX, |bits, group| bits & group[word])
+    }
+
+    fn truth(&self, node: NodeId, view: &View<'_>, memo: &mut Memo) -> Truth {
+        match self.nodes[node as usize] {
+            Node::Atom(atom) => self.atom(atom, view, memo),
+            Node::And(children) => self.fold(children, view, memo, false),
+            Node::Or(children) => self.fold(children, view, memo, true),
+            Node::Not(inner) => self.truth(inner, view, memo).map(|truth| !truth),
+            Node::Is(inner, truth) => Some(self.truth(inner, view, memo) == truth),
+        }
+    }
+
+    /// `decisive` is the truth of one child that settles the whole.
+    fn fold(&self, children: Children, view: &View<'_>, memo: &mut Memo, decisive: bool) -> Truth {
+        let first = children.first as usize;
+        let children = &self.children[first..first + children.count as usize];
+        let mut truth = Some(!decisive);
+        for child in children {
+            match self.truth(*child, view, memo) {
+                Some(found) if found == decisive => return Some(decisive),
+                Some(_) => {}
+                None => truth = None,
+            }
+        }
+        truth
+    }
+
+    fn atom(&self, id: AtomId, view: &View<'_>, memo: &mut Memo) -> Truth {
+        let atom = &self.atoms[id as usize];
+        // As cheap as looking it up.
+        if let Atom::Seen { slot, fact } = atom {
+            return memo.row.text(*slot).map(|_| memo.has_seen(*fact));
+        }
+        if let Some(truth) = memo.decided(id) {
+            return truth;
+        }
+        let truth = decide(atom, view, memo);
+        memo.decide(id, truth);
+        truth
+    }
+}
+
+fn decide(atom: &Atom, view: &View<'_>, memo: &Memo) -> Truth {
+    match atom {
+        Atom::Seen { slot, fact } => memo.row.text(*slot).map(|_| memo.has_seen(*fact)),
+        Atom::Folded { slot, shape } => memo.row.text(*slot).map(|text| shape.matches(text)),
+        Atom::AnyOf { slot, search } => memo.row.text(*slot).map(|text| search.is_match(text)),
+        Atom::Leaf(leaf) => eval::predicate(leaf, view),
+        Atom::Guarded { slot, facts, leaf } => {
+            memo.row.text(*slot)?;
+            if facts.iter().any(|fact| memo.has_seen(*fact)) {
+                eval::predicate(leaf, view)
+            } else {
+                Some(false)
+            }
+        }
+    }
+}
