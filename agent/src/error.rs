@@ -39,6 +39,14 @@ pub enum Error {
     /// Rules do not compile; each cause names its file, line and column.
     #[error("{}", join(.0))]
     RulesInvalid(Vec<detect::Error>),
+    /// Changes of rule files cannot be seen.
+    #[error("rules: changes of {} are not seen: {source}", path.display())]
+    RulesUnwatched {
+        /// The file or directory.
+        path: PathBuf,
+        /// Cause.
+        source: notify::Error,
+    },
     /// A leaf does not decode.
     #[error("leaf {index}: {source}")]
     Leaf {

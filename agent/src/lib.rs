@@ -6,6 +6,7 @@
 
 pub mod alert;
 mod error;
+pub mod reload;
 pub mod rules;
 mod run;
 pub mod sink;

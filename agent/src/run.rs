@@ -9,6 +9,7 @@ use event::{Event, Finding, Leaf, codec};
 
 use crate::Error;
 use crate::alert::{Alert, Gate, Policy, Verdict};
+use crate::reload::Reloads;
 use crate::sink::Sink;
 
 /// Where leaves come from, in the order of their index.
@@ -45,29 +46,39 @@ pub struct Stats {
 /// Matches events and raises alerts.
 pub struct Agent {
     matcher: Matcher,
+    reloads: Reloads,
     gate: Gate,
     outlets: Vec<Outlet>,
     stats: Stats,
 }
 
 impl Agent {
-    /// An agent with one rule set and its sinks.
+    /// An agent with a rule set, those that replace it later, and its sinks.
     #[must_use]
-    pub fn new(rules: Arc<RuleSet>, policy: Policy, sinks: Vec<Box<dyn Sink>>) -> Self {
+    pub fn new(
+        rules: Arc<RuleSet>,
+        reloads: Reloads,
+        policy: Policy,
+        sinks: Vec<Box<dyn Sink>>,
+    ) -> Self {
         let matcher = Matcher::new(rules);
         Self {
             matcher,
+            reloads,
             gate: Gate::new(policy),
             outlets: sinks.into_iter().map(Outlet::new).collect(),
             stats: Stats::default(),
         }
     }
 
-    /// Runs until the feed ends. Every finding is given to `record`, also those that raise no
+    /// Runs until the feed ends. New rules hold from the next batch of leaves on. Every finding is given to `record`, also those that raise no
     /// alert.
     pub fn run(mut self, feed: &mut dyn Feed, mut record: impl FnMut(Finding)) -> Stats {
         let mut findings = Vec::new();
         while let Some(leaves) = feed.next() {
+            if let Some(rules) = self.reloads.latest() {
+                self.matcher.replace_rules(rules);
+            }
             for (index, leaf) in leaves {
                 match codec::decode(leaf) {
                     Ok(Leaf::Event(event)) => {
@@ -270,7 +281,7 @@ mod tests {
                 Box::new(Scripted { failures, offered }) as Box<dyn Sink>
             })
             .collect();
-        let agent = Agent::new(rules, Policy::default(), sinks);
+        let agent = Agent::new(rules, Reloads::none(), Policy::default(), sinks);
         let leaves = (0..4).map(|index| (index, exec(index as u32))).collect();
         let mut recorded = 0;
         let stats = agent.run(&mut Leaves(Some(leaves)), |_| recorded += 1);

@@ -6,6 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use agent::alert::Policy;
+use agent::reload::Reloads;
 use agent::sink::{Format, Lines, Sink};
 use agent::{Agent, Feed};
 use anyhow::{Context, anyhow};
@@ -41,6 +42,7 @@ pub(crate) struct Parts {
     pub(crate) initial: Vec<Event>,
     pub(crate) ledger: Ledger,
     pub(crate) rules: Arc<RuleSet>,
+    pub(crate) reloads: Reloads,
     pub(crate) config: Config,
     pub(crate) policy: Policy,
     pub(crate) format: Format,
@@ -100,7 +102,7 @@ impl Session {
             std::io::stdout(),
             parts.format,
         ))];
-        let agent = Agent::new(parts.rules, parts.policy, sinks);
+        let agent = Agent::new(parts.rules, parts.reloads, parts.policy, sinks);
         let (wake, wakes) = unbounded();
         let end = TellEnd(wake.clone());
         let work = move || {

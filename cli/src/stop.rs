@@ -7,8 +7,11 @@ use event::sensor::Waker;
 
 use crate::exit::Code;
 
-/// Set by the first SIGINT, SIGTERM or SIGHUP (Ctrl-C on Windows). A SIGHUP that was ignored when
-/// we were started stays ignored, as `nohup` wants it; told on Linux only, elsewhere it ends us.
+/// Set by the first SIGINT, SIGTERM or SIGHUP (Ctrl-C on Windows).
+///
+/// A SIGHUP that was ignored when we were started stays ignored, as `nohup` wants it; told on Linux
+/// only, elsewhere it ends us. One that does not come of the end of our terminal is a service
+/// manager's or an operator's wish that settings are read anew, if there are any.
 pub(crate) struct Stop {
     requested: Arc<AtomicBool>,
     over: Arc<AtomicBool>,
@@ -18,12 +21,17 @@ impl Stop {
     /// Listens for signals; every one calls `wake`. It starts a thread: call it after rights are
     /// given up.
     pub(crate) fn on_signal(wake: Waker) -> anyhow::Result<Self> {
+        Self::or_reload(wake, None)
+    }
+
+    /// As [`Stop::on_signal`], with something to be read anew.
+    pub(crate) fn or_reload(wake: Waker, reload: Option<Reload>) -> anyhow::Result<Self> {
         let stop = Self {
             requested: Arc::default(),
             over: Arc::default(),
         };
         let (requested, over) = (Arc::clone(&stop.requested), Arc::clone(&stop.over));
-        listen(move || {
+        listen(reload, move || {
             if over.load(Ordering::Acquire) {
                 std::process::exit(Code::Failure as i32);
             }
@@ -44,21 +52,34 @@ impl Stop {
     }
 }
 
+/// Reads settings anew.
+pub(crate) type Reload = Box<dyn Fn() + Send>;
+
 #[cfg(windows)]
-fn listen(on_signal: impl FnMut() + Send + 'static) -> anyhow::Result<()> {
+fn listen(_: Option<Reload>, on_signal: impl FnMut() + Send + 'static) -> anyhow::Result<()> {
     use anyhow::Context;
 
     ctrlc::set_handler(on_signal).context("installing the signal handler")
 }
 
 #[cfg(unix)]
-fn listen(mut on_signal: impl FnMut() + Send + 'static) -> anyhow::Result<()> {
+fn listen(
+    reload: Option<Reload>,
+    mut on_signal: impl FnMut() + Send + 'static,
+) -> anyhow::Result<()> {
     use std::io::Read;
 
     use anyhow::Context;
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
     let hangup = Some(SIGHUP).filter(|_| !hangup_is_ignored());
+    let terminal = Terminal::at_start();
+    let hung_up = Arc::new(AtomicBool::new(false));
+    if hangup.is_some() {
+        // Before the pipe, so that it is set when the pipe is read.
+        signal_hook::flag::register(SIGHUP, Arc::clone(&hung_up))
+            .context("installing the signal handler")?;
+    }
     // Not signal-hook's own iterator: it makes sockets, which are refused to us by now.
     let (mut signals, written) = std::io::pipe().context("making a pipe for signals")?;
     for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
@@ -72,11 +93,42 @@ fn listen(mut on_signal: impl FnMut() + Send + 'static) -> anyhow::Result<()> {
         .name("signals".into())
         .spawn(move || {
             while signals.read_exact(&mut [0]).is_ok() {
-                on_signal();
+                match &reload {
+                    Some(reload)
+                        if hung_up.swap(false, Ordering::AcqRel) && !terminal.is_gone() =>
+                    {
+                        reload();
+                    }
+                    _ => on_signal(),
+                }
             }
         })
         .context("starting the thread for signals")?;
     Ok(())
+}
+
+/// The terminal that controls us, if one did when we started.
+#[cfg(unix)]
+struct Terminal {
+    was_there: bool,
+}
+
+#[cfg(unix)]
+impl Terminal {
+    fn at_start() -> Self {
+        Self {
+            was_there: Self::opens(),
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        self.was_there && !Self::opens()
+    }
+
+    /// Fails for a session without a terminal, and for one whose terminal was hung up.
+    fn opens() -> bool {
+        std::fs::File::open("/dev/tty").is_ok()
+    }
 }
 
 /// False also where it cannot be known.

@@ -42,6 +42,11 @@ impl Matcher {
         self.buffers.on_event(&self.rules, event, leaf_index, out);
     }
 
+    /// From now on these rules hold, all at once.
+    pub fn replace_rules(&mut self, rules: Arc<RuleSet>) {
+        self.rules = rules;
+    }
+
     /// The rules that it matches.
     #[must_use]
     pub fn rules(&self) -> &Arc<RuleSet> {

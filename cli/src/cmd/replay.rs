@@ -5,6 +5,7 @@ use std::io::BufReader;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use agent::reload::Reloads;
 use anyhow::Context;
 use event::{Sensor, SensorError};
 use pipeline::Config;
@@ -31,6 +32,7 @@ pub(crate) fn replay(args: &Replay, json: bool) -> Result<ExitCode, Failure> {
         initial,
         ledger: session::open_ledger(&state)?,
         rules,
+        reloads: Reloads::none(),
         config: Config {
             live: false,
             table: args.table.limits(),

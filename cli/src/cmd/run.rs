@@ -3,12 +3,15 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use agent::reload::Reloader;
+use anyhow::Context;
+use detect::RuleSet;
 use event::Capabilities;
 use pipeline::Config;
 
 use crate::args::Run;
 use crate::exit::{Code, Failure};
-use crate::output::notice;
+use crate::output::{counted, notice};
 use crate::privileges::Keep;
 use crate::session::{self, Parts, Session};
 use crate::state::State;
@@ -39,11 +42,14 @@ pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
         initial.len(),
         state.dir().display()
     );
+    let (reloader, reloads) = Reloader::start(args.alerts.rules.clone(), reloaded)
+        .context("starting the thread that watches the rules")?;
     let session = Session::start(Parts {
         sensor,
         initial,
         ledger,
         rules,
+        reloads,
         config: Config {
             hashing,
             table: args.table.limits(),
@@ -52,7 +58,7 @@ pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
         policy: session::policy(&args.alerts),
         format: session::format(json),
     })?;
-    let stop = Stop::on_signal(session.stopper())?;
+    let stop = Stop::or_reload(session.stopper(), Some(Box::new(reloader.ask())))?;
     notice(ready);
 
     let outcome = session.wait()?;
@@ -61,6 +67,17 @@ pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
     outcome
         .report(|error| Failure::new(Code::Failure, error).context("the sensor stopped".into()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says what became of changed rules.
+fn reloaded(outcome: Result<&RuleSet, &agent::Error>) {
+    match outcome {
+        Ok(rules) => notice(format_args!(
+            "rules read anew: {}",
+            counted(rules.rules().len() as u64, "rule", "rules")
+        )),
+        Err(error) => tracing::error!("{error}; the rules stay as they were"),
+    }
 }
 
 /// That most rules see but our own processes belongs where the operator looks first.

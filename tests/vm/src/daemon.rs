@@ -141,6 +141,21 @@ impl Daemon {
         )
     }
 
+    /// The next line on standard error that contains `wanted`.
+    ///
+    /// # Errors
+    /// None comes in time.
+    pub fn said(&mut self, within: Duration, wanted: &str) -> Result<String> {
+        let deadline = Instant::now() + patience(within);
+        while let Ok((_, line)) = self.stderr.recv_timeout(until(deadline)) {
+            self.note(&line);
+            if line.contains(wanted) {
+                return Ok(line);
+            }
+        }
+        bail!("no {wanted:?} within {within:?}; it said:\n{}", self.log)
+    }
+
     /// Ends it as Ctrl-C does.
     ///
     /// # Errors

@@ -1,11 +1,13 @@
 //! `daemoneye run` as a whole: from a real command to an alert, and from the alert to its proof.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::Value;
 use vm::{Daemon, Workload, place, tiny};
 
@@ -22,8 +24,13 @@ impl State {
     }
 
     fn start(&self) -> Daemon {
+        self.start_with(&[])
+    }
+
+    fn start_with(&self, options: &[&Path]) -> Daemon {
         let start = ["run", "--sensor", "ebpf", "--json", "--state-dir"].map(Path::new);
-        Daemon::start(start.into_iter().chain([self.path()])).unwrap()
+        let all = start.into_iter().chain([self.path()]);
+        Daemon::start(all.chain(options.iter().copied())).unwrap()
     }
 
     fn ledger(&self, arguments: &[&str]) -> Output {
@@ -221,4 +228,75 @@ fn names_an_entry(text: &str) -> bool {
     words.windows(2).any(|pair| {
         ["entry", "leaf"].contains(&pair[0]) && pair[1].starts_with(|c: char| c.is_ascii_digit())
     })
+}
+
+/// A directory of rules that the daemon can read after it gave up its rights.
+fn rules_dir() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    dir
+}
+
+/// Fires on a program of that name.
+fn rule_for(name: &str) -> String {
+    format!(
+        "id: rule-{name}\ntitle: T\nlevel: high\nsql: |\n  SELECT process.pid FROM exec WHERE \
+         process.name = '{name}'\n"
+    )
+}
+
+/// Runs a program of that name, and gives its pid.
+fn run_named(name: &str) -> u64 {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join(name);
+    tiny::write(&program, 0).unwrap();
+    let mut child = Command::new(&program).spawn().unwrap();
+    child.wait().unwrap();
+    u64::from(child.id())
+}
+
+const SOON: Duration = Duration::from_secs(10);
+
+#[test]
+fn changed_rules_hold_without_a_restart_and_broken_ones_never() {
+    if !place::kernel_scenarios_run() {
+        return;
+    }
+    let (state, rules) = (State::new(), rules_dir());
+    let file = rules.path().join("mine.yaml");
+    fs::write(&file, rule_for("early")).unwrap();
+    let mut daemon = state.start_with(&[Path::new("--rules"), rules.path()]);
+    let pid = run_named("early");
+    daemon.line(SOON, |line| is_alert_about(line, pid)).unwrap();
+
+    fs::write(&file, "id: [").unwrap();
+    let error = daemon.said(SOON, "the rules stay as they were").unwrap();
+    assert!(error.contains("mine.yaml:1:"), "{error}");
+    let pid = run_named("early");
+    daemon.line(SOON, |line| is_alert_about(line, pid)).unwrap();
+
+    fs::write(&file, rule_for("late")).unwrap();
+    daemon.said(SOON, "rules read anew: 1 rule").unwrap();
+    let silent = run_named("early");
+    let pid = run_named("late");
+    let (_, line) = daemon
+        .line(SOON, |line| {
+            is_alert_about(line, silent) || is_alert_about(line, pid)
+        })
+        .unwrap();
+    assert!(is_alert_about(&line, pid), "{line}");
+    daemon.stop().unwrap();
+}
+
+#[test]
+fn sighup_reads_the_rules_anew_and_does_not_end_a_service() {
+    if !place::kernel_scenarios_run() {
+        return;
+    }
+    let state = State::new();
+    let mut daemon = state.start();
+    daemon.signal(Signal::HUP).unwrap();
+    daemon.said(SOON, "rules read anew").unwrap();
+    provoke(&mut daemon);
+    daemon.stop().unwrap();
 }

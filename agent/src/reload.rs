@@ -1,0 +1,265 @@
+//! Rules that follow their files: compiled anew when a file changes or the operator asks.
+//!
+//! The new set replaces the old one as a whole, between two batches of events. A set with an error
+//! in it replaces nothing.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, never, unbounded};
+use detect::RuleSet;
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+
+use crate::Error;
+use crate::rules::{self, BUILTIN};
+
+/// Editors and package managers write in several steps: a change is over when nothing followed for
+/// so long …
+const QUIET: Duration = Duration::from_millis(200);
+
+/// … or when they have gone on for so long.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Rule sets as they come; the agent's end.
+pub struct Reloads(Receiver<Arc<RuleSet>>);
+
+impl Reloads {
+    /// For rules that never change.
+    #[must_use]
+    pub fn none() -> Self {
+        Self(never())
+    }
+
+    /// The newest set that came since the last call.
+    #[must_use]
+    pub fn latest(&self) -> Option<Arc<RuleSet>> {
+        self.0.try_iter().last()
+    }
+}
+
+/// Compiles the rules anew, on a thread of its own that ends with this.
+pub struct Reloader {
+    asks: Sender<Ask>,
+    _watcher: Option<RecommendedWatcher>,
+}
+
+enum Ask {
+    /// A file changed.
+    Changed,
+    /// The operator wants it.
+    Now,
+}
+
+impl Reloader {
+    /// Watches the files and directories of `paths`. Each attempt is told to `tell`, with the error
+    /// if the old set stays.
+    ///
+    /// Files that cannot be watched are told to it, too: then rules are only compiled anew when the
+    /// operator asks.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn start(
+        paths: Vec<PathBuf>,
+        tell: impl Fn(Result<&RuleSet, &Error>) + Send + 'static,
+    ) -> std::io::Result<(Self, Reloads)> {
+        let (asks, asked) = unbounded();
+        let watcher = match watch(&paths, asks.clone()) {
+            Ok(watcher) => watcher,
+            Err(error) => {
+                tell(Err(&error));
+                None
+            }
+        };
+        let (sets, reloads) = unbounded();
+        thread::Builder::new().name("rules".into()).spawn(move || {
+            while let Ok(ask) = asked.recv() {
+                settle(&asked, &ask);
+                let loaded = rules::load(&paths).map(Arc::new);
+                tell(loaded.as_deref());
+                if let Ok(rules) = loaded
+                    && sets.send(rules).is_err()
+                {
+                    return;
+                }
+            }
+        })?;
+        let reloader = Self {
+            asks,
+            _watcher: watcher,
+        };
+        Ok((reloader, Reloads(reloads)))
+    }
+
+    /// What compiles the rules anew, to be called from anywhere.
+    pub fn ask(&self) -> impl Fn() + Send + Sync + 'static {
+        let asks = self.asks.clone();
+        move || {
+            // Fails only if the thread is gone, and with it whoever wants rules.
+            let _ = asks.send(Ask::Now);
+        }
+    }
+}
+
+/// `None` if nothing can change.
+fn watch(paths: &[PathBuf], asks: Sender<Ask>) -> Result<Option<RecommendedWatcher>, Error> {
+    let mut paths = paths.iter().filter(|p| p.as_os_str() != BUILTIN).peekable();
+    if paths.peek().is_none() {
+        return Ok(None);
+    }
+    let unwatched = |path: &Path| {
+        let path = path.to_owned();
+        |source| Error::RulesUnwatched { path, source }
+    };
+    let on_event = move |event: notify::Result<notify::Event>| {
+        // An error means that changes were missed.
+        if event.is_ok_and(|event| !changes(&event.kind)) {
+            return;
+        }
+        let _ = asks.send(Ask::Changed);
+    };
+    let mut watcher =
+        notify::recommended_watcher(on_event).map_err(unwatched(Path::new("the rules")))?;
+    for path in paths {
+        // A file that is replaced is a new file, which only its directory sees.
+        let directory = if path.is_dir() {
+            path
+        } else {
+            directory_of(path)
+        };
+        watcher
+            .watch(directory, RecursiveMode::Recursive)
+            .map_err(unwatched(path))?;
+    }
+    Ok(Some(watcher))
+}
+
+fn directory_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Reading files, as we do ourselves, changes nothing.
+fn changes(kind: &EventKind) -> bool {
+    match kind {
+        EventKind::Access(access) => *access == AccessKind::Close(AccessMode::Write),
+        _ => true,
+    }
+}
+
+/// Waits until no change follows any more.
+fn settle(asked: &Receiver<Ask>, first: &Ask) {
+    if matches!(first, Ask::Now) {
+        return;
+    }
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        match asked.recv_timeout(QUIET) {
+            Ok(Ask::Changed) => {}
+            Ok(Ask::Now) | Err(_) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crossbeam_channel::bounded;
+
+    use super::*;
+
+    /// Long for a machine that is busy; a test that passes never waits for it.
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn rule(id: &str) -> String {
+        format!("id: {id}\ntitle: R\nlevel: low\nsql: SELECT process.pid FROM exec\n")
+    }
+
+    /// Ids of the rules that were loaded, or why none were.
+    type Told = Result<Vec<String>, String>;
+
+    fn start(paths: Vec<PathBuf>) -> (Reloader, Reloads, Receiver<Told>) {
+        let (tell, told) = bounded(16);
+        let ids = |rules: &RuleSet| rules.rules().iter().map(|rule| rule.id.clone()).collect();
+        let tell = move |outcome: Result<&RuleSet, &Error>| {
+            let _ = tell.send(outcome.map(ids).map_err(ToString::to_string));
+        };
+        let (reloader, reloads) = Reloader::start(paths, tell).unwrap();
+        (reloader, reloads, told)
+    }
+
+    #[test]
+    fn changed_files_make_a_new_set_and_broken_ones_keep_the_old() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.yaml");
+        fs::write(&file, rule("one")).unwrap();
+        let (_reloader, reloads, told) = start(vec![dir.path().to_owned()]);
+
+        fs::write(dir.path().join("b.yaml"), rule("two")).unwrap();
+        let both = Ok(vec!["one".to_owned(), "two".to_owned()]);
+        assert_eq!(told.recv_timeout(LONG).unwrap(), both);
+        // It is sent right after it was told.
+        let set = reloads.0.recv_timeout(LONG).unwrap();
+        assert_eq!(set.rules().len(), 2);
+
+        fs::write(&file, "id: [").unwrap();
+        let error = told.recv_timeout(LONG).unwrap().unwrap_err();
+        assert!(error.contains("a.yaml:1:"), "{error}");
+        assert!(reloads.latest().is_none());
+
+        // As editors do it.
+        let new = dir.path().join("a.yaml~");
+        fs::write(&new, rule("three")).unwrap();
+        fs::rename(&new, &file).unwrap();
+        let mended = loop {
+            // The first of the two steps may have been told on its own.
+            if let Ok(ids) = told.recv_timeout(LONG).unwrap() {
+                break ids;
+            }
+        };
+        assert_eq!(mended, ["three", "two"]);
+    }
+
+    #[test]
+    fn a_file_that_is_replaced_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.yaml");
+        fs::write(&file, rule("one")).unwrap();
+        let (_reloader, _reloads, told) = start(vec![file.clone()]);
+        let new = dir.path().join("new");
+        fs::write(&new, rule("two")).unwrap();
+        fs::rename(&new, &file).unwrap();
+        while told.recv_timeout(LONG).unwrap() != Ok(vec!["two".to_owned()]) {}
+    }
+
+    #[test]
+    fn reading_the_rules_does_not_count_as_a_change() {
+        // Every load would start the next one.
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.yaml"), rule("one")).unwrap();
+        let (reloader, _reloads, told) = start(vec![dir.path().to_owned()]);
+        reloader.ask()();
+        assert_eq!(told.recv_timeout(LONG).unwrap(), Ok(vec!["one".to_owned()]));
+        let after = told.recv_timeout(QUIET * 5);
+        assert!(after.is_err(), "{after:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_watched_is_told_and_still_read_when_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let later = dir.path().join("not/yet");
+        let (reloader, _reloads, told) = start(vec![later.clone()]);
+        let error = told.recv_timeout(LONG).unwrap().unwrap_err();
+        assert!(error.contains("not/yet"), "{error}");
+        fs::create_dir_all(&later).unwrap();
+        fs::write(later.join("a.yaml"), rule("one")).unwrap();
+        reloader.ask()();
+        assert_eq!(told.recv_timeout(LONG).unwrap(), Ok(vec!["one".to_owned()]));
+    }
+}
