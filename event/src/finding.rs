@@ -70,6 +70,11 @@ pub struct Finding {
     pub selected: Vec<(String, String)>,
     /// Columns of the rule that this event could not fill: the match may be incomplete.
     pub absent: Vec<String>,
+    /// Of a rule that counts or joins events, leaf indices of those that made it fire: the first
+    /// ones where they are many, and `leaf_index` last. Empty for a rule on single events.
+    pub evidence: Vec<u64>,
+    /// Bounds that the evaluation met, in words: there may have been more than it counted.
+    pub incomplete: Vec<String>,
 }
 
 /// What one ledger entry holds.

@@ -67,6 +67,12 @@ pub fn finding(finding: &Finding, evidence: Option<&Event>) -> Value {
     if !finding.absent.is_empty() {
         document.set("daemoneye", "absent", json!(finding.absent));
     }
+    if !finding.evidence.is_empty() {
+        document.set("daemoneye", "evidence", json!(finding.evidence));
+    }
+    if !finding.incomplete.is_empty() {
+        document.set("daemoneye", "incomplete", json!(finding.incomplete));
+    }
     document.finish()
 }
 

@@ -263,6 +263,8 @@ fn every_field_survives() {
         exe: Bytes::from_static(b"/x"),
         selected: vec![("process.pid".into(), "1".into())],
         absent: vec!["process.user".into()],
+        evidence: vec![3, 12],
+        incomplete: vec!["more than was counted".into()],
     };
     let decoded = codec::decode(codec::encode_finding(&finding)).unwrap();
     assert_eq!(decoded, Leaf::Finding(Box::new(finding)));

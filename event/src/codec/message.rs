@@ -319,6 +319,10 @@ pub(super) struct Finding {
     pub selected: Vec<Selected>,
     #[prost(string, repeated, tag = "9")]
     pub absent: Vec<String>,
+    #[prost(uint64, repeated, tag = "10")]
+    pub evidence: Vec<u64>,
+    #[prost(string, repeated, tag = "11")]
+    pub incomplete: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]

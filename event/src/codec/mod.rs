@@ -197,6 +197,8 @@ fn finding_message(finding: &Finding) -> pb::Finding {
             })
             .collect(),
         absent: finding.absent.clone(),
+        evidence: finding.evidence.clone(),
+        incomplete: finding.incomplete.clone(),
     }
 }
 
@@ -315,5 +317,7 @@ fn finding(message: pb::Finding, header: Header) -> Result<Finding, Error> {
             .map(|s| (s.name, s.value))
             .collect(),
         absent: message.absent,
+        evidence: message.evidence,
+        incomplete: message.incomplete,
     })
 }
