@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use crate::ir::{Comparison, Function, Predicate, Relation, Scalar};
+use crate::ir::{Function, Predicate, Relation, Scalar};
 use crate::text::{basename, contains, dirname, lower, upper};
 use crate::view::{Value, View};
 
@@ -23,7 +23,7 @@ pub(crate) fn predicate(predicate: &Predicate, view: &View<'_>) -> Truth {
         Predicate::Is(inner, truth) => Some(self::predicate(inner, view) == *truth),
         Predicate::Compare(left, comparison, right) => {
             let order = order(&scalar(left, view)?, &scalar(right, view)?)?;
-            Some(holds(*comparison, order))
+            Some(comparison.holds(order))
         }
         Predicate::TextIn(value, set) => {
             let text = text(value, view)?;
@@ -89,17 +89,6 @@ fn order(left: &Value<'_>, right: &Value<'_>) -> Option<Ordering> {
         (Value::Int(left), Value::Int(right)) => Some(left.cmp(right)),
         (Value::Bool(left), Value::Bool(right)) => Some(left.cmp(right)),
         _ => None,
-    }
-}
-
-fn holds(comparison: Comparison, order: Ordering) -> bool {
-    match comparison {
-        Comparison::Equal => order.is_eq(),
-        Comparison::NotEqual => order.is_ne(),
-        Comparison::Less => order.is_lt(),
-        Comparison::LessOrEqual => order.is_le(),
-        Comparison::Greater => order.is_gt(),
-        Comparison::GreaterOrEqual => order.is_ge(),
     }
 }
 

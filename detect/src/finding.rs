@@ -1,14 +1,30 @@
 //! What a match tells.
 
-use event::{Argv, Event, EventKind, Finding};
+use event::{Argv, EventKind, Finding};
 
-use crate::catalog::{Column, Field};
+use crate::catalog::{COLUMNS, Column, Field, FieldSet};
+use crate::correlate::Match;
 use crate::eval;
-use crate::rule::Rule;
+use crate::ir::Scalar;
+use crate::rule::{Output, column_names};
 use crate::text::escape;
 use crate::view::{Value, View};
 
-pub(crate) fn finding(rule: &Rule, event: &Event, view: &View<'_>, leaf_index: u64) -> Finding {
+/// What a finding says besides its rule and the event that completed it.
+#[derive(Debug, Default)]
+pub(crate) struct Circumstances {
+    pub(crate) evidence: Vec<u64>,
+    pub(crate) incomplete: Vec<String>,
+    pub(crate) absent: FieldSet,
+}
+
+/// `text` gives what the rule selected.
+pub(crate) fn finding(
+    found: &Match<'_>,
+    circumstances: Circumstances,
+    text: impl Fn(usize, &Output) -> Option<String>,
+) -> Finding {
+    let (rule, event) = (found.rule, found.event);
     let exe = match &event.kind {
         EventKind::Exec(exec) => exec.process.exe.clone(),
         EventKind::Exit(exit) => exit.exe.clone(),
@@ -16,35 +32,62 @@ pub(crate) fn finding(rule: &Rule, event: &Event, view: &View<'_>, leaf_index: u
         EventKind::Hashed(hashed) => hashed.exe.clone(),
         _ => event::Bytes::new(),
     };
-    let selected = rule.select.iter().filter_map(|selected| {
-        let value = eval::scalar(&selected.value, view)?;
-        Some((selected.name.clone(), text_of(&value)))
-    });
+    let selected = rule
+        .select
+        .iter()
+        .enumerate()
+        .filter_map(|(index, selected)| {
+            let text = text(index, &selected.output)?;
+            Some((selected.name.clone(), text))
+        });
     Finding {
         header: event.header,
         rule_id: rule.id.clone(),
         title: rule.title.clone(),
         level: rule.level,
         tags: rule.tags.clone(),
-        leaf_index,
+        leaf_index: found.leaf_index,
         key: event.key(),
         exe,
         selected: selected.collect(),
-        absent: absent(rule, view),
+        absent: column_names(circumstances.absent)
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
+        evidence: circumstances.evidence,
+        incomplete: circumstances.incomplete,
     }
 }
 
-/// Columns of the rule's conditions that this event could not fill, or not wholly.
-fn absent(rule: &Rule, view: &View<'_>) -> Vec<String> {
-    let columns = rule.columns.iter().filter_map(|name| Column::find(name));
-    let unknown = |column: &&Column| {
-        let missing = !column.nullable && view.get(column.field).is_none();
-        missing || view.is_cut(column.field)
+/// Of a rule that fires on single events.
+pub(crate) fn finding_on_event(found: &Match<'_>) -> Finding {
+    let circumstances = Circumstances {
+        absent: absent(found),
+        ..Circumstances::default()
     };
-    columns
-        .filter(unknown)
-        .map(|column| column.name.to_owned())
-        .collect()
+    finding(found, circumstances, |_, output| match output {
+        Output::Scalar(value) => text(value, &found.view),
+        Output::Aggregate(_) => None,
+    })
+}
+
+/// Columns that decide about the clause and that this event could not fill, or not wholly.
+pub(crate) fn absent(found: &Match<'_>) -> FieldSet {
+    let deciding = found.rule.deciding_fields(found.clause);
+    let view = &found.view;
+    let mut absent = FieldSet::default();
+    for column in COLUMNS.iter().filter(|c| deciding.contains(c.field)) {
+        let missing = !column.nullable && view.get(column.field).is_none();
+        if missing || view.is_cut(column.field) {
+            absent.insert(column.field);
+        }
+    }
+    absent
+}
+
+/// The value of an expression as people read it; nothing for `NULL`.
+pub(crate) fn text(value: &Scalar, view: &View<'_>) -> Option<String> {
+    eval::scalar(value, view).map(|value| text_of(&value))
 }
 
 /// As people read it: arrays as `["a","b"]`, bytes that are not UTF-8 as `\xHH`.

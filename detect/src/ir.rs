@@ -1,5 +1,7 @@
 //! What a rule compiles to, whatever language it was written in.
 
+use std::cmp::Ordering;
+
 use regex::bytes::Regex;
 
 use crate::catalog::{Field, FieldSet, Type};
@@ -63,6 +65,20 @@ pub(crate) enum Comparison {
     LessOrEqual,
     Greater,
     GreaterOrEqual,
+}
+
+impl Comparison {
+    /// Of a left side that has this order to the right one.
+    pub(crate) fn holds(self, order: Ordering) -> bool {
+        match self {
+            Self::Equal => order.is_eq(),
+            Self::NotEqual => order.is_ne(),
+            Self::Less => order.is_lt(),
+            Self::LessOrEqual => order.is_le(),
+            Self::Greater => order.is_gt(),
+            Self::GreaterOrEqual => order.is_ge(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

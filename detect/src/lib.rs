@@ -9,6 +9,7 @@
 //! knows nothing of SQL (`ir.rs`), whose meaning `eval.rs` states and `program/` finds fast.
 
 pub mod catalog;
+mod correlate;
 mod error;
 mod eval;
 mod finding;
@@ -25,12 +26,14 @@ mod sql;
 mod sql_place;
 mod test_event;
 mod text;
+mod trigger;
 mod view;
 mod yaml;
 
+pub use correlate::Memory;
 pub use error::{Error, ErrorKind, Place};
 pub use matcher::Matcher;
 pub use rule::{Rule, RuleSet, Source};
 pub use rule_test::{TestOutcome, run_tests};
 pub use shipped::shipped;
-pub use sql::{FUNCTIONS, FunctionDoc};
+pub use sql::{AGGREGATES, AggregateDoc, FUNCTIONS, FunctionDoc};

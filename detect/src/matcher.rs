@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use event::{Event, Finding};
 
-use crate::finding::finding;
+use crate::correlate::{Match, Memory, State};
+use crate::finding::finding_on_event;
 use crate::program::Memo;
-use crate::rule::{RuleSet, Trigger};
+use crate::rule::RuleSet;
+use crate::trigger::Trigger;
 use crate::view::{Scratch, View, stream_of};
 
 /// Matches events against a rule set. Keeps buffers between events: an event that no rule matches
@@ -24,6 +26,7 @@ pub(crate) struct Buffers {
     memo: Memo,
     /// Clauses that the event satisfies, by position.
     fired: Vec<u32>,
+    pub(crate) state: State,
 }
 
 impl Matcher {
@@ -42,9 +45,18 @@ impl Matcher {
         self.buffers.on_event(&self.rules, event, leaf_index, out);
     }
 
-    /// From now on these rules hold, all at once.
+    /// From now on these rules hold, all at once. What counts or joins events and did not change
+    /// goes on where it was.
     pub fn replace_rules(&mut self, rules: Arc<RuleSet>) {
+        self.buffers.state.carry_over(&self.rules, &rules);
         self.rules = rules;
+    }
+
+    /// What each rule remembers that looks at several events and has seen some, in the order of the
+    /// rules.
+    #[must_use]
+    pub fn memory(&self) -> Vec<Memory> {
+        self.buffers.state.memory(&self.rules)
     }
 
     /// The rules that it matches.
@@ -65,6 +77,7 @@ impl Buffers {
         let Some(stream) = stream_of(event) else {
             return;
         };
+        self.state.advance(event);
         let program = rules.program(stream);
         self.scratch.fill(event, program.fields);
         let Some(view) = View::new(event, &self.scratch) else {
@@ -73,12 +86,22 @@ impl Buffers {
         self.fired.clear();
         program.run(&view, &mut self.memo, &mut self.fired);
         for position in &self.fired {
-            let (rule, _) = rules.clause(*position as usize);
-            let rule = &rules.rules()[rule];
-            let Trigger::Each = rule.trigger;
-            self.scratch.fill(event, rule.selected_fields());
-            if let Some(view) = View::new(event, &self.scratch) {
-                out.push(finding(rule, event, &view, leaf_index));
+            let (rule, clause) = rules.position(*position as usize);
+            let (position, rule) = (rule, &rules.rules()[rule]);
+            self.scratch.fill(event, rule.match_fields(clause));
+            let Some(view) = View::new(event, &self.scratch) else {
+                continue;
+            };
+            let found = Match {
+                rule,
+                clause,
+                event,
+                view,
+                leaf_index,
+            };
+            match rule.trigger {
+                Trigger::Each => out.push(finding_on_event(&found)),
+                _ => out.extend(self.state.on_match(position, &found)),
             }
         }
     }

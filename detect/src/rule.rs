@@ -8,6 +8,7 @@ use crate::catalog::{Column, FieldSet, Stream};
 use crate::error::{Error, ErrorKind, Place};
 use crate::ir::{Predicate, Scalar};
 use crate::program::Program;
+use crate::trigger::Trigger;
 use crate::yaml;
 
 /// One rule file.
@@ -62,18 +63,20 @@ pub(crate) struct Clause {
     pub(crate) conditions: Vec<Condition>,
 }
 
-/// When a rule fires.
-#[derive(Debug)]
-pub(crate) enum Trigger {
-    /// On every event that satisfies its one clause.
-    Each,
-}
-
 /// A column of a finding.
 #[derive(Debug)]
 pub(crate) struct Selected {
     pub(crate) name: String,
-    pub(crate) value: Scalar,
+    /// The clause whose event it is read from.
+    pub(crate) clause: usize,
+    pub(crate) output: Output,
+}
+
+#[derive(Debug)]
+pub(crate) enum Output {
+    Scalar(Scalar),
+    /// Of the window, by position.
+    Aggregate(usize),
 }
 
 /// A part of a clause that must hold.
@@ -90,7 +93,8 @@ pub(crate) struct TestCase {
     pub(crate) name: Option<String>,
     pub(crate) line: u64,
     pub(crate) must_fire: bool,
-    pub(crate) event: Event,
+    /// Not empty, in the order of their times.
+    pub(crate) events: Vec<Event>,
 }
 
 impl Clause {
@@ -104,17 +108,35 @@ impl Clause {
 }
 
 impl Rule {
+    /// What decides whether an event of the clause counts, and for what.
+    pub(crate) fn deciding_fields(&self, clause: usize) -> FieldSet {
+        let mut fields = self.clauses[clause].condition_fields();
+        self.trigger.collect_fields(clause, &mut fields);
+        fields
+    }
+
+    /// Whether what one of them remembers fits the other.
+    pub(crate) fn means_the_same(&self, other: &Self) -> bool {
+        let meaning =
+            |rule: &Self| format!("{:?}{:?}{:?}", rule.clauses, rule.trigger, rule.select);
+        !matches!(self.trigger, Trigger::Each) && meaning(self) == meaning(other)
+    }
+
     /// Of all clauses.
-    pub(crate) fn condition_fields(&self) -> FieldSet {
-        let of = self.clauses.iter().map(Clause::condition_fields);
+    pub(crate) fn all_deciding_fields(&self) -> FieldSet {
+        let of = (0..self.clauses.len()).map(|clause| self.deciding_fields(clause));
         of.fold(FieldSet::default(), FieldSet::union)
     }
 
-    pub(crate) fn selected_fields(&self) -> FieldSet {
+    /// What is read of an event that satisfies the clause.
+    pub(crate) fn match_fields(&self, clause: usize) -> FieldSet {
         let mut fields = FieldSet::default();
-        self.select
-            .iter()
-            .for_each(|s| s.value.collect_fields(&mut fields));
+        self.trigger.collect_fields(clause, &mut fields);
+        for selected in self.select.iter().filter(|s| s.clause == clause) {
+            if let Output::Scalar(value) = &selected.output {
+                value.collect_fields(&mut fields);
+            }
+        }
         fields
     }
 }
@@ -166,10 +188,9 @@ impl RuleSet {
         &self.programs[stream as usize]
     }
 
-    /// A clause by its position among all, and the position of its rule.
-    pub(crate) fn clause(&self, position: usize) -> (usize, &Clause) {
-        let (rule, clause) = self.clauses[position];
-        (rule, &self.rules[rule].clauses[clause])
+    /// Of a clause by its position among all: the positions of its rule and of it in that.
+    pub(crate) fn position(&self, clause: usize) -> (usize, usize) {
+        self.clauses[clause]
     }
 }
 

@@ -1,11 +1,15 @@
 //! Runs the tests that rules carry.
 
+use event::Event;
+
 use crate::catalog::{COLUMNS, FieldSet};
+use crate::correlate::State;
 use crate::eval;
 use crate::finding::show;
 use crate::matcher::Buffers;
-use crate::rule::{Condition, Rule, RuleSet, TestCase};
-use crate::view::{Scratch, View};
+use crate::rule::{Clause, Condition, Rule, RuleSet, TestCase};
+use crate::trigger::Trigger;
+use crate::view::{Scratch, View, stream_of};
 
 /// How a test of a rule ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +45,10 @@ pub fn run_tests(rules: &RuleSet) -> Vec<TestOutcome> {
 
 fn run(rules: &RuleSet, buffers: &mut Buffers, rule: &Rule, test: &TestCase) -> TestOutcome {
     let mut findings = Vec::new();
-    buffers.on_event(rules, &test.event, 0, &mut findings);
+    buffers.state = State::default();
+    for (leaf_index, event) in (0..).zip(&test.events) {
+        buffers.on_event(rules, event, leaf_index, &mut findings);
+    }
     let fired = findings.iter().any(|finding| finding.rule_id == rule.id);
     let passed = fired == test.must_fire;
     TestOutcome {
@@ -60,20 +67,37 @@ fn run(rules: &RuleSet, buffers: &mut Buffers, rule: &Rule, test: &TestCase) -> 
 }
 
 fn explain(rule: &Rule, test: &TestCase) -> String {
-    let clause = &rule.clauses[0];
-    let mut scratch = Scratch::default();
-    scratch.fill(&test.event, clause.condition_fields());
-    let Some(view) = View::new(&test.event, &scratch) else {
-        return String::new();
-    };
     if !test.must_fire {
-        return "every condition is true".to_owned();
+        return match rule.trigger {
+            Trigger::Each => "every condition is true".to_owned(),
+            _ => "the events satisfy it".to_owned(),
+        };
     }
-    let failed = clause.conditions.iter().find_map(|condition| {
+    let mut scratch = Scratch::default();
+    let unsatisfied = rule.clauses.iter().find_map(|clause| {
+        let missed = |event| first_failed(clause, event, &mut scratch);
+        let missed: Option<Vec<String>> = test.events.iter().map(missed).collect();
+        missed?.pop()
+    });
+    unsatisfied.unwrap_or_else(|| match rule.trigger {
+        Trigger::Each => "every condition is true, but the index missed the rule".to_owned(),
+        Trigger::Threshold(_) => "there are events that satisfy its WHERE, but no window of any \
+                                  group has enough of them for its HAVING"
+            .to_owned(),
+    })
+}
+
+/// The first condition of the clause that the event does not satisfy, in words.
+fn first_failed(clause: &Clause, event: &Event, scratch: &mut Scratch) -> Option<String> {
+    if stream_of(event) != Some(clause.stream) {
+        return Some(format!("no event of its stream `{}`", clause.stream));
+    }
+    scratch.fill(event, clause.condition_fields());
+    let view = View::new(event, scratch)?;
+    clause.conditions.iter().find_map(|condition| {
         let truth = eval::predicate(&condition.predicate, &view);
         (truth != Some(true)).then(|| explain_condition(condition, truth, &view))
-    });
-    failed.unwrap_or_else(|| "every condition is true, but the index missed the rule".to_owned())
+    })
 }
 
 fn explain_condition(condition: &Condition, truth: Option<bool>, view: &View<'_>) -> String {

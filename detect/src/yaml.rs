@@ -129,7 +129,7 @@ fn rule(document: Document, source: &Source<'_>) -> Result<Rule, Vec<Found>> {
         trigger: query.trigger,
         tests,
     };
-    rule.columns = column_names(rule.condition_fields());
+    rule.columns = column_names(rule.all_deciding_fields());
     Ok(rule)
 }
 
@@ -152,12 +152,12 @@ fn test_cases(
     all.filter_map(|(test, must_fire)| {
         let at = place(test.defined);
         let name = test.value.name.clone();
-        match test.value.into_event(stream) {
-            Ok(event) => Some(TestCase {
+        match test.value.into_events(stream) {
+            Ok(events) => Some(TestCase {
                 name,
                 line: at.line,
                 must_fire,
-                event,
+                events,
             }),
             Err(problem) => {
                 errors.push((at, key("tests", problem)));

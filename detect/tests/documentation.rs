@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use detect::catalog::{COLUMNS, Stream};
-use detect::{FUNCTIONS, RuleSet, Source, run_tests};
+use detect::{AGGREGATES, FUNCTIONS, RuleSet, Source, run_tests};
 
 fn document() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/rules.md");
@@ -34,14 +34,43 @@ fn functions() -> String {
     table
 }
 
+fn aggregates() -> String {
+    let mut table = "| aggregate | |\n|---|---|\n".to_owned();
+    for aggregate in AGGREGATES {
+        writeln!(table, "| `{}` | {} |", aggregate.usage, aggregate.doc).unwrap();
+    }
+    table
+}
+
 #[test]
 fn tables_are_those_of_the_code() {
     let text = document();
-    for table in [columns(), functions()] {
+    for table in [columns(), functions(), aggregates()] {
         assert!(
             text.contains(&table),
             "docs/rules.md must contain:\n{table}"
         );
+    }
+}
+
+#[test]
+fn statements_in_the_text_are_valid() {
+    let text = document();
+    let statements: Vec<&str> = text
+        .split("```sql\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert!(!statements.is_empty());
+    for statement in statements {
+        let body = statement.replace('\n', "\n  ");
+        let text = format!("id: x\ntitle: X\nlevel: low\nsql: |\n  {body}\n");
+        let source = Source {
+            file: "example",
+            text: &text,
+        };
+        let errors = RuleSet::compile(&[source]).err().unwrap_or_default();
+        assert!(errors.is_empty(), "{}", errors[0]);
     }
 }
 

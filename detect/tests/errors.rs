@@ -89,11 +89,7 @@ fn clauses_that_rules_do_not_have_are_refused() {
     check("SELECT * INTO x FROM exec", "5:3", "INTO");
     check("SELECT * FROM exec JOIN fork ON true", "5:27", "JOIN");
     check("SELECT * FROM exec AUTO JOIN b", "5:32", "JOIN");
-    check(
-        "SELECT * FROM exec AUTO",
-        "5:22",
-        "an alias (`AUTO`) of a stream",
-    );
+    check("SELECT * FROM exec AUTO", "5:22", "`AUTO` without AS here");
     check(
         "SELECT * FROM (SELECT * FROM exec) x",
         "5:18",
@@ -105,14 +101,9 @@ fn clauses_that_rules_do_not_have_are_refused() {
         "anything but a stream's name in FROM",
     );
     check(
-        "SELECT * FROM exec\nGROUP BY process.pid",
-        "6:12",
-        "GROUP BY",
-    );
-    check(
-        "SELECT * FROM exec HAVING process.pid = 1",
-        "5:29",
-        "HAVING",
+        "SELECT * FROM exec\nGROUP BY ALL",
+        "5:3",
+        "GROUP BY ALL or with a modifier",
     );
     check(
         "SELECT * FROM exec ORDER BY process.pid",
@@ -133,7 +124,142 @@ fn clauses_that_rules_do_not_have_are_refused() {
         "5:10",
         "an expression without a name (AS …)",
     );
-    check("SELECT count(*) FROM exec", "5:10", "the aggregate count()");
+}
+
+#[test]
+fn groups_need_a_window_and_windows_have_bounds() {
+    let check_by = |group_by: &str, expected: &str| {
+        check(&format!("SELECT count(*) FROM exec\n{group_by}"), expected);
+    };
+    let needed = "GROUP BY needs a window, such as TUMBLE(event.time, INTERVAL '1' MINUTE)";
+    check_by("GROUP BY process.uid", &format!("6:12: {needed}"));
+    check_by("HAVING count(*) > 1", &format!("6:10: {needed}"));
+    check(
+        "SELECT count(*) FROM exec",
+        "5:10: count() is for SELECT and HAVING of a rule with GROUP BY and a window, such as \
+         TUMBLE(event.time, INTERVAL '1' MINUTE)",
+    );
+    check_by(
+        "GROUP BY TUMBLE(event.time, INTERVAL '2' DAY)",
+        "6:40: window exceeds the limit of 24 hours",
+    );
+    check_by(
+        "GROUP BY TUMBLE(event.time, INTERVAL '0' DAY)",
+        "6:40: a window cannot be empty",
+    );
+    check_by(
+        "GROUP BY TUMBLE(event.time, INTERVAL '1' MONTH)",
+        "6:40: an interval is written INTERVAL '10' SECOND; units are NANOSECOND, MICROSECOND, \
+         MILLISECOND, SECOND, MINUTE, HOUR, DAY",
+    );
+    check_by(
+        "GROUP BY TUMBLE(event.time, 60)",
+        "6:31: a length of time is written INTERVAL '1' MINUTE",
+    );
+    check_by(
+        "GROUP BY TUMBLE(process.pid, INTERVAL '1' DAY)",
+        "6:12: wrong arguments; usage: TUMBLE(event.time, size)",
+    );
+    check_by(
+        "GROUP BY HOP(event.time, INTERVAL '1' DAY)",
+        "6:12: wrong arguments; usage: HOP(event.time, slide, size)",
+    );
+    check_by(
+        "GROUP BY HOP(event.time, INTERVAL '2' HOUR, INTERVAL '3' HOUR)",
+        "6:12: the size of HOP(event.time, slide, size) is a multiple of its slide",
+    );
+    check_by(
+        "GROUP BY HOP(event.time, INTERVAL '1' SECOND, INTERVAL '2' MINUTE)",
+        "6:12: size of HOP exceeds the limit of 60 slides",
+    );
+    check_by(
+        "GROUP BY SLIDING(event.time, INTERVAL '1' HOUR), TUMBLE(event.time, INTERVAL '1' HOUR)",
+        "6:52: a rule has one window only",
+    );
+    check_by(
+        "GROUP BY process.args, TUMBLE(event.time, INTERVAL '1' HOUR)",
+        "6:12: events cannot be grouped by an array",
+    );
+}
+
+#[test]
+fn what_is_counted_is_checked() {
+    let check_in = |select: &str, having: &str, expected: &str| {
+        let sql = format!(
+            "SELECT {select} FROM exec GROUP BY process.uid, SLIDING(event.time, INTERVAL '1' HOUR)\n\
+             HAVING {having}"
+        );
+        check(&sql, expected);
+    };
+    let all = "count(*)";
+    check_in(
+        "process.pid",
+        "count(*) > 1",
+        "5:10: what is selected is in GROUP BY, an aggregate, or any_value(…)",
+    );
+    check_in(
+        "*",
+        "count(*) > 1",
+        "5:10: * with GROUP BY is not supported in rules",
+    );
+    check_in(
+        all,
+        "process.pid > 1",
+        "6:10: HAVING is about aggregates and numbers; a condition on events belongs in WHERE",
+    );
+    check_in(
+        all,
+        "count(*)",
+        "6:10: HAVING compares aggregates, as in count(*) >= 20",
+    );
+    check_in(
+        all,
+        "sum(process.name) > 1",
+        "6:10: wrong arguments; usage: sum(integer)",
+    );
+    check_in(
+        all,
+        "count(DISTINCT process.args) > 1",
+        "6:10: wrong arguments; usage: count(*), count(value), count(DISTINCT value)",
+    );
+    check_in(
+        all,
+        "count(process.exe) > 1",
+        "6:16: unknown column `process.exe` (did you mean `process.executable`?)",
+    );
+    check_in(
+        all,
+        "count(DISTINCT process.name) > 5000",
+        "6:10: number of different values exceeds the limit of 4096",
+    );
+    check_in(
+        all,
+        "5000 < count(*)",
+        "6:10: number of events in a SLIDING window exceeds the limit of 4096",
+    );
+    check_in(
+        all,
+        "count(*) % 2 = 0",
+        "6:10: operator % here is not supported in rules",
+    );
+    check_in(
+        all,
+        "count(*) OVER () > 1",
+        "6:10: a clause in the call of count() is not supported in rules",
+    );
+    check_in(
+        all,
+        "count(*) > 1.23456789012345678901",
+        "6:21: `1.23456789012345678901` is no number of at most 18 digits",
+    );
+    let many: Vec<String> = (0..9)
+        .map(|n| format!("max(process.uid) FILTER (WHERE process.pid = {n})"))
+        .collect();
+    check_in(
+        all,
+        &format!("{} > 1", many.join(" + ")),
+        "6:410: number of aggregates exceeds the limit of 8",
+    );
 }
 
 #[test]

@@ -13,8 +13,6 @@ use crate::sql::function::{self, text_literal};
 use crate::sql::place::{START, start};
 use crate::sql::scalar::{Scalars, describe};
 
-/// Conditions in one rule.
-const MAX_TERMS: usize = 512;
 /// Parentheses, NOT and the like.
 const MAX_DEPTH: usize = 64;
 const MAX_LIKE_BYTES: usize = 1024;
@@ -22,10 +20,10 @@ const MAX_REGEX_BYTES: usize = 4096;
 /// Memory of one compiled regular expression.
 const MAX_REGEX_SIZE: usize = 1 << 20;
 
-/// Compiles the conditions of one rule and counts them.
-pub(super) struct Conditions {
-    scalars: Scalars,
-    terms: usize,
+/// Compiles conditions.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Conditions<'q> {
+    pub(super) scalars: Scalars<'q>,
 }
 
 /// The operands of the outermost `AND`s: each must hold.
@@ -35,7 +33,7 @@ pub(super) fn conjuncts(expr: &Expr) -> Vec<&Expr> {
 
 /// Operands of a chain of one operator, in order. The parser leans chains to the left, as deep as
 /// they are long, so this walks down instead of recursing.
-fn operands<'q>(expr: &'q Expr, of: &BinaryOperator) -> Vec<&'q Expr> {
+pub(super) fn operands<'q>(expr: &'q Expr, of: &BinaryOperator) -> Vec<&'q Expr> {
     let (mut operands, mut expr) = (Vec::new(), expr);
     loop {
         match expr {
@@ -50,17 +48,13 @@ fn operands<'q>(expr: &'q Expr, of: &BinaryOperator) -> Vec<&'q Expr> {
     operands
 }
 
-impl Conditions {
-    pub(super) fn new(scalars: Scalars) -> Self {
-        Self { scalars, terms: 0 }
-    }
-
-    pub(super) fn compile(&mut self, expr: &Expr) -> Result<Predicate, Fault> {
+impl Conditions<'_> {
+    pub(super) fn compile(self, expr: &Expr) -> Result<Predicate, Fault> {
         let at = start(expr, START);
         self.at_depth(expr, at, 0)
     }
 
-    fn at_depth(&mut self, expr: &Expr, near: Location, depth: usize) -> Result<Predicate, Fault> {
+    fn at_depth(self, expr: &Expr, near: Location, depth: usize) -> Result<Predicate, Fault> {
         let at = start(expr, near);
         if depth > MAX_DEPTH {
             return Err(Fault::limit(
@@ -96,22 +90,14 @@ impl Conditions {
             Expr::IsUnknown(inner) => self.is(inner, None, at, depth),
             Expr::IsNotUnknown(inner) => self.is(inner, None, at, depth).map(not),
             _ => {
-                self.count_term(at)?;
+                self.scalars.scope.count_term(at)?;
                 self.term(expr, at)
             }
         }
     }
 
-    fn count_term(&mut self, at: Location) -> Result<(), Fault> {
-        self.terms += 1;
-        if self.terms > MAX_TERMS {
-            return Err(Fault::limit(at, "number of conditions", MAX_TERMS));
-        }
-        Ok(())
-    }
-
     fn is(
-        &mut self,
+        self,
         inner: &Expr,
         truth: Option<bool>,
         at: Location,
@@ -124,7 +110,7 @@ impl Conditions {
     }
 
     /// A condition without conditions in it.
-    fn term(&self, expr: &Expr, at: Location) -> Result<Predicate, Fault> {
+    fn term(self, expr: &Expr, at: Location) -> Result<Predicate, Fault> {
         match expr {
             Expr::BinaryOp { left, op, right } => self.binary(left, op, right, at),
             Expr::IsNull(inner) => Ok(Predicate::IsNull(self.scalars.compile(inner, at)?)),
@@ -190,7 +176,7 @@ impl Conditions {
         }
     }
 
-    fn truth(&self, expr: &Expr, at: Location) -> Result<Predicate, Fault> {
+    fn truth(self, expr: &Expr, at: Location) -> Result<Predicate, Fault> {
         if matches!(expr, Expr::Value(value) if value.value == Value::Null) {
             return Err(Fault::ty(at, "NULL is no condition"));
         }
@@ -203,7 +189,7 @@ impl Conditions {
     }
 
     fn binary(
-        &self,
+        self,
         left: &Expr,
         op: &BinaryOperator,
         right: &Expr,
@@ -227,7 +213,7 @@ impl Conditions {
     }
 
     fn compare(
-        &self,
+        self,
         left: Scalar,
         comparison: Comparison,
         right: &Expr,
@@ -253,7 +239,7 @@ impl Conditions {
         })
     }
 
-    fn in_list(&self, subject: Scalar, list: &[Expr], at: Location) -> Result<Predicate, Fault> {
+    fn in_list(self, subject: Scalar, list: &[Expr], at: Location) -> Result<Predicate, Fault> {
         let (mut texts, mut numbers, mut others) = (Vec::new(), Vec::new(), Vec::new());
         for member in list {
             let member_at = start(member, at);
@@ -286,7 +272,7 @@ impl Conditions {
     }
 
     fn like(
-        &self,
+        self,
         subject: &Expr,
         pattern: &Expr,
         escape: Option<&Expr>,
@@ -308,7 +294,7 @@ impl Conditions {
     }
 
     fn regex(
-        &self,
+        self,
         subject: &Expr,
         pattern: &Expr,
         ignore_case: bool,
@@ -324,7 +310,7 @@ impl Conditions {
         ))
     }
 
-    fn text(&self, expr: &Expr, at: Location) -> Result<Scalar, Fault> {
+    fn text(self, expr: &Expr, at: Location) -> Result<Scalar, Fault> {
         let value = self.scalars.compile(expr, at)?;
         match value.ty() {
             Type::Text => Ok(value),
@@ -340,7 +326,7 @@ impl Conditions {
     }
 
     /// `value = ANY(array)`.
-    fn any_equals(&self, value: &Expr, array: &Expr, at: Location) -> Result<Predicate, Fault> {
+    fn any_equals(self, value: &Expr, array: &Expr, at: Location) -> Result<Predicate, Fault> {
         let array_at = start(array, at);
         let (value, array) = (
             self.scalars.compile(value, at)?,

@@ -12,6 +12,7 @@ use crate::ir::{Function, Pattern, Predicate, Relation, Scalar};
 use crate::like::Like;
 use crate::nearest::nearest;
 use crate::sql::Fault;
+use crate::sql::aggregate::is_aggregate;
 use crate::sql::condition::{like_pattern, regex_pattern};
 use crate::sql::scalar::Scalars;
 
@@ -71,20 +72,9 @@ pub static FUNCTIONS: &[FunctionDoc] = &[
     function("any_regexp_like", Kind::AnyRegexp, "any_regexp_like(array, 'pattern' [, 'i'])", "the pattern occurs in one element"),
 ];
 
-/// Known, so that they are not taken for a misspelling.
-const AGGREGATES: &[&str] = &[
-    "count",
-    "sum",
-    "avg",
-    "min",
-    "max",
-    "array_agg",
-    "string_agg",
-];
-
 /// A call whose result is a value.
 pub(super) fn scalar(
-    scalars: Scalars,
+    scalars: Scalars<'_>,
     call: &Call,
     at: Location,
     depth: usize,
@@ -113,7 +103,7 @@ pub(super) fn scalar(
 
 /// A call that is a condition; `None` if it is one that gives a value.
 pub(super) fn condition(
-    scalars: Scalars,
+    scalars: Scalars<'_>,
     call: &Call,
     at: Location,
 ) -> Result<Option<Predicate>, Fault> {
@@ -193,10 +183,18 @@ fn misuse(doc: &FunctionDoc, at: Location) -> Fault {
     Fault::ty(at, format!("wrong arguments; usage: {}", doc.usage))
 }
 
+/// The name of the function that is called; names are case-insensitive.
+pub(super) fn call_name(call: &Call) -> String {
+    match call.name.0.as_slice() {
+        [ObjectNamePart::Identifier(ident)] => ident.value.to_lowercase(),
+        _ => call.name.to_string().to_lowercase(),
+    }
+}
+
 /// The function and its plain arguments; every other part of a call is refused.
 fn resolve(call: &Call, at: Location) -> Result<(&'static FunctionDoc, Vec<&Expr>), Fault> {
     let Call {
-        name,
+        name: _,
         uses_odbc_syntax,
         parameters,
         args,
@@ -205,12 +203,13 @@ fn resolve(call: &Call, at: Location) -> Result<(&'static FunctionDoc, Vec<&Expr
         null_treatment,
         over,
     } = call;
-    let text = match name.0.as_slice() {
-        [ObjectNamePart::Identifier(ident)] => ident.value.to_lowercase(),
-        _ => name.to_string().to_lowercase(),
-    };
-    if AGGREGATES.contains(&text.as_str()) {
-        return Err(Fault::unsupported(at, format!("the aggregate {text}()")));
+    let text = call_name(call);
+    if is_aggregate(&text) {
+        let message = format!(
+            "{text}() is for SELECT and HAVING of a rule with GROUP BY and a window, such as \
+             TUMBLE(event.time, INTERVAL '1' MINUTE)"
+        );
+        return Err(Fault::ty(at, message));
     }
     let Some(doc) = FUNCTIONS.iter().find(|doc| doc.name == text) else {
         let nearest = nearest(&text, FUNCTIONS.iter().map(|doc| doc.name)).map(str::to_owned);

@@ -1,18 +1,26 @@
 //! SQL text to the intermediate form. Nothing passes that is not named here: every clause of a
 //! `SELECT` and every kind of expression is either compiled or refused with its place.
 
+mod aggregate;
 mod condition;
+mod from;
 mod function;
+mod group;
+mod having;
+mod interval;
 mod parse;
 mod place;
 mod scalar;
+mod scope;
 mod select;
 
 use sqlparser::tokenizer::Location;
 
 use crate::error::ErrorKind;
-use crate::rule::{Clause, Selected, Trigger};
+use crate::rule::{Clause, Selected};
+use crate::trigger::Trigger;
 
+pub use aggregate::{AGGREGATES, AggregateDoc};
 pub use function::{FUNCTIONS, FunctionDoc};
 
 /// A rule's statement, compiled.

@@ -3,24 +3,23 @@
 use sqlparser::ast::{AccessExpr, Expr, Ident, Subscript, UnaryOperator, Value, ValueWithSpan};
 use sqlparser::tokenizer::Location;
 
-use crate::catalog::{COLUMNS, Column, Stream, Type};
-use crate::error::ErrorKind;
+use crate::catalog::Type;
 use crate::ir::Scalar;
-use crate::nearest::nearest;
 use crate::sql::Fault;
 use crate::sql::function;
 use crate::sql::place::start;
+use crate::sql::scope::Scope;
 
 /// Functions inside functions.
 const MAX_DEPTH: usize = 16;
 
-/// Compiles values for one stream.
+/// Compiles values.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Scalars {
-    pub(super) stream: Stream,
+pub(super) struct Scalars<'q> {
+    pub(super) scope: &'q Scope,
 }
 
-impl Scalars {
+impl Scalars<'_> {
     pub(super) fn compile(self, expr: &Expr, near: Location) -> Result<Scalar, Fault> {
         self.at_depth(expr, near, 0)
     }
@@ -43,7 +42,8 @@ impl Scalars {
             Expr::Nested(inner) => self.at_depth(inner, at, depth + 1),
             Expr::Identifier(_) | Expr::CompoundIdentifier(_) => {
                 let name = column_name(expr).unwrap_or_default();
-                self.column(&name, is_quoted(expr), at)
+                self.scope
+                    .column(&name, is_quoted(expr), at)
                     .map(|column| Scalar::Field(column.field))
             }
             Expr::CompoundFieldAccess { root, access_chain } => {
@@ -60,38 +60,6 @@ impl Scalars {
             Expr::Function(call) => function::scalar(self, call, at, depth),
             other => Err(Fault::unsupported(at, describe(other))),
         }
-    }
-
-    /// The column of that name, if this stream has it.
-    fn column(self, name: &str, quoted: bool, at: Location) -> Result<&'static Column, Fault> {
-        let Some(column) = Column::find(name) else {
-            if quoted {
-                let text = name.replace('\'', "''");
-                let message = format!("\"{name}\" is a column name in SQL; text is '{text}'");
-                return Err(Fault::ty(at, message));
-            }
-            let here = COLUMNS.iter().filter(|c| c.streams.contains(&self.stream));
-            let nearest = nearest(name, here.map(|c| c.name)).map(str::to_owned);
-            let name = name.to_owned();
-            return Err(Fault::new(
-                at,
-                ErrorKind::Unknown {
-                    what: "column",
-                    name,
-                    nearest,
-                },
-            ));
-        };
-        if column.streams.contains(&self.stream) {
-            return Ok(column);
-        }
-        let only_in: Vec<_> = column.streams.iter().map(|stream| stream.name()).collect();
-        let kind = ErrorKind::NotInStream {
-            column: column.name,
-            stream: self.stream.name(),
-            only_in: only_in.join(", "),
-        };
-        Err(Fault::new(at, kind))
     }
 
     /// `process.args[1]`, which the parser gives as `process` with the accesses `.args` and `[1]`.
@@ -111,7 +79,7 @@ impl Scalars {
             };
             name = format!("{name}.{}", ident_name(ident));
         }
-        let column = self.column(&name, false, at)?;
+        let column = self.scope.column(&name, false, at)?;
         if column.ty != Type::List {
             let message = format!("`{name}` is {} and no array", column.ty.name());
             return Err(Fault::ty(at, message));

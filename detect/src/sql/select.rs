@@ -2,53 +2,134 @@
 //! that a clause which a newer parser adds does not compile here until someone decides about it.
 
 use sqlparser::ast::{
-    Expr, GroupByExpr, LimitClause, ObjectName, ObjectNamePart, OrderByKind, Query, Select,
-    SelectFlavor, SelectItem, SetExpr, TableFactor, TableWithJoins, WildcardAdditionalOptions,
+    Expr, GroupByExpr, LimitClause, OrderByKind, Query, Select, SelectFlavor, SelectItem, SetExpr,
+    TableWithJoins, WildcardAdditionalOptions,
 };
 use sqlparser::tokenizer::Location;
 
 use crate::catalog::{COLUMNS, Stream};
 use crate::error::ErrorKind;
 use crate::ir::Scalar;
-use crate::nearest::nearest;
-use crate::rule::{Clause, Condition, Selected, Trigger};
+use crate::rule::{Clause, Condition, Output, Selected};
+use crate::sql::aggregate::{Aggregates, same};
 use crate::sql::condition::{Conditions, conjuncts};
+use crate::sql::from;
+use crate::sql::group::{Group, group_by};
+use crate::sql::having;
 use crate::sql::place::{START, condition_texts, known, query_start, start};
 use crate::sql::scalar::{Scalars, column_name};
+use crate::sql::scope::Scope;
 use crate::sql::{Fault, Query as Compiled};
+use crate::trigger::{Having, Threshold, Trigger};
 
 pub(super) fn compile(sql: &str, query: &Query) -> Result<Compiled, Vec<Fault>> {
-    let select = only_select(query).map_err(|fault| vec![fault])?;
-    let (from, projection, selection) = only_clauses(select).map_err(|fault| vec![fault])?;
-    let stream = stream(from).map_err(|fault| vec![fault])?;
-    let scalars = Scalars { stream };
+    let clauses = only_select(query).and_then(only_clauses);
+    let clauses = clauses.map_err(|fault| vec![fault])?;
+    let streams = from::streams(clauses.from).map_err(|fault| vec![fault])?;
+    let scope = Scope::new(streams);
+    let scalars = Scalars { scope: &scope };
+    if clauses.group_by.is_empty() && clauses.having.is_none() {
+        each(sql, &clauses, scalars)
+    } else {
+        grouped(sql, &clauses, scalars)
+    }
+}
+
+/// A rule on single events.
+fn each(sql: &str, clauses: &Clauses<'_>, scalars: Scalars<'_>) -> Result<Compiled, Vec<Fault>> {
     let mut faults = Vec::new();
     let mut selected = Vec::new();
-    for item in projection {
+    for item in clauses.projection {
         match select_item(item, scalars) {
             Ok(items) => selected.extend(items),
             Err(fault) => faults.push(fault),
         }
     }
-    let conditions = conditions(sql, selection, scalars, &mut faults);
-    if faults.is_empty() {
-        Ok(Compiled {
-            select: selected,
-            clauses: vec![Clause { stream, conditions }],
-            trigger: Trigger::Each,
-        })
-    } else {
-        Err(faults)
+    let conditions = conditions(sql, clauses.selection, scalars, &mut faults);
+    if !faults.is_empty() {
+        return Err(faults);
     }
+    Ok(Compiled {
+        select: selected,
+        clauses: vec![Clause {
+            stream: scalars.scope.streams()[0].stream,
+            conditions,
+        }],
+        trigger: Trigger::Each,
+    })
+}
+
+/// A rule that counts events by group and window.
+fn grouped(sql: &str, clauses: &Clauses<'_>, scalars: Scalars<'_>) -> Result<Compiled, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let conditions = conditions(sql, clauses.selection, scalars, &mut faults);
+    let (window, groups) = match group_by(clauses.group_by, scalars, clauses.group_at) {
+        Ok(found) => found,
+        Err(fault) => {
+            faults.push(fault);
+            return Err(faults);
+        }
+    };
+    let mut aggregates = Aggregates::new(scalars);
+    let mut select = Vec::new();
+    for item in clauses.projection {
+        match aggregates.select(item, &groups) {
+            Ok(selected) => select.push(selected),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    select.extend(unselected(&groups, &select));
+    let having = clauses
+        .having
+        .map(|expr| having::compile(expr, window, &mut aggregates));
+    let having = having.unwrap_or(Ok(Having::And(Vec::new())));
+    match (having, aggregates.finish()) {
+        (Ok(having), Ok(aggregates)) if faults.is_empty() => Ok(Compiled {
+            select,
+            clauses: vec![Clause {
+                stream: scalars.scope.streams()[0].stream,
+                conditions,
+            }],
+            trigger: Trigger::Threshold(Box::new(Threshold {
+                window,
+                keys: vec![groups.into_iter().map(|group| group.value).collect()],
+                aggregates,
+                having,
+            })),
+        }),
+        (having, aggregates) => {
+            faults.extend(having.err());
+            faults.extend(aggregates.err());
+            Err(faults)
+        }
+    }
+}
+
+/// A finding names its group, whatever else it selects.
+fn unselected(groups: &[Group], select: &[Selected]) -> Vec<Selected> {
+    let is_there = |group: &Group| {
+        select.iter().any(|selected| match &selected.output {
+            Output::Scalar(value) => same(value, &group.value),
+            Output::Aggregate(_) => false,
+        })
+    };
+    let missing = groups.iter().filter(|group| !is_there(group));
+    missing
+        .map(|group| Selected {
+            name: group.name.clone(),
+            clause: 0,
+            output: Output::Scalar(group.value.clone()),
+        })
+        .collect()
 }
 
 fn conditions(
     sql: &str,
     selection: Option<&Expr>,
-    scalars: Scalars,
+    scalars: Scalars<'_>,
     faults: &mut Vec<Fault>,
 ) -> Vec<Condition> {
-    let mut compiler = Conditions::new(scalars);
+    let compiler = Conditions { scalars };
     let mut conditions = Vec::new();
     let parts = selection.map(conjuncts).unwrap_or_default();
     let texts = condition_texts(sql, &parts);
@@ -113,7 +194,15 @@ fn refuse_first(
     }
 }
 
-type Clauses<'q> = (&'q [TableWithJoins], &'q [SelectItem], Option<&'q Expr>);
+/// The clauses that rules have.
+struct Clauses<'q> {
+    from: &'q [TableWithJoins],
+    projection: &'q [SelectItem],
+    selection: Option<&'q Expr>,
+    group_by: &'q [Expr],
+    group_at: Location,
+    having: Option<&'q Expr>,
+}
 
 fn only_clauses(select: &Select) -> Result<Clauses<'_>, Fault> {
     let Select {
@@ -143,19 +232,16 @@ fn only_clauses(select: &Select) -> Result<Clauses<'_>, Fault> {
         flavor,
     } = select;
     let at = select_token.0.span.start;
-    let (grouped, group_at) = match group_by {
-        GroupByExpr::Expressions(by, modifiers) => (
-            !by.is_empty() || !modifiers.is_empty(),
-            by.first().map_or(at, |first| start(first, at)),
-        ),
-        GroupByExpr::All(_) => (true, at),
+    let (group_by, modified) = match group_by {
+        GroupByExpr::Expressions(by, modifiers) => (by.as_slice(), !modifiers.is_empty()),
+        GroupByExpr::All(_) => (&[][..], true),
     };
     let having_at = having.as_ref().map_or(at, |having| start(having, at));
+    let group_at = group_by.first().map_or(having_at, |first| start(first, at));
     let refused = [
         (distinct.is_some(), at, "DISTINCT or ALL"),
         (into.is_some(), at, "INTO"),
-        (grouped, group_at, "GROUP BY"),
-        (having.is_some(), having_at, "HAVING"),
+        (modified, group_at, "GROUP BY ALL or with a modifier"),
         (top.is_some(), at, "TOP"),
         (
             !named_window.is_empty() || qualify.is_some(),
@@ -182,104 +268,18 @@ fn only_clauses(select: &Select) -> Result<Clauses<'_>, Fault> {
         let message = "expected columns after SELECT".to_owned();
         return Err(Fault::new(at, ErrorKind::Syntax(message)));
     }
-    Ok((from, projection, selection.as_ref()))
-}
-
-fn stream(from: &[TableWithJoins]) -> Result<Stream, Fault> {
-    let [TableWithJoins { relation, joins }] = from else {
-        let at = from
-            .get(1)
-            .map_or(START, |second| relation_start(&second.relation));
-        let names = Stream::ALL.map(Stream::name).join(", ");
-        let message = format!("expected FROM and one stream of {names}");
-        return Err(Fault::new(at, ErrorKind::Syntax(message)));
-    };
-    if let Some(join) = joins.first() {
-        return Err(Fault::unsupported(relation_start(&join.relation), "JOIN"));
-    }
-    let at = relation_start(relation);
-    let TableFactor::Table {
-        name,
-        alias,
-        args,
-        with_hints,
-        version,
-        with_ordinality,
-        partitions,
-        json_path,
-        sample,
-        index_hints,
-    } = relation
-    else {
-        return Err(Fault::unsupported(at, "a subquery or function in FROM"));
-    };
-    if let Some(alias) = alias {
-        let at = known(alias.name.span.start, at);
-        return Err(Fault::unsupported(
-            at,
-            format!("an alias (`{}`) of a stream", alias.name),
-        ));
-    }
-    let plain = args.is_none()
-        && with_hints.is_empty()
-        && version.is_none()
-        && !with_ordinality
-        && partitions.is_empty()
-        && json_path.is_none()
-        && sample.is_none()
-        && index_hints.is_empty();
-    if !plain {
-        return Err(Fault::unsupported(
-            at,
-            "anything but a stream's name in FROM",
-        ));
-    }
-    named_stream(name, at)
-}
-
-fn relation_start(relation: &TableFactor) -> Location {
-    match relation {
-        TableFactor::Table { name, .. } => match name.0.first() {
-            Some(ObjectNamePart::Identifier(ident)) => known(ident.span.start, START),
-            _ => START,
-        },
-        TableFactor::Derived { subquery, .. } => query_start(subquery),
-        _ => START,
-    }
-}
-
-fn named_stream(name: &ObjectName, at: Location) -> Result<Stream, Fault> {
-    let text = match name.0.as_slice() {
-        [ObjectNamePart::Identifier(ident)] => ident.value.to_lowercase(),
-        _ => name.to_string(),
-    };
-    Stream::from_name(&text).ok_or_else(|| {
-        let names = Stream::ALL.into_iter().map(Stream::name);
-        let nearest = Some(
-            nearest(&text, names)
-                .unwrap_or(Stream::Exec.name())
-                .to_owned(),
-        );
-        Fault::new(
-            at,
-            ErrorKind::Unknown {
-                what: "stream",
-                name: text,
-                nearest,
-            },
-        )
+    Ok(Clauses {
+        from,
+        projection,
+        selection: selection.as_ref(),
+        group_by,
+        group_at,
+        having: having.as_ref(),
     })
 }
 
-fn select_item(item: &SelectItem, scalars: Scalars) -> Result<Vec<Selected>, Fault> {
-    let at = match item {
-        SelectItem::UnnamedExpr(expr)
-        | SelectItem::ExprWithAlias { expr, .. }
-        | SelectItem::ExprWithAliases { expr, .. } => start(expr, START),
-        SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) => {
-            known(options.wildcard_token.0.span.start, START)
-        }
-    };
+fn select_item(item: &SelectItem, scalars: Scalars<'_>) -> Result<Vec<Selected>, Fault> {
+    let at = item_start(item);
     match item {
         SelectItem::UnnamedExpr(expr) => {
             let value = scalars.compile(expr, at)?;
@@ -289,16 +289,37 @@ fn select_item(item: &SelectItem, scalars: Scalars) -> Result<Vec<Selected>, Fau
                     "an expression without a name (AS …)",
                 ));
             };
-            Ok(vec![Selected { name, value }])
+            Ok(vec![selected(name, value)])
         }
-        SelectItem::ExprWithAlias { expr, alias } => Ok(vec![Selected {
-            name: alias.value.clone(),
-            value: scalars.compile(expr, at)?,
-        }]),
-        SelectItem::Wildcard(options) if is_plain(options) => Ok(defaults(scalars.stream)),
+        SelectItem::ExprWithAlias { expr, alias } => Ok(vec![selected(
+            alias.value.clone(),
+            scalars.compile(expr, at)?,
+        )]),
+        SelectItem::Wildcard(options) if is_plain(options) => {
+            Ok(defaults(scalars.scope.streams()[0].stream))
+        }
         SelectItem::Wildcard(_) => Err(Fault::unsupported(at, "an option of *")),
         SelectItem::QualifiedWildcard(..) => Err(Fault::unsupported(at, "a qualified *")),
         SelectItem::ExprWithAliases { .. } => Err(Fault::unsupported(at, "several names for one")),
+    }
+}
+
+pub(super) fn item_start(item: &SelectItem) -> Location {
+    match item {
+        SelectItem::UnnamedExpr(expr)
+        | SelectItem::ExprWithAlias { expr, .. }
+        | SelectItem::ExprWithAliases { expr, .. } => start(expr, START),
+        SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) => {
+            known(options.wildcard_token.0.span.start, START)
+        }
+    }
+}
+
+fn selected(name: String, value: Scalar) -> Selected {
+    Selected {
+        name,
+        clause: 0,
+        output: Output::Scalar(value),
     }
 }
 
@@ -324,9 +345,6 @@ fn defaults(stream: Stream) -> Vec<Selected> {
     COLUMNS
         .iter()
         .filter(|column| column.is_default() && column.streams.contains(&stream))
-        .map(|column| Selected {
-            name: column.name.to_owned(),
-            value: Scalar::Field(column.field),
-        })
+        .map(|column| selected(column.name.to_owned(), Scalar::Field(column.field)))
         .collect()
 }

@@ -2,6 +2,7 @@
 
 mod other;
 mod process;
+mod series;
 
 use event::{
     Argv, BootId, BootTime, Bytes, Credentials, Event, EventKind, Exec, Fork, Header, ProcessKey,
@@ -13,10 +14,15 @@ use crate::catalog::Stream;
 use crate::text::basename;
 
 /// What a test says about its event; the rest is as for an ordinary process.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TestEvent {
     pub(crate) name: Option<String>,
+    /// A test of several events has nothing else but a name.
+    events: Option<Vec<TestEvent>>,
+    stream: Option<String>,
+    after_ms: Option<u64>,
+    repeat: Option<u32>,
     pid: Option<u32>,
     exe: Option<String>,
     filename: Option<String>,
@@ -78,7 +84,7 @@ pub(crate) struct TestEvent {
     count: Option<u64>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, PartialEq)]
 #[serde(deny_unknown_fields)]
 struct TestParent {
     pid: Option<u32>,
@@ -93,7 +99,7 @@ const TIME: BootTime = BootTime(1_000_000_000);
 
 impl TestEvent {
     /// The event, or what is wrong with its description.
-    pub(crate) fn into_event(self, stream: Stream) -> Result<Event, String> {
+    fn event(&self, stream: Stream) -> Result<Event, String> {
         if let Some(key) = self.misplaced(stream) {
             return Err(format!(
                 "has `{key}`, which means nothing in stream `{stream}`"

@@ -1,0 +1,136 @@
+//! What rules that look at several events remember between them: bounded, and by event time only.
+//!
+//! Time is the kernel's time since boot (`Header::time`): setting the clock of the host neither
+//! opens nor closes a window, and a recording gives the same findings as the live stream. It only
+//! moves forward here: what arrives late counts as of the latest time seen. Nothing is remembered
+//! beyond a boot.
+//!
+//! `store.rs` bounds the memory of one rule; `fixed.rs` and `sliding.rs` hold what was seen of one
+//! group in windows of either kind.
+
+mod fixed;
+mod sliding;
+mod store;
+mod threshold;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+
+use event::{BootId, Event, Finding};
+
+use crate::eval;
+use crate::ir::Scalar;
+use crate::rule::{Rule, RuleSet};
+use crate::trigger::Trigger;
+use crate::view::{Value, View};
+use threshold::ThresholdState;
+
+pub(crate) use fixed::MAX_DISTINCT;
+pub(crate) use sliding::MAX_SAMPLES;
+
+/// Leaf indices in one finding.
+const MAX_EVIDENCE: usize = 32;
+
+/// What all rules of one matcher remember.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    boot: BootId,
+    /// Latest time seen, in ns since boot.
+    now: u64,
+    /// By position of the rule.
+    rules: HashMap<usize, ThresholdState>,
+    /// Seeded, so that nobody can choose values that look the same.
+    hasher: RandomState,
+}
+
+/// What one rule that looks at several events remembers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Memory {
+    /// The rule.
+    pub rule_id: String,
+    /// Groups, or unfinished sequences.
+    pub entries: usize,
+    /// About how much memory they take, in bytes.
+    pub bytes: usize,
+    /// Entries that were given up for want of memory since the start.
+    pub evicted: u64,
+}
+
+/// An event that satisfies a clause of a rule.
+pub(crate) struct Match<'m> {
+    pub(crate) rule: &'m Rule,
+    pub(crate) clause: usize,
+    pub(crate) event: &'m Event,
+    pub(crate) view: View<'m>,
+    pub(crate) leaf_index: u64,
+}
+
+impl State {
+    /// Takes the time of an event, before its matches.
+    pub(crate) fn advance(&mut self, event: &Event) {
+        if event.header.boot != self.boot {
+            self.boot = event.header.boot;
+            self.now = 0;
+            self.rules.clear();
+        }
+        self.now = self.now.max(event.header.time.0);
+    }
+
+    /// Takes a match of the rule at `position`; gives a finding where it completes one.
+    pub(crate) fn on_match(&mut self, position: usize, found: &Match<'_>) -> Option<Finding> {
+        match &found.rule.trigger {
+            Trigger::Each => None,
+            Trigger::Threshold(threshold) => {
+                let state = self.rules.entry(position).or_default();
+                state.on_match(threshold, self.now, &self.hasher, found)
+            }
+        }
+    }
+
+    /// Other rules take the place of these. What those of the same id and meaning remember stays.
+    pub(crate) fn carry_over(&mut self, from: &RuleSet, to: &RuleSet) {
+        let mut old = std::mem::take(&mut self.rules);
+        let positions: HashMap<&str, usize> = (0..)
+            .zip(from.rules())
+            .map(|(position, rule)| (rule.id.as_str(), position))
+            .collect();
+        for (position, rule) in to.rules().iter().enumerate() {
+            let before = positions.get(rule.id.as_str());
+            let same = before.filter(|before| from.rules()[**before].means_the_same(rule));
+            if let Some(state) = same.and_then(|before| old.remove(before)) {
+                self.rules.insert(position, state);
+            }
+        }
+    }
+
+    /// What each rule remembers that has anything to remember, in the order of the rules.
+    pub(crate) fn memory(&self, rules: &RuleSet) -> Vec<Memory> {
+        let of = |(position, rule): (usize, &Rule)| {
+            let state = self.rules.get(&position)?;
+            Some(state.memory(rule))
+        };
+        rules.rules().iter().enumerate().filter_map(of).collect()
+    }
+}
+
+/// Stands for the values in memory; equal values have equal hashes, and `NULL`s are equal.
+fn hash_of(values: &[Scalar], view: &View<'_>, hasher: &RandomState) -> u64 {
+    let mut state = hasher.build_hasher();
+    for value in values {
+        match eval::scalar(value, view) {
+            None => state.write_u8(0),
+            Some(value) => hash_value(&value, &mut state),
+        }
+    }
+    state.finish()
+}
+
+fn hash_value(value: &Value<'_>, state: &mut impl Hasher) {
+    match value {
+        Value::Text(text) => (1, text.as_ref()).hash(state),
+        Value::Int(number) => (2, number).hash(state),
+        Value::Bool(truth) => (3, truth).hash(state),
+        Value::List(argv) => (4, argv.as_block().as_ref()).hash(state),
+    }
+}
