@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use event::{Event, Finding};
 
+use crate::catalog::Stream;
 use crate::correlate::{Match, Memory, State};
 use crate::finding::finding_on_event;
-use crate::program::Memo;
+use crate::program::{Cache, Memo};
 use crate::rule::RuleSet;
 use crate::trigger::Trigger;
 use crate::view::{Scratch, View, stream_of};
@@ -24,19 +25,39 @@ pub struct Matcher {
 pub(crate) struct Buffers {
     scratch: Scratch,
     memo: Memo,
+    /// By stream; empty where nothing is to be remembered.
+    caches: Vec<Cache>,
     /// Clauses that the event satisfies, by position.
     fired: Vec<u32>,
     pub(crate) state: State,
 }
 
 impl Matcher {
-    /// A matcher for these rules.
+    /// A matcher for these rules. It remembers results of events that look the same to all rules,
+    /// in 8 MiB at most for each stream.
     #[must_use]
     pub fn new(rules: Arc<RuleSet>) -> Self {
+        let mut matcher = Self::without_cache(rules);
+        matcher.buffers.caches = Stream::ALL.map(|_| Cache::default()).into();
+        matcher
+    }
+
+    /// A matcher that remembers nothing; for measurements.
+    #[must_use]
+    pub fn without_cache(rules: Arc<RuleSet>) -> Self {
         Self {
             rules,
             buffers: Buffers::default(),
         }
+    }
+
+    /// Events whose result was remembered, and events whose result was not.
+    #[must_use]
+    pub fn cache_hits_and_misses(&self) -> (u64, u64) {
+        let caches = self.buffers.caches.iter();
+        caches.fold((0, 0), |(hits, misses), c| {
+            (hits + c.hits, misses + c.misses)
+        })
     }
 
     /// Appends a finding for every rule that `event` satisfies, in the order of the rules.
@@ -50,6 +71,7 @@ impl Matcher {
     pub fn replace_rules(&mut self, rules: Arc<RuleSet>) {
         self.buffers.state.carry_over(&self.rules, &rules);
         self.rules = rules;
+        self.buffers.caches.iter_mut().for_each(Cache::clear);
     }
 
     /// What each rule remembers that looks at several events and has seen some, in the order of the
@@ -84,7 +106,8 @@ impl Buffers {
             return;
         };
         self.fired.clear();
-        program.run(&view, &mut self.memo, &mut self.fired);
+        let cache = self.caches.get_mut(stream as usize);
+        program.run(&view, &mut self.memo, cache, &mut self.fired);
         for position in &self.fired {
             let (rule, clause) = rules.position(*position as usize);
             let (position, rule) = (rule, &rules.rules()[rule]);

@@ -7,7 +7,7 @@ use event::{Event, Level};
 use crate::catalog::{Column, FieldSet, Stream};
 use crate::error::{Error, ErrorKind, Place};
 use crate::ir::{Predicate, Scalar};
-use crate::program::Program;
+use crate::program::Halves;
 use crate::trigger::Trigger;
 use crate::yaml;
 
@@ -148,7 +148,7 @@ pub struct RuleSet {
     /// The clauses of all rules one after the other, as the position of the rule and of the clause
     /// in it.
     clauses: Vec<(usize, usize)>,
-    programs: [Program; Stream::ALL.len()],
+    programs: [Halves; Stream::ALL.len()],
 }
 
 impl RuleSet {
@@ -184,7 +184,7 @@ impl RuleSet {
         &self.rules
     }
 
-    pub(crate) fn program(&self, stream: Stream) -> &Program {
+    pub(crate) fn program(&self, stream: Stream) -> &Halves {
         &self.programs[stream as usize]
     }
 
@@ -194,7 +194,7 @@ impl RuleSet {
     }
 }
 
-fn programs(rules: &[Rule]) -> [Program; Stream::ALL.len()] {
+fn programs(rules: &[Rule]) -> [Halves; Stream::ALL.len()] {
     let clauses: Vec<&Clause> = rules.iter().flat_map(|rule| &rule.clauses).collect();
     Stream::ALL.map(|stream| {
         let mine = (0u32..).zip(&clauses).filter(|(_, c)| c.stream == stream);
@@ -204,7 +204,7 @@ fn programs(rules: &[Rule]) -> [Program; Stream::ALL.len()] {
                 (position, conditions.collect())
             })
             .collect();
-        Program::build(&mine)
+        Halves::build(mine)
     })
 }
 

@@ -504,7 +504,9 @@ proptest! {
         let rules = RuleSet::compile(&[Source { file: "r", text: &text }])
             .map_err(|errors| TestCaseError::fail(errors[0].to_string()))?;
         let mut matcher = Matcher::new(Arc::new(rules));
-        for process in processes {
+        // Twice: the second time results are remembered.
+        let again = processes.clone();
+        for process in processes.into_iter().chain(again) {
             let expected: Vec<String> = conditions
                 .iter()
                 .enumerate()

@@ -68,6 +68,10 @@ impl Program {
         builder.compile(clauses);
         builder.program
     }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.clauses.is_empty()
+    }
 }
 
 /// A column, and whether a condition on it is false where the column is not known.

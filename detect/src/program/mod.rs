@@ -6,16 +6,21 @@
 //! them are looked for at once (`lookup.rs`), which leaves a few candidate clauses. Only those are
 //! evaluated (`run.rs`), and most of their atoms are facts that have been looked for already.
 //!
+//! In front stands a cache of results (`cache.rs`).
+//!
 //! `eval.rs` says what the same conditions mean, one after the other; both must agree.
 
 mod atom;
 mod build;
+mod cache;
 mod fact;
+mod halves;
 mod lookup;
 mod node;
 mod row;
 mod run;
 
-pub(crate) use build::Program;
+pub(crate) use cache::Cache;
 pub(crate) use fact::rarest;
+pub(crate) use halves::Halves;
 pub(crate) use run::Memo;

@@ -76,7 +76,7 @@ impl Program {
     /// Appends the clauses that `view` satisfies, in their order. All memos may be shared between
     /// programs as long as each call is followed through.
     pub(crate) fn run(&self, view: &View<'_>, memo: &mut Memo, satisfied: &mut Vec<u32>) {
-        if self.clauses.is_empty() {
+        if self.is_empty() {
             return;
         }
         memo.begin(self);
