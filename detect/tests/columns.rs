@@ -8,7 +8,7 @@ use detect::{Matcher, RuleSet, Source, run_tests};
 use event::{
     Ancestor, Argv, BootTime, Bytes, Container, Credentials, Digest, DropReason, Event, EventClass,
     EventKind, Exec, Exit, ExitStatus, FailedExec, FileIdentity, Finding, Fork, HashFailure,
-    Hashed, Header, Lost, Namespaces, Process, ProcessKey, WallTime,
+    Hashed, Header, Lost, Namespaces, Process, ProcessKey, WallTime, WindowsProcess,
 };
 
 #[track_caller]
@@ -132,8 +132,25 @@ fn full() -> Process {
             parent: Some(key(1)),
             euid: Some(0),
         })),
-        ancestors: Arc::default(),
+        ancestors: Arc::new([Ancestor {
+            key: key(1),
+            exe: text("/sbin/one"),
+            ..Ancestor::default()
+        }]),
         redactions: 1,
+        windows: Some(Box::new(WindowsProcess {
+            integrity_level: Some(text("High")),
+            logon_id: Some(0x3e7),
+            original_file_name: Some(text("Cmd.Exe")),
+            description: Some(text("what it is")),
+            product: Some(text("product")),
+            company: Some(text("company")),
+            file_version: Some(text("10.0")),
+            md5: Some([0xcd; 16]),
+            sha1: Some([0xce; 20]),
+            imphash: Some([0xcf; 16]),
+            parent_user: Some(text("WS\\one")),
+        })),
     }
 }
 
@@ -282,6 +299,25 @@ fn columns_of_an_exec_are_not_mixed_up() {
 }
 
 #[test]
+fn what_windows_tells_is_not_mixed_up() {
+    let check = |condition: &str| check(Stream::Exec, exec(full()), condition);
+    check("process.integrity_level = 'High' AND process.logon_id = 999");
+    check("process.pe.original_file_name = 'Cmd.Exe' AND process.pe.description = 'what it is'");
+    check("process.pe.product = 'product' AND process.pe.company = 'company'");
+    check("process.pe.file_version = '10.0' AND parent.user = 'WS\\one'");
+    check("grandparent.executable = '/sbin/one'");
+    let hex = |byte: &str, bytes| byte.repeat(bytes);
+    let (md5, sha1, imphash) = (hex("cd", 16), hex("ce", 20), hex("cf", 16));
+    check(&format!(
+        "process.md5 = '{md5}' AND process.sha1 = '{sha1}'"
+    ));
+    check(&format!("process.pe.imphash = '{imphash}'"));
+    let sha256 = hex("AB", 32);
+    let hashes = format!("SHA1={sha1},MD5={md5},SHA256={sha256},IMPHASH={imphash}").to_uppercase();
+    check(&format!("process.hashes = '{hashes}'"));
+}
+
+#[test]
 fn the_environment_is_an_array_that_may_be_unknown_empty_or_cut() {
     let with = |block: Option<&'static [u8]>| {
         exec(Process {
@@ -419,14 +455,21 @@ sql: |
     AND process.uts_ns = 5 AND process.ipc_ns = 6 AND process.cgroup_ns = 7
     AND process.time_ns = 8 AND process.exe_changed AND process.file_inode = 11
     AND process.file_device = 12 AND process.file_nlink = 13 AND process.file_size = 14
-    AND process.file_ctime = 15
+    AND process.file_ctime = 15 AND process.integrity_level = 'Low' AND process.logon_id = 7
+    AND process.pe.original_file_name = 'o' AND process.pe.description = 'd'
+    AND process.pe.product = 'q' AND process.pe.company = 'co' AND process.pe.file_version = 'v'
+    AND process.hashes LIKE 'SHA1=%,MD5=%,IMPHASH=%' AND parent.user = 'pu'
 tests:
   fires:
     - {interpreter: /bin/sh, session_leader: 8, environment: [A=1], file_caps: true,
        secure_exec: true, unit: a.service, container_id: c, pod_uid: p,
        container_runtime: docker, namespace_pid: 6, mnt_ns: 1, pid_ns: 2, net_ns: 3, user_ns: 4,
        uts_ns: 5, ipc_ns: 6, cgroup_ns: 7, time_ns: 8, exe_changed: true, file_inode: 11,
-       file_device: 12, file_nlink: 13, file_size: 14, file_ctime: 15}
+       file_device: 12, file_nlink: 13, file_size: 14, file_ctime: 15, integrity_level: Low,
+       logon_id: 7, original_file_name: o, description: d, product: q, company: co,
+       file_version: v, md5: 00112233445566778899aabbccddeeff, parent: {user: pu},
+       sha1: 00112233445566778899aabbccddeeff00112233,
+       imphash: 00112233445566778899aabbccddeeff}
 ---
 id: exit
 title: R

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     Ancestor, Argv, Event, EventKind, Exit, FailedExec, FileIdentity, Finding, Fork, Hashed,
-    Header, Leaf, Level, Lost, Namespaces, Process, ProcessKey,
+    Header, Leaf, Level, Lost, Namespaces, Process, ProcessKey, WindowsProcess,
 };
 
 /// One event as an ECS document.
@@ -316,8 +316,13 @@ impl Document {
                 self.bytes("process.working_directory", cwd),
             );
         }
-        if let Some(hash) = process.sha256 {
-            out.insert("hash".into(), json!({ "sha256": hex(&hash) }));
+        let hashes = hashes(process);
+        if !hashes.is_empty() {
+            out.insert("hash".into(), Value::Object(hashes));
+        }
+        let pe = process.windows.as_deref().map(|windows| self.pe(windows));
+        if let Some(pe) = pe.filter(|pe| !pe.is_empty()) {
+            out.insert("pe".into(), Value::Object(pe));
         }
         if let Some(ids) = process.credentials {
             out.insert("real_user".into(), json!({ "id": ids.uid.to_string() }));
@@ -334,10 +339,39 @@ impl Document {
     }
 
     fn parent(&mut self, process: &Process) -> Option<Map<String, Value>> {
-        if let Some(ancestor) = process.parent_process.as_deref() {
-            return Some(self.ancestor(ancestor));
+        let mut out = match process.parent_process.as_deref() {
+            Some(ancestor) => Some(self.ancestor(ancestor)),
+            None => process.parent.map(key),
+        };
+        let windows = process.windows.as_deref();
+        if let Some(user) = windows.and_then(|windows| windows.parent_user.as_ref()) {
+            let name = self.bytes("process.parent.user.name", user);
+            out.get_or_insert_default()
+                .insert("user".into(), json!({ "name": name }));
         }
-        process.parent.map(key)
+        out
+    }
+
+    /// The version resource of the program's file.
+    fn pe(&mut self, windows: &WindowsProcess) -> Map<String, Value> {
+        let texts = [
+            ("company", &windows.company),
+            ("description", &windows.description),
+            ("file_version", &windows.file_version),
+            ("original_file_name", &windows.original_file_name),
+            ("product", &windows.product),
+        ];
+        let mut out = Map::new();
+        for (name, bytes) in texts {
+            if let Some(bytes) = bytes {
+                let value = self.bytes(&format!("process.pe.{name}"), bytes);
+                out.insert(name.into(), value);
+            }
+        }
+        if let Some(hash) = windows.imphash {
+            out.insert("imphash".into(), hex(&hash).into());
+        }
+        out
     }
 
     fn ancestor(&mut self, ancestor: &Ancestor) -> Map<String, Value> {
@@ -386,9 +420,14 @@ impl Document {
         if process.redactions > 0 {
             self.set("daemoneye", "redactions", process.redactions.into());
         }
+        let windows = process.windows.as_deref();
         let texts = [
-            ("interpreter", &process.interpreter),
-            ("unit", &process.unit),
+            ("interpreter", process.interpreter.as_ref()),
+            ("unit", process.unit.as_ref()),
+            (
+                "integrity_level",
+                windows.and_then(|windows| windows.integrity_level.as_ref()),
+            ),
         ];
         for (name, bytes) in texts {
             if let Some(bytes) = bytes {
@@ -403,6 +442,9 @@ impl Document {
                 let missing = process.environment_truncated_bytes.into();
                 self.set("daemoneye", "environment_truncated_bytes", missing);
             }
+        }
+        if let Some(id) = windows.and_then(|windows| windows.logon_id) {
+            self.set("daemoneye", "logon_id", format!("{id:#x}").into());
         }
         self.numbers(process);
         let flags = [
@@ -482,6 +524,17 @@ fn namespaces(of: Namespaces) -> Value {
     })
 }
 
+fn hashes(process: &Process) -> Map<String, Value> {
+    let windows = process.windows.as_deref();
+    let hashes = [
+        ("sha256", process.sha256.map(|hash| hex(&hash))),
+        ("md5", windows.and_then(|w| w.md5).map(|hash| hex(&hash))),
+        ("sha1", windows.and_then(|w| w.sha1).map(|hash| hex(&hash))),
+    ];
+    let known = |(name, hash): (&str, Option<String>)| Some((name.to_owned(), hash?.into()));
+    hashes.into_iter().filter_map(known).collect()
+}
+
 fn hex(hash: &[u8]) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -518,6 +571,48 @@ mod tests {
         assert_eq!(ended["process"]["exit_code"], 3);
         assert!(ended["daemoneye"].get("exit_signal").is_none(), "{ended}");
         assert_eq!(exited(0)["process"]["exit_code"], 0);
+    }
+
+    #[test]
+    fn what_windows_tells_has_its_ecs_names() {
+        let text = |text: &'static str| Some(text.into());
+        let process = Process {
+            parent: Some(ProcessKey::default()),
+            windows: Some(Box::new(WindowsProcess {
+                integrity_level: text("High"),
+                logon_id: Some(0x3e7),
+                original_file_name: text("Cmd.Exe"),
+                description: text("d"),
+                product: text("p"),
+                company: text("c"),
+                file_version: text("1.0"),
+                md5: Some([1; 16]),
+                sha1: Some([2; 20]),
+                imphash: Some([3; 16]),
+                parent_user: text("NT AUTHORITY\\SYSTEM"),
+            })),
+            ..Process::default()
+        };
+        let document = event(&Event {
+            header: Header::default(),
+            kind: EventKind::Exec(Box::new(crate::Exec {
+                process,
+                old_tid: None,
+            })),
+        });
+        let process = &document["process"];
+        assert_eq!(
+            process["pe"],
+            json!({
+                "company": "c", "description": "d", "file_version": "1.0",
+                "imphash": "03".repeat(16), "original_file_name": "Cmd.Exe", "product": "p",
+            })
+        );
+        let hashes = json!({ "md5": "01".repeat(16), "sha1": "02".repeat(20) });
+        assert_eq!(process["hash"], hashes);
+        assert_eq!(process["parent"]["user"]["name"], "NT AUTHORITY\\SYSTEM");
+        assert_eq!(document["daemoneye"]["integrity_level"], "High");
+        assert_eq!(document["daemoneye"]["logon_id"], "0x3e7");
     }
 
     #[test]

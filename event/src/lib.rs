@@ -31,7 +31,7 @@ pub use id::BootId;
 pub use process::{
     Ancestor, Argv, Container, Credentials, Digest, Event, EventKind, Exec, Exit, ExitStatus,
     FailedExec, FileIdentity, Fork, HashFailure, Hashed, Header, Lost, Namespaces, Process,
-    ProcessKey, Snapshot,
+    ProcessKey, Snapshot, WindowsProcess,
 };
 pub use sensor::{Capabilities, DropReason, EventClass, Sensor, SensorError, Stats};
 pub use time::{BootTime, WallTime};

@@ -340,6 +340,36 @@ pub struct Process {
     pub ancestors: Arc<[Ancestor]>,
     /// Secrets that were taken out of `argv`.
     pub redactions: u32,
+    /// What only sources on Windows tell; `None` elsewhere.
+    pub windows: Option<Box<WindowsProcess>>,
+}
+
+/// What only sources on Windows tell of a process and its program's file. `None` means the source
+/// cannot tell, or the file has no such entry.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WindowsProcess {
+    /// `Low`, `Medium`, `High`, `System` …, or the SID of the mandatory label.
+    pub integrity_level: Option<Bytes>,
+    /// The logon session (LUID) of its token.
+    pub logon_id: Option<u64>,
+    /// `OriginalFilename` of the version resource: the name that the program was built under.
+    pub original_file_name: Option<Bytes>,
+    /// `FileDescription` of the version resource.
+    pub description: Option<Bytes>,
+    /// `ProductName` of the version resource.
+    pub product: Option<Bytes>,
+    /// `CompanyName` of the version resource.
+    pub company: Option<Bytes>,
+    /// `FileVersion` of the version resource.
+    pub file_version: Option<Bytes>,
+    /// MD5 of the executable file.
+    pub md5: Option<[u8; 16]>,
+    /// SHA-1 of the executable file.
+    pub sha1: Option<[u8; 20]>,
+    /// MD5 over the names that the executable imports.
+    pub imphash: Option<[u8; 16]>,
+    /// Account name of the parent.
+    pub parent_user: Option<Bytes>,
 }
 
 /// What rules and alerts say about a process further up.

@@ -8,7 +8,7 @@ use event::{
     Ancestor, Argv, BootId, BootTime, Container, Credentials, Digest, DropReason, Error, Event,
     EventClass, EventKind, Exec, Exit, ExitStatus, FailedExec, FileIdentity, Finding, Fork,
     HashFailure, Hashed, Header, Leaf, Level, Lost, Namespaces, Process, ProcessKey, Snapshot,
-    WallTime, codec,
+    WallTime, WindowsProcess, codec,
 };
 use proptest::prelude::*;
 
@@ -105,6 +105,19 @@ fn full_process() -> Process {
             ..Ancestor::default()
         }]
         .into(),
+        windows: Some(Box::new(WindowsProcess {
+            integrity_level: Some(Bytes::from_static(b"High")),
+            logon_id: Some(0),
+            original_file_name: Some(Bytes::from_static(b"Cmd.Exe")),
+            description: Some(Bytes::new()),
+            product: Some(Bytes::from_static(b"p")),
+            company: Some(Bytes::from_static(b"c")),
+            file_version: Some(Bytes::from_static(b"1.0")),
+            md5: Some([1; 16]),
+            sha1: Some([2; 20]),
+            imphash: Some([3; 16]),
+            parent_user: Some(Bytes::from_static(b"x")),
+        })),
     }
 }
 
@@ -211,6 +224,24 @@ fn golden_vectors_hold() {
     check(
         EventKind::Snapshot(Box::new(Snapshot { process })),
         &format!("7226 0a24 {body}"),
+    );
+    let process = Process {
+        key: key(42, 900),
+        windows: Some(Box::new(WindowsProcess {
+            integrity_level: Some(Bytes::from_static(b"Low")),
+            logon_id: Some(0x3e7),
+            md5: Some([0xab; 16]),
+            ..WindowsProcess::default()
+        })),
+        ..Process::default()
+    };
+    let md5 = "ab".repeat(16);
+    check(
+        EventKind::Exec(Box::new(Exec {
+            process,
+            old_tid: None,
+        })),
+        &format!("522c 0a2a 0a0b082a118403000000000000 9a021a 0a034c6f77 10e707 4210 {md5}"),
     );
 }
 

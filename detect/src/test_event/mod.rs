@@ -59,6 +59,16 @@ pub(crate) struct TestEvent {
     cgroup_ns: Option<u32>,
     time_ns: Option<u32>,
     sha256: Option<String>,
+    md5: Option<String>,
+    sha1: Option<String>,
+    imphash: Option<String>,
+    original_file_name: Option<String>,
+    description: Option<String>,
+    product: Option<String>,
+    company: Option<String>,
+    file_version: Option<String>,
+    integrity_level: Option<String>,
+    logon_id: Option<u64>,
     exe_changed: Option<bool>,
     hash_failure: Option<String>,
     memfd: Option<bool>,
@@ -93,6 +103,7 @@ struct TestParent {
     comm: Option<String>,
     args: Option<Vec<String>>,
     euid: Option<u32>,
+    user: Option<String>,
 }
 
 const TIME: BootTime = BootTime(1_000_000_000);
@@ -184,8 +195,18 @@ impl TestEvent {
     }
 
     /// Keys that only a program that starts has, and whether they are given.
-    fn exec_only(&self) -> [(&'static str, bool); 27] {
+    fn exec_only(&self) -> [(&'static str, bool); 37] {
         [
+            ("md5", self.md5.is_some()),
+            ("sha1", self.sha1.is_some()),
+            ("imphash", self.imphash.is_some()),
+            ("original_file_name", self.original_file_name.is_some()),
+            ("description", self.description.is_some()),
+            ("product", self.product.is_some()),
+            ("company", self.company.is_some()),
+            ("file_version", self.file_version.is_some()),
+            ("integrity_level", self.integrity_level.is_some()),
+            ("logon_id", self.logon_id.is_some()),
             ("interpreter", self.interpreter.is_some()),
             ("args", self.args.is_some()),
             ("args_truncated_bytes", self.args_truncated_bytes.is_some()),
@@ -246,7 +267,7 @@ impl TestEvent {
     }
 
     fn digest(&self) -> Result<Option<[u8; 32]>, String> {
-        self.sha256.as_deref().map(hash).transpose()
+        hash("sha256", self.sha256.as_deref())
     }
 }
 
@@ -275,21 +296,25 @@ fn comm(given: Option<&str>, exe: Option<&str>) -> Bytes {
     Bytes::copy_from_slice(&name[..name.len().min(15)])
 }
 
-fn hash(hex: &str) -> Result<[u8; 32], String> {
+fn hash<const N: usize>(key: &str, hex: Option<&str>) -> Result<Option<[u8; N]>, String> {
+    let Some(hex) = hex else { return Ok(None) };
     let digit = |byte: u8| {
         char::from(byte)
             .to_digit(16)
             .and_then(|d| u8::try_from(d).ok())
     };
     let digits: Option<Vec<u8>> = hex.bytes().map(digit).collect();
-    let mut hash = [0; 32];
+    let mut hash = [0; N];
     match digits {
-        Some(digits) if digits.len() == 64 => {
+        Some(digits) if digits.len() == 2 * N => {
             for (byte, pair) in hash.iter_mut().zip(digits.chunks_exact(2)) {
                 *byte = pair[0] << 4 | pair[1];
             }
-            Ok(hash)
+            Ok(Some(hash))
         }
-        _ => Err("has a `sha256` that is not 64 hexadecimal digits".to_owned()),
+        _ => Err(format!(
+            "has a `{key}` that is not {} hexadecimal digits",
+            2 * N
+        )),
     }
 }

@@ -1,8 +1,8 @@
 //! A process that runs a program, and its file.
 
-use event::{Ancestor, Bytes, Container, FileIdentity, Namespaces, Process};
+use event::{Ancestor, Bytes, Container, FileIdentity, Namespaces, Process, WindowsProcess};
 
-use super::{TestEvent, TestParent, arguments, comm, key};
+use super::{TestEvent, TestParent, arguments, comm, hash, key};
 
 impl TestEvent {
     pub(super) fn process(&self) -> Result<Process, String> {
@@ -36,8 +36,29 @@ impl TestEvent {
             sha256: self.digest()?,
             exe_changed: self.exe_changed == Some(true),
             parent_process: self.parent.as_ref().map(|p| Box::new(p.ancestor())),
+            windows: self.windows()?,
             ..Process::default()
         })
+    }
+
+    fn windows(&self) -> Result<Option<Box<WindowsProcess>>, String> {
+        let bytes = |text: &Option<String>| text.clone().map(Bytes::from);
+        let parent_user = self.parent.as_ref().and_then(|parent| bytes(&parent.user));
+        let windows = WindowsProcess {
+            integrity_level: bytes(&self.integrity_level),
+            logon_id: self.logon_id,
+            original_file_name: bytes(&self.original_file_name),
+            description: bytes(&self.description),
+            product: bytes(&self.product),
+            company: bytes(&self.company),
+            file_version: bytes(&self.file_version),
+            md5: hash("md5", self.md5.as_deref())?,
+            sha1: hash("sha1", self.sha1.as_deref())?,
+            imphash: hash("imphash", self.imphash.as_deref())?,
+            parent_user,
+        };
+        let told = windows != WindowsProcess::default();
+        Ok(told.then(|| Box::new(windows)))
     }
 
     /// Those that are not given are unknown.

@@ -1,6 +1,6 @@
 //! Columns of a process that runs a program.
 
-use event::{Ancestor, Argv, Credentials, FileIdentity, Namespaces, Process};
+use event::{Ancestor, Argv, Credentials, FileIdentity, Namespaces, Process, WindowsProcess};
 
 use super::{Scratch, Value, flag, int, known, nonzero, text};
 use crate::catalog::Field;
@@ -29,6 +29,8 @@ pub(super) fn exec<'v>(
         // Asked for and none set is an answer: an empty array.
         Field::Environment => process.environment.as_ref().map(Value::List),
         Field::Sha256 => process.sha256.and(text(&scratch.sha256)),
+        Field::Hashes => known(&scratch.hashes),
+        Field::GrandparentExecutable => known(&process.ancestors.first()?.exe),
         Field::ExeChanged if process.exe_changed => flag(true),
         Field::ExeChanged => process.sha256.and(flag(false)),
         Field::Redactions => int(process.redactions),
@@ -38,7 +40,8 @@ pub(super) fn exec<'v>(
         _ => rights(process, field)
             .or_else(|| confinement(process, field))
             .or_else(|| file(process.exe_file.as_ref()?, field))
-            .or_else(|| parent(process.parent_process.as_ref()?, scratch, field)),
+            .or_else(|| parent(process.parent_process.as_ref()?, scratch, field))
+            .or_else(|| windows(process.windows.as_ref()?, scratch, field)),
     }
 }
 
@@ -62,6 +65,27 @@ fn rights(process: &Process, field: Field) -> Option<Value<'_>> {
         Field::EffectiveCaps => int(process.effective_caps?),
         Field::HasFileCaps => flag(process.file_caps?),
         Field::IsSecureExec => flag(process.secure_exec?),
+        _ => None,
+    }
+}
+
+fn windows<'v>(
+    windows: &'v WindowsProcess,
+    scratch: &'v Scratch,
+    field: Field,
+) -> Option<Value<'v>> {
+    match field {
+        Field::Md5 => windows.md5.and(text(&scratch.md5)),
+        Field::Sha1 => windows.sha1.and(text(&scratch.sha1)),
+        Field::Imphash => windows.imphash.and(text(&scratch.imphash)),
+        Field::OriginalFileName => text(windows.original_file_name.as_ref()?),
+        Field::Description => text(windows.description.as_ref()?),
+        Field::Product => text(windows.product.as_ref()?),
+        Field::Company => text(windows.company.as_ref()?),
+        Field::FileVersion => text(windows.file_version.as_ref()?),
+        Field::IntegrityLevel => text(windows.integrity_level.as_ref()?),
+        Field::LogonId => int(windows.logon_id?),
+        Field::ParentUser => text(windows.parent_user.as_ref()?),
         _ => None,
     }
 }

@@ -14,6 +14,10 @@ pub(crate) struct Scratch {
     pub(super) entity_id: Vec<u8>,
     pub(super) parent_entity_id: Vec<u8>,
     pub(super) sha256: Vec<u8>,
+    pub(super) md5: Vec<u8>,
+    pub(super) sha1: Vec<u8>,
+    pub(super) imphash: Vec<u8>,
+    pub(super) hashes: Vec<u8>,
 }
 
 impl Scratch {
@@ -32,6 +36,38 @@ impl Scratch {
         }
         if let EventKind::Exec(exec) = &event.kind {
             self.join_lines(&exec.process, fields);
+            self.digests(&exec.process, fields);
+        }
+    }
+
+    fn digests(&mut self, process: &Process, fields: FieldSet) {
+        if fields.contains(Field::Hashes) {
+            write_hashes(&mut self.hashes, process);
+        }
+        let Some(windows) = process.windows.as_deref() else {
+            return;
+        };
+        let digests: [(_, &mut Vec<u8>, Option<&[u8]>); 3] = [
+            (
+                Field::Md5,
+                &mut self.md5,
+                windows.md5.as_ref().map(|h| &h[..]),
+            ),
+            (
+                Field::Sha1,
+                &mut self.sha1,
+                windows.sha1.as_ref().map(|h| &h[..]),
+            ),
+            (
+                Field::Imphash,
+                &mut self.imphash,
+                windows.imphash.as_ref().map(|h| &h[..]),
+            ),
+        ];
+        for (field, out, digest) in digests {
+            if let Some(digest) = digest.filter(|_| fields.contains(field)) {
+                write_hex(out, digest);
+            }
         }
     }
 
@@ -67,11 +103,44 @@ fn write_key(out: &mut Vec<u8>, key: Option<ProcessKey>) {
     }
 }
 
-fn write_hex(out: &mut Vec<u8>, hash: &[u8; 32]) {
+fn write_hex(out: &mut Vec<u8>, hash: &[u8]) {
     out.clear();
+    push_hex(out, hash, b'a');
+}
+
+fn push_hex(out: &mut Vec<u8>, hash: &[u8], ten: u8) {
     out.extend(hash.iter().flat_map(|byte| {
-        [byte >> 4, byte & 15].map(|d| if d < 10 { b'0' + d } else { b'a' + d - 10 })
+        [byte >> 4, byte & 15].map(|d| if d < 10 { b'0' + d } else { ten + d - 10 })
     }));
+}
+
+/// In the form and order of Sysmon.
+fn write_hashes(out: &mut Vec<u8>, process: &Process) {
+    let windows = process.windows.as_deref();
+    let digests: [(&[u8], Option<&[u8]>); 4] = [
+        (
+            b"SHA1=",
+            windows.and_then(|w| w.sha1.as_ref()).map(|h| &h[..]),
+        ),
+        (
+            b"MD5=",
+            windows.and_then(|w| w.md5.as_ref()).map(|h| &h[..]),
+        ),
+        (b"SHA256=", process.sha256.as_ref().map(|h| &h[..])),
+        (
+            b"IMPHASH=",
+            windows.and_then(|w| w.imphash.as_ref()).map(|h| &h[..]),
+        ),
+    ];
+    out.clear();
+    for (name, digest) in digests {
+        let Some(digest) = digest else { continue };
+        if !out.is_empty() {
+            out.push(b',');
+        }
+        out.extend_from_slice(name);
+        push_hex(out, digest, b'A');
+    }
 }
 
 fn digest(event: &Event) -> Option<&[u8; 32]> {

@@ -217,6 +217,34 @@ pub(super) struct Process {
     pub ancestors: Vec<Ancestor>,
     #[prost(uint64, tag = "34")]
     pub environment_truncated_bytes: u64,
+    #[prost(message, optional, tag = "35")]
+    pub windows: Option<WindowsProcess>,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct WindowsProcess {
+    #[prost(bytes = "bytes", optional, tag = "1")]
+    pub integrity_level: Option<Bytes>,
+    #[prost(uint64, optional, tag = "2")]
+    pub logon_id: Option<u64>,
+    #[prost(bytes = "bytes", optional, tag = "3")]
+    pub original_file_name: Option<Bytes>,
+    #[prost(bytes = "bytes", optional, tag = "4")]
+    pub description: Option<Bytes>,
+    #[prost(bytes = "bytes", optional, tag = "5")]
+    pub product: Option<Bytes>,
+    #[prost(bytes = "bytes", optional, tag = "6")]
+    pub company: Option<Bytes>,
+    #[prost(bytes = "bytes", optional, tag = "7")]
+    pub file_version: Option<Bytes>,
+    #[prost(bytes = "bytes", optional, tag = "8")]
+    pub md5: Option<Bytes>,
+    #[prost(bytes = "bytes", optional, tag = "9")]
+    pub sha1: Option<Bytes>,
+    #[prost(bytes = "bytes", optional, tag = "10")]
+    pub imphash: Option<Bytes>,
+    #[prost(bytes = "bytes", optional, tag = "11")]
+    pub parent_user: Option<Bytes>,
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]

@@ -272,9 +272,9 @@ fn exit(message: pb::Exit, boot: BootId) -> Result<Exit, Error> {
 }
 
 fn hashed(message: pb::Hashed, boot: BootId) -> Result<Hashed, Error> {
-    let outcome = match message.sha256 {
-        Some(hash) => Ok(Digest {
-            sha256: process::sha256(&hash)?,
+    let outcome = match process::digest(message.sha256.as_ref(), "sha256")? {
+        Some(sha256) => Ok(Digest {
+            sha256,
             changed: message.exe_changed,
         }),
         None => Err(value_of(

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{key, key_message, message as pb, required_key};
 use crate::{
     Ancestor, Argv, BootId, Container, Credentials, Error, FileIdentity, Namespaces, Process,
+    WindowsProcess,
 };
 
 pub(super) fn message(process: &Process) -> pb::Process {
@@ -47,6 +48,7 @@ pub(super) fn message(process: &Process) -> pb::Process {
         exe_changed: process.exe_changed,
         ancestors: process.ancestors.iter().map(ancestor_message).collect(),
         environment_truncated_bytes: process.environment_truncated_bytes,
+        windows: process.windows.as_deref().map(windows_message),
     }
 }
 
@@ -83,6 +85,22 @@ fn namespaces_message(of: Namespaces) -> pb::Namespaces {
         ipc: of.ipc,
         cgroup: of.cgroup,
         time: of.time,
+    }
+}
+
+fn windows_message(of: &WindowsProcess) -> pb::WindowsProcess {
+    pb::WindowsProcess {
+        integrity_level: of.integrity_level.clone(),
+        logon_id: of.logon_id,
+        original_file_name: of.original_file_name.clone(),
+        description: of.description.clone(),
+        product: of.product.clone(),
+        company: of.company.clone(),
+        file_version: of.file_version.clone(),
+        md5: of.md5.map(|hash| Bytes::copy_from_slice(&hash)),
+        sha1: of.sha1.map(|hash| Bytes::copy_from_slice(&hash)),
+        imphash: of.imphash.map(|hash| Bytes::copy_from_slice(&hash)),
+        parent_user: of.parent_user.clone(),
     }
 }
 
@@ -146,7 +164,7 @@ pub(super) fn process(message: Option<pb::Process>, boot: BootId) -> Result<Proc
         environment_truncated_bytes: message.environment_truncated_bytes,
         exe_changed: message.exe_changed,
         exe_file: message.exe_file.map(file),
-        sha256: message.sha256.map(|hash| sha256(&hash)).transpose()?,
+        sha256: digest(message.sha256.as_ref(), "sha256")?,
         parent_process: message
             .parent_process
             .map(|m| ancestor(m, boot).map(Box::new))
@@ -157,6 +175,10 @@ pub(super) fn process(message: Option<pb::Process>, boot: BootId) -> Result<Proc
             .map(|m| ancestor(m, boot))
             .collect::<Result<_, _>>()?,
         redactions: message.redactions,
+        windows: message
+            .windows
+            .map(|m| windows(m).map(Box::new))
+            .transpose()?,
     })
 }
 
@@ -216,9 +238,30 @@ fn block(strings: &[Bytes], cut: bool) -> Argv {
     Argv::from_block(block.slice(..block.len().saturating_sub(1)))
 }
 
-pub(super) fn sha256(bytes: &Bytes) -> Result<[u8; 32], Error> {
-    <[u8; 32]>::try_from(bytes.as_ref()).map_err(|_| Error::Invalid {
-        field: "sha256",
+fn windows(message: pb::WindowsProcess) -> Result<WindowsProcess, Error> {
+    Ok(WindowsProcess {
+        integrity_level: message.integrity_level,
+        logon_id: message.logon_id,
+        original_file_name: message.original_file_name,
+        description: message.description,
+        product: message.product,
+        company: message.company,
+        file_version: message.file_version,
+        md5: digest(message.md5.as_ref(), "md5")?,
+        sha1: digest(message.sha1.as_ref(), "sha1")?,
+        imphash: digest(message.imphash.as_ref(), "imphash")?,
+        parent_user: message.parent_user,
+    })
+}
+
+pub(super) fn digest<const N: usize>(
+    bytes: Option<&Bytes>,
+    field: &'static str,
+) -> Result<Option<[u8; N]>, Error> {
+    let Some(bytes) = bytes else { return Ok(None) };
+    let hash = <[u8; N]>::try_from(bytes.as_ref());
+    hash.map(Some).map_err(|_| Error::Invalid {
+        field,
         value: bytes.len() as u64,
     })
 }
