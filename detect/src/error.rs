@@ -86,6 +86,18 @@ pub enum ErrorKind {
     /// A pattern that does not compile.
     #[error("pattern: {0}")]
     Pattern(String),
+    /// A Sigma rule's detection or condition is not well formed.
+    #[error("{0}")]
+    Detection(String),
+    /// A Sigma rule on events that there are none of.
+    #[error("logsource {0} is not produced here")]
+    NotProduced(String),
+    /// A Sigma rule that no event here can satisfy.
+    #[error("no event here can satisfy it: {0}")]
+    NeverMatches(String),
+    /// A placeholder without a list of that name.
+    #[error("placeholder `%{0}%` has no list")]
+    NoList(String),
     /// A stated bound is exceeded.
     #[error("{what} exceeds the limit of {limit}")]
     Limit {

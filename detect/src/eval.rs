@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
+use crate::civil::Civil;
 use crate::ir::{Function, Predicate, Relation, Scalar};
-use crate::text::{basename, contains, dirname, lower, upper};
+use crate::text::{basename, contains, dirname, fold_text, lower, upper};
 use crate::view::{Value, View};
 
 /// Three-valued: `None` is unknown.
@@ -55,6 +56,11 @@ pub(crate) fn predicate(predicate: &Predicate, view: &View<'_>) -> Truth {
                 Relation::StartsWith => whole.starts_with(&part),
                 Relation::EndsWith => whole.ends_with(&part),
             })
+        }
+        Predicate::InNetwork(value, network) => {
+            let text = text(value, view)?;
+            let address = std::str::from_utf8(&text).ok()?.parse().ok()?;
+            Some(network.contains(address))
         }
     }
 }
@@ -109,6 +115,15 @@ pub(crate) fn scalar<'v>(scalar: &'v Scalar, view: &View<'v>) -> Option<Value<'v
         Scalar::Call(Function::Coalesce, arguments) => arguments
             .iter()
             .find_map(|argument| self::scalar(argument, view)),
+        Scalar::Call(Function::Account, arguments) => {
+            let [name, id] = arguments.as_slice() else {
+                return None;
+            };
+            self::scalar(name, view).or_else(|| {
+                let is_root = self::scalar(id, view)? == Value::Int(0);
+                is_root.then_some(Value::Text(Cow::Borrowed(b"root")))
+            })
+        }
         Scalar::Call(function, arguments) => {
             call(*function, self::scalar(arguments.first()?, view)?)
         }
@@ -118,6 +133,7 @@ pub(crate) fn scalar<'v>(scalar: &'v Scalar, view: &View<'v>) -> Option<Value<'v
 fn call(function: Function, value: Value<'_>) -> Option<Value<'_>> {
     let text = match value {
         Value::Text(text) => text,
+        Value::Int(number) => return of_number(function, number),
         Value::List(argv) if function == Function::Cardinality => return count(argv.len()),
         _ => return None,
     };
@@ -128,7 +144,54 @@ fn call(function: Function, value: Value<'_>) -> Option<Value<'_>> {
         Function::OctetLength => count(text.len()),
         Function::Basename => Some(Value::Text(part(text, basename))),
         Function::Dirname => Some(Value::Text(part(text, dirname))),
-        Function::Cardinality | Function::Coalesce => None,
+        Function::Fold => Some(Value::Text(fold(&text))),
+        Function::Number => number(&text).map(Value::Int),
+        // They take no text.
+        Function::Cardinality
+        | Function::Coalesce
+        | Function::Account
+        | Function::Decimal
+        | Function::Hexadecimal
+        | Function::UtcTime
+        | Function::Minute
+        | Function::Hour
+        | Function::Day
+        | Function::Week
+        | Function::Month
+        | Function::Year => None,
+    }
+}
+
+fn of_number(function: Function, number: i128) -> Option<Value<'static>> {
+    let text = |text: String| Some(Value::Text(Cow::Owned(text.into_bytes())));
+    let part = |of: fn(Civil) -> i64| Some(Value::Int(of(Civil::of(number)?).into()));
+    match function {
+        Function::Decimal => text(number.to_string()),
+        Function::Hexadecimal => text(format!("{number:#x}")),
+        Function::Number => Some(Value::Int(number)),
+        Function::UtcTime => text(Civil::of(number)?.text()),
+        Function::Minute => part(|moment| moment.minute),
+        Function::Hour => part(|moment| moment.hour),
+        Function::Day => part(|moment| moment.day),
+        Function::Week => part(|moment| moment.week),
+        Function::Month => part(|moment| moment.month),
+        Function::Year => part(|moment| moment.year),
+        _ => None,
+    }
+}
+
+fn fold<'v>(text: &[u8]) -> Cow<'v, [u8]> {
+    let mut folded = Vec::with_capacity(text.len());
+    fold_text(text, &mut folded);
+    Cow::Owned(folded)
+}
+
+/// A number in decimal digits or as `0x3e7`.
+pub(crate) fn number(text: &[u8]) -> Option<i128> {
+    let text = std::str::from_utf8(text).ok()?;
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok().map(i128::from),
+        None => text.parse().ok(),
     }
 }
 

@@ -53,6 +53,7 @@ pub(crate) fn finding(
         absent: column_names(circumstances.absent)
             .into_iter()
             .map(str::to_owned)
+            .chain(rule.missing.iter().cloned())
             .collect(),
         evidence: circumstances.evidence,
         incomplete: circumstances.incomplete,

@@ -1,6 +1,8 @@
 //! What a rule compiles to, whatever language it was written in.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::net::IpAddr;
 
 use regex::bytes::Regex;
 
@@ -30,6 +32,24 @@ pub(crate) enum Function {
     Dirname,
     Cardinality,
     Coalesce,
+    /// A number in decimal digits.
+    Decimal,
+    /// A number as `0x3e7`.
+    Hexadecimal,
+    /// Letter case folded away.
+    Fold,
+    /// The number that a text is, in decimal digits or as `0x3e7`.
+    Number,
+    /// The account's name; `root` for user id 0 where there is none.
+    Account,
+    /// A moment as `2019-03-02 08:51:00.008`, in UTC; the parts of one, too.
+    UtcTime,
+    Minute,
+    Hour,
+    Day,
+    Week,
+    Month,
+    Year,
 }
 
 /// A condition, in SQL's three-valued logic: true, false or unknown.
@@ -55,6 +75,8 @@ pub(crate) enum Predicate {
     AnyEquals(Scalar, Scalar),
     /// How two texts that are both only known with the event relate.
     Relation(Scalar, Relation, Scalar),
+    /// The text is an address of the network.
+    InNetwork(Scalar, Network),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +113,33 @@ pub(crate) enum Relation {
 #[derive(Debug, Clone)]
 pub(crate) enum Pattern {
     Like(Like),
+    /// On bytes.
     Regex(Regex),
+    /// On characters; a byte that belongs to none counts as one.
+    Chars(Regex),
+}
+
+/// Addresses with the same first bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Network {
+    pub(crate) address: IpAddr,
+    pub(crate) bits: u8,
+}
+
+impl Network {
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address) {
+            (IpAddr::V4(of), IpAddr::V4(address)) => {
+                let differ = of.to_bits() ^ address.to_bits();
+                differ.leading_zeros() >= u32::from(self.bits)
+            }
+            (IpAddr::V6(of), IpAddr::V6(address)) => {
+                let differ = of.to_bits() ^ address.to_bits();
+                differ.leading_zeros() >= u32::from(self.bits)
+            }
+            _ => false,
+        }
+    }
 }
 
 impl Scalar {
@@ -102,10 +150,25 @@ impl Scalar {
             Self::Int(_) => Type::Int,
             Self::Bool(_) => Type::Bool,
             Self::Call(function, arguments) => match function {
-                Function::Lower | Function::Upper | Function::Basename | Function::Dirname => {
-                    Type::Text
-                }
-                Function::Length | Function::OctetLength | Function::Cardinality => Type::Int,
+                Function::Lower
+                | Function::Upper
+                | Function::Basename
+                | Function::Dirname
+                | Function::Decimal
+                | Function::Hexadecimal
+                | Function::Fold
+                | Function::Account
+                | Function::UtcTime => Type::Text,
+                Function::Length
+                | Function::OctetLength
+                | Function::Cardinality
+                | Function::Number
+                | Function::Minute
+                | Function::Hour
+                | Function::Day
+                | Function::Week
+                | Function::Month
+                | Function::Year => Type::Int,
                 Function::Coalesce => arguments.first().map_or(Type::Text, Self::ty),
             },
         }
@@ -133,7 +196,8 @@ impl Predicate {
             | Self::TextIn(value, _)
             | Self::IntIn(value, _)
             | Self::Matches(value, _)
-            | Self::AnyMatches(value, _) => value.collect_fields(into),
+            | Self::AnyMatches(value, _)
+            | Self::InNetwork(value, _) => value.collect_fields(into),
             Self::Compare(left, _, right)
             | Self::AnyEquals(left, right)
             | Self::Relation(left, _, right) => {
@@ -149,6 +213,10 @@ impl Pattern {
         match self {
             Self::Like(like) => like.matches(text),
             Self::Regex(regex) => regex.is_match(text),
+            Self::Chars(regex) => match String::from_utf8_lossy(text) {
+                Cow::Borrowed(text) => regex.is_match(text.as_bytes()),
+                Cow::Owned(text) => regex.is_match(text.as_bytes()),
+            },
         }
     }
 }

@@ -9,6 +9,7 @@
 //! knows nothing of SQL (`ir.rs`), whose meaning `eval.rs` states and `program/` finds fast.
 
 pub mod catalog;
+mod civil;
 mod correlate;
 mod error;
 mod eval;
@@ -22,6 +23,7 @@ mod regex_literals;
 mod rule;
 mod rule_test;
 mod shipped;
+pub mod sigma;
 mod sql;
 mod sql_place;
 mod test_event;
@@ -33,7 +35,7 @@ mod yaml;
 pub use correlate::Memory;
 pub use error::{Error, ErrorKind, Place};
 pub use matcher::Matcher;
-pub use rule::{Rule, RuleSet, Source};
+pub use rule::{Options, Rule, RuleSet, Source};
 pub use rule_test::{TestOutcome, run_tests};
 pub use shipped::shipped;
 pub use sql::{AGGREGATES, AggregateDoc, FUNCTIONS, FunctionDoc};

@@ -58,6 +58,17 @@ impl Like {
         Ok(Self::new(tokens, ignore_case))
     }
 
+    /// A pattern of these tokens.
+    pub(crate) fn of(tokens: impl Iterator<Item = Token>, ignore_case: bool) -> Self {
+        let mut joined: Vec<Token> = Vec::new();
+        for token in tokens {
+            if token != Token::Many || joined.last() != Some(&Token::Many) {
+                joined.push(token);
+            }
+        }
+        Self::new(joined, ignore_case)
+    }
+
     /// Text that may be preceded and followed by anything.
     pub(crate) fn literal(text: &str, open_start: bool, open_end: bool) -> Self {
         let start = open_start.then_some(Token::Many);

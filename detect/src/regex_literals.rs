@@ -24,6 +24,25 @@ pub(crate) fn required_texts(pattern: &str) -> Option<Vec<Box<[u8]>>> {
     of(&hir).filter(|texts| texts.len() <= MAX_TEXTS)
 }
 
+/// The same for a pattern on characters. Where it may ignore case, `k` and `s` are also letters
+/// beyond ASCII, and U+FFFD may stand for a byte that is no character.
+pub(crate) fn required_chars(pattern: &str) -> Option<Vec<Box<[u8]>>> {
+    let ignores_case = pattern.contains("(?");
+    // As case-sensitive: what ignoring case adds is not trusted below.
+    let flags = pattern
+        .strip_prefix("(?")
+        .and_then(|rest| rest.split_once(')'));
+    let plain = flags.filter(|(flags, _)| flags.chars().all(|c| matches!(c, 'i' | 'm' | 's')));
+    let texts = required_texts(plain.map_or(pattern, |(_, rest)| rest))?;
+    let sure =
+        |byte: &u8| byte.is_ascii() && !(ignores_case && matches!(byte, b'k' | b'K' | b's' | b'S'));
+    let longest = |text: Box<[u8]>| -> Box<[u8]> {
+        let runs = text.split(|byte| !sure(byte));
+        runs.max_by_key(|run| run.len()).unwrap_or_default().into()
+    };
+    Some(texts.into_iter().map(longest).collect())
+}
+
 /// `(?u)`: ignoring case may then cross between ASCII and the rest.
 fn switches_to_unicode(pattern: &str) -> bool {
     pattern.split("(?").skip(1).any(|group| {
@@ -51,7 +70,7 @@ fn of(hir: &Hir) -> Option<Vec<Box<[u8]>>> {
 
 #[cfg(test)]
 mod tests {
-    use super::required_texts;
+    use super::{required_chars, required_texts};
 
     #[test]
     fn every_match_contains_one_of_the_texts() {
@@ -76,5 +95,16 @@ mod tests {
         check("é", Some(&["é"]));
         check("(?u:k)", None);
         check("(?-i:k)", Some(&["k"]));
+    }
+
+    #[test]
+    fn texts_of_patterns_on_characters_hold_for_every_form_of_a_letter() {
+        let check = |pattern, text: &str| {
+            let texts = required_chars(pattern).unwrap();
+            assert_eq!(texts.concat(), text.as_bytes(), "{pattern}");
+        };
+        check("mask", "mask");
+        check("(?i)mask", "ma");
+        check("ab\u{fffd}c", "ab");
     }
 }

@@ -1,6 +1,6 @@
 //! Rules and sets of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use event::{Event, Level};
 
@@ -8,8 +8,17 @@ use crate::catalog::{Column, FieldSet, Stream};
 use crate::error::{Error, ErrorKind, Place};
 use crate::ir::{Predicate, Scalar};
 use crate::program::Halves;
+use crate::sigma::{self, Os, Provenance, Report, is_sigma};
 use crate::trigger::Trigger;
 use crate::yaml;
+
+pub(crate) const MAX_ID_BYTES: usize = 128;
+
+/// Whether a text can be a rule's id.
+pub(crate) fn is_id(id: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    (1..=MAX_ID_BYTES).contains(&id.len()) && id.chars().all(allowed)
+}
 
 /// One rule file.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +49,10 @@ pub struct Rule {
     pub falsepositives: Vec<String>,
     /// The columns that its conditions read.
     pub columns: Vec<&'static str>,
+    /// Fields that a Sigma rule asks for and that no event here has.
+    pub missing: Vec<String>,
+    /// What a Sigma rule says about itself.
+    pub provenance: Option<Box<Provenance>>,
     /// File it came from.
     pub file: String,
     /// Line of its id there.
@@ -149,36 +162,59 @@ pub struct RuleSet {
     /// in it.
     clauses: Vec<(usize, usize)>,
     programs: [Halves; Stream::ALL.len()],
+    report: Report,
+}
+
+/// For whom a set is compiled.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The system that the rules are to run on; `None`: on events of all of them.
+    pub host: Option<Os>,
+    /// Values of named lists, which placeholders of Sigma rules stand for.
+    pub lists: BTreeMap<String, Vec<String>>,
 }
 
 impl RuleSet {
-    /// Compiles the rules of all files.
+    /// Compiles the rules of all files for every system, without lists.
     ///
     /// # Errors
-    /// Every error in every file; a set is complete or not there at all.
+    /// As [`Self::load`].
     pub fn compile(sources: &[Source<'_>]) -> Result<Self, Vec<Error>> {
-        let (mut rules, mut errors) = (Vec::new(), Vec::new());
-        for source in sources {
-            match yaml::read(source) {
-                Ok(found) => rules.extend(found),
-                Err(found) => errors.extend(found),
-            }
-        }
-        errors.extend(duplicate_ids(&rules));
-        if !errors.is_empty() {
-            return Err(errors);
-        }
-        let rules: Vec<Rule> = rules.into_iter().map(|(rule, _)| rule).collect();
+        Self::load(sources, &Options::default())
+    }
+
+    /// Compiles the rules of all files. Sigma rules that do not compile are left out and told by
+    /// [`Self::report`]: sets of them are large and others' work.
+    ///
+    /// # Errors
+    /// Every error in every file of SQL rules; they are all there or the set is not.
+    pub fn load(sources: &[Source<'_>], options: &Options) -> Result<Self, Vec<Error>> {
+        let (sigma, sql): (Vec<_>, Vec<_>) = sources.iter().partition(|s| is_sigma(s.text));
+        let mut rules = sql_rules(&sql)?;
+        let places = rules
+            .iter()
+            .map(|(rule, at)| (rule.id.clone(), format!("{}:{at}", rule.file)));
+        let mut taken = places.collect();
+        let (of_sigma, report) = sigma::load(&sigma, options.host, &options.lists, &mut taken);
+        let rules = rules.drain(..).map(|(rule, _)| rule);
+        let rules: Vec<Rule> = rules.chain(of_sigma).collect();
         let clauses = positions(&rules);
         let programs = programs(&rules);
         Ok(Self {
             rules,
             clauses,
             programs,
+            report,
         })
     }
 
-    /// The rules, in the order of the files.
+    /// What became of the rules that are not simply in [`Self::rules`].
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// The rules: those in SQL, then those in Sigma, each in the order of the files.
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
@@ -191,6 +227,22 @@ impl RuleSet {
     /// Of a clause by its position among all: the positions of its rule and of it in that.
     pub(crate) fn position(&self, clause: usize) -> (usize, usize) {
         self.clauses[clause]
+    }
+}
+
+fn sql_rules(sources: &[&Source<'_>]) -> Result<Vec<(Rule, Place)>, Vec<Error>> {
+    let (mut rules, mut errors) = (Vec::new(), Vec::new());
+    for source in sources {
+        match yaml::read(source) {
+            Ok(found) => rules.extend(found),
+            Err(found) => errors.extend(found),
+        }
+    }
+    errors.extend(duplicate_ids(&rules));
+    if errors.is_empty() {
+        Ok(rules)
+    } else {
+        Err(errors)
     }
 }
 

@@ -5,14 +5,13 @@ use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
 use crate::error::{Error, ErrorKind, Place};
-use crate::rule::{Rule, Source, TestCase, column_names};
+use crate::rule::{MAX_ID_BYTES, Rule, Source, TestCase, column_names, is_id};
 use crate::sql;
 use crate::sql_place::SqlPlaces;
 use crate::test_event::TestEvent;
 
 /// Longest rule file.
 const MAX_FILE_BYTES: usize = 1 << 20;
-const MAX_ID_BYTES: usize = 128;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -120,6 +119,8 @@ fn rule(document: Document, source: &Source<'_>) -> Result<Rule, Vec<Found>> {
         references: document.references,
         falsepositives: document.falsepositives,
         columns: Vec::new(),
+        missing: Vec::new(),
+        provenance: None,
         file: source.file.to_owned(),
         line: document.id.defined.line(),
         fires,
@@ -134,8 +135,7 @@ fn rule(document: Document, source: &Source<'_>) -> Result<Rule, Vec<Found>> {
 }
 
 fn check_id(id: &Spanned<String>, errors: &mut Vec<Found>) {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if id.value.is_empty() || id.value.len() > MAX_ID_BYTES || !id.value.chars().all(allowed) {
+    if !is_id(&id.value) {
         let problem =
             format!("must be 1 to {MAX_ID_BYTES} letters, digits, `-`, `_` or `.`, all ASCII");
         errors.push((place(id.defined), key("id", problem)));
@@ -182,13 +182,13 @@ pub(crate) fn place(location: Location) -> Place {
     }
 }
 
-fn yaml_place(error: &serde_saphyr::Error) -> Place {
+pub(crate) fn yaml_place(error: &serde_saphyr::Error) -> Place {
     error.location().map_or(Place { line: 1, column: 1 }, place)
 }
 
 /// The library's message without its place, which we print in front, and without advice on
 /// settings that operators do not have.
-fn yaml_message(error: &serde_saphyr::Error) -> String {
+pub(crate) fn yaml_message(error: &serde_saphyr::Error) -> String {
     let text = error
         .without_snippet()
         .to_string()

@@ -3,7 +3,7 @@
 use crate::catalog::Field;
 use crate::ir::{Comparison, Function, Pattern, Predicate, Scalar};
 use crate::like::{Like, Token};
-use crate::regex_literals::required_texts;
+use crate::regex_literals::{required_chars, required_texts};
 use crate::text::{fold_text, is_separator};
 
 /// Facts are looked for in so many independent groups: of each, one must be seen.
@@ -137,6 +137,10 @@ fn group(leaf: &Predicate) -> Option<Group> {
         }
         Predicate::Matches(value, Pattern::Like(like)) => Some(vec![of_like(value, like)?]),
         Predicate::Matches(value, Pattern::Regex(regex)) => required_texts(regex.as_str())?
+            .iter()
+            .map(|text| part(value, text))
+            .collect(),
+        Predicate::Matches(value, Pattern::Chars(regex)) => required_chars(regex.as_str())?
             .iter()
             .map(|text| part(value, text))
             .collect(),

@@ -1,0 +1,138 @@
+//! All Sigma documents of a set.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::error::{Error, ErrorKind, Place};
+use crate::rule::{Rule, Source};
+use crate::sigma::filter::Filter;
+use crate::sigma::item::{Found, Lists};
+use crate::sigma::logsource::Os;
+use crate::sigma::node::{Node, documents};
+use crate::sigma::report::Report;
+use crate::sigma::rule::{Outcome, Site, compile};
+use crate::yaml::{yaml_message, yaml_place};
+
+/// Whether a file holds Sigma documents: its first one has what they begin with. A file that is no
+/// YAML is taken for what its lines look like.
+pub(crate) fn is_sigma(text: &str) -> bool {
+    const KEYS: [&str; 3] = ["detection", "correlation", "filter"];
+    match documents(text) {
+        Ok(documents) => documents.first().is_some_and(|document| {
+            document.get("sql").is_none() && KEYS.iter().any(|key| document.get(key).is_some())
+        }),
+        Err(_) => text.lines().any(|line| {
+            let key = line.trim_end().strip_suffix(':');
+            key.is_some_and(|key| KEYS.contains(&key))
+        }),
+    }
+}
+
+/// Compiles the documents of Sigma files. Ids in `taken` are those of other rules, with their
+/// places; those of the rules that load are added.
+pub(crate) fn load(
+    sources: &[&Source<'_>],
+    host: Option<Os>,
+    lists: &Lists,
+    taken: &mut HashMap<String, String>,
+) -> (Vec<Rule>, Report) {
+    let mut report = Report::default();
+    let mut read = Vec::new();
+    for source in sources {
+        match documents(source.text) {
+            Ok(found) => read.extend(found.into_iter().map(|document| (source.file, document))),
+            Err(cause) => {
+                let kind = ErrorKind::Yaml(yaml_message(&cause));
+                report.reject(source.file, vec![(yaml_place(&cause), kind)]);
+            }
+        }
+    }
+    let filters = filters(&read, host, lists, &mut report);
+    let (mut rules, mut known) = (Vec::new(), HashSet::new());
+    for (file, document) in read.iter().filter(|(_, document)| is_rule(document)) {
+        known.extend(names(document));
+        let site = Site {
+            file,
+            host,
+            lists,
+            filters: &filters,
+        };
+        match compile(document, &site) {
+            Ok(Outcome::Elsewhere(elsewhere)) => report.elsewhere.push(elsewhere),
+            Ok(Outcome::Loaded(rule, degraded)) => match claim(&rule, document, taken) {
+                Ok(()) => {
+                    report.degraded.extend(degraded);
+                    rules.push(*rule);
+                }
+                Err(error) => report.reject(file, vec![error]),
+            },
+            Err(errors) => report.reject(file, errors),
+        }
+    }
+    for filter in &filters {
+        for (at, rule) in filter.unknown_rules(|name| known.contains(name)) {
+            let problem = format!("names the rule `{rule}`, which is not there");
+            let kind = ErrorKind::Key {
+                key: "filter",
+                problem,
+            };
+            report.reject(&filter.file, vec![(at, kind)]);
+        }
+    }
+    report.filters = filters.len();
+    (rules, report)
+}
+
+fn is_rule(document: &Node) -> bool {
+    document.get("correlation").is_none() && document.get("filter").is_none()
+}
+
+/// What filters and correlations can call the rule.
+fn names(document: &Node) -> impl Iterator<Item = String> {
+    let named = ["id", "name"]
+        .into_iter()
+        .filter_map(|key| document.get(key));
+    named
+        .filter_map(|node| node.text().map(str::to_owned))
+        .collect::<Vec<_>>()
+        .into_iter()
+}
+
+fn filters(
+    read: &[(&str, Node)],
+    host: Option<Os>,
+    lists: &Lists,
+    report: &mut Report,
+) -> Vec<Filter> {
+    let mut filters = Vec::new();
+    for (file, document) in read.iter().filter(|(_, d)| d.get("filter").is_some()) {
+        match Filter::read(document, file, lists) {
+            Ok(filter) if filter.is_elsewhere(host) => {}
+            Ok(filter) => filters.push(filter),
+            Err(errors) => report.reject(file, errors),
+        }
+    }
+    filters
+}
+
+/// An id belongs to the first rule that has it.
+fn claim(rule: &Rule, document: &Node, taken: &mut HashMap<String, String>) -> Result<(), Found> {
+    let at = document.get("id").map_or(document.at, |id| id.at);
+    if let Some(first) = taken.get(&rule.id) {
+        let (id, first) = (rule.id.clone(), first.clone());
+        return Err((at, ErrorKind::DuplicateId { id, first }));
+    }
+    taken.insert(rule.id.clone(), format!("{}:{at}", rule.file));
+    Ok(())
+}
+
+impl Report {
+    fn reject(&mut self, file: &str, errors: Vec<(Place, ErrorKind)>) {
+        self.rejected_documents += 1;
+        self.rejected
+            .extend(errors.into_iter().map(|(place, kind)| Error {
+                file: file.to_owned(),
+                place,
+                kind,
+            }));
+    }
+}

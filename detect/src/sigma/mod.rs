@@ -1,0 +1,30 @@
+//! Sigma rules, as the specification 2.1 describes them.
+//!
+//! A file is read as YAML with the place of every value (`node.rs`), so that whatever is wrong is
+//! told with its line. Selections and conditions become one expression in Sigma's two-valued logic
+//! (`expr.rs`), which also knows what the fields mean that no event here has; from that comes the
+//! form that the engine runs. `logsource.rs` says which fields there are and what they stand for.
+//!
+//! Nothing here decides about events: `eval.rs` and `program/` do, for both languages alike.
+
+mod condition;
+mod detection;
+mod encode;
+mod expr;
+mod filter;
+mod header;
+mod item;
+mod load;
+mod logsource;
+mod modifier;
+mod node;
+mod pcre;
+mod report;
+mod rule;
+pub mod sysmon;
+mod value;
+
+pub use header::Provenance;
+pub(crate) use load::{is_sigma, load};
+pub use logsource::{Os, fields};
+pub use report::{Degraded, Elsewhere, Report};
