@@ -14,7 +14,7 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 use crate::Error;
-use crate::rules::{self, BUILTIN};
+use crate::rules::{self, BUILTIN, Wanted};
 
 /// Editors and package managers write in several steps: a change is over when nothing followed for
 /// so long …
@@ -54,8 +54,9 @@ enum Ask {
 }
 
 impl Reloader {
-    /// Watches the files and directories of `paths`. Each attempt is told to `tell`, with the error
-    /// if the old set stays.
+    /// Watches the files and directories of `wanted`, of which `current` was made. Each attempt is
+    /// told to `tell`, with the error if the old set stays: also if a Sigma file whose rule runs no
+    /// longer compiles.
     ///
     /// Files that cannot be watched are told to it, too: then rules are only compiled anew when the
     /// operator asks.
@@ -63,11 +64,12 @@ impl Reloader {
     /// # Errors
     /// The thread cannot be started.
     pub fn start(
-        paths: Vec<PathBuf>,
+        wanted: Wanted,
+        current: Arc<RuleSet>,
         tell: impl Fn(Result<&RuleSet, &Error>) + Send + 'static,
     ) -> std::io::Result<(Self, Reloads)> {
         let (asks, asked) = unbounded();
-        let watcher = match watch(&paths, asks.clone()) {
+        let watcher = match watch(&wanted.paths, asks.clone()) {
             Ok(watcher) => watcher,
             Err(error) => {
                 tell(Err(&error));
@@ -75,15 +77,17 @@ impl Reloader {
             }
         };
         let (sets, reloads) = unbounded();
+        let mut current = current;
         thread::Builder::new().name("rules".into()).spawn(move || {
             while let Ok(ask) = asked.recv() {
                 settle(&asked, &ask);
-                let loaded = rules::load(&paths).map(Arc::new);
+                let loaded = anew(&wanted, &current);
                 tell(loaded.as_deref());
-                if let Ok(rules) = loaded
-                    && sets.send(rules).is_err()
-                {
-                    return;
+                if let Ok(rules) = loaded {
+                    current = Arc::clone(&rules);
+                    if sets.send(rules).is_err() {
+                        return;
+                    }
                 }
             }
         })?;
@@ -101,6 +105,27 @@ impl Reloader {
             // Fails only if the thread is gone, and with it whoever wants rules.
             let _ = asks.send(Ask::Now);
         }
+    }
+}
+
+/// A set that lost a rule to an error is none.
+fn anew(wanted: &Wanted, current: &RuleSet) -> Result<Arc<RuleSet>, Error> {
+    let rules = rules::load(wanted)?;
+    let had_rules = |error: &&detect::Error| {
+        let mut files = current.rules().iter().map(|rule| &rule.file);
+        files.any(|file| *file == error.file)
+    };
+    let broken: Vec<_> = rules
+        .report()
+        .rejected
+        .iter()
+        .filter(had_rules)
+        .cloned()
+        .collect();
+    if broken.is_empty() {
+        Ok(Arc::new(rules))
+    } else {
+        Err(Error::RulesInvalid(broken))
     }
 }
 
@@ -190,7 +215,9 @@ mod tests {
         let tell = move |outcome: Result<&RuleSet, &Error>| {
             let _ = tell.send(outcome.map(ids).map_err(ToString::to_string));
         };
-        let (reloader, reloads) = Reloader::start(paths, tell).unwrap();
+        let wanted = Wanted { paths, host: None };
+        let current = Arc::new(rules::load(&wanted).unwrap_or_default());
+        let (reloader, reloads) = Reloader::start(wanted, current, tell).unwrap();
         (reloader, reloads, told)
     }
 

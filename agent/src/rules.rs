@@ -4,7 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use detect::{RuleSet, Source};
+use detect::sigma::Os;
+use detect::{Options, RuleSet, Source};
 
 use crate::Error;
 
@@ -17,25 +18,73 @@ const MAX_DEPTH: u32 = 8;
 /// Stands for the shipped rules among the paths of [`load`].
 pub const BUILTIN: &str = "builtin";
 
+/// Which rules are wanted.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Files, directories, or [`BUILTIN`].
+    pub paths: Vec<PathBuf>,
+    /// The system whose events they see, which rules for others are left out for; `None`: all.
+    pub host: Option<Os>,
+}
+
+impl Wanted {
+    /// Rules for events of this system.
+    #[must_use]
+    pub fn here(paths: &[PathBuf]) -> Self {
+        Self {
+            paths: paths.to_vec(),
+            host: Os::here(),
+        }
+    }
+}
+
 /// Loads rule files, every rule file below directories, and the shipped rules for [`BUILTIN`].
+/// Sigma rules that do not compile are left out; the set's report tells them.
 ///
 /// # Errors
-/// A file cannot be read or holds no rule, or a rule does not compile: then none is loaded.
-pub fn load(paths: &[PathBuf]) -> Result<RuleSet, Error> {
+/// A file cannot be read or holds no rule, a SQL rule does not compile, or no Sigma rule does and
+/// there are no others: then none is loaded.
+pub fn load(wanted: &Wanted) -> Result<RuleSet, Error> {
     let mut files = Vec::new();
-    for path in paths {
+    for path in &wanted.paths {
         if path.as_os_str() == BUILTIN {
             files.extend(shipped());
         } else {
             files.extend(read(path)?);
         }
     }
-    let rules = compile(&files)?;
-    let has_rules = |file: &String| rules.rules().iter().any(|rule| rule.file == *file);
-    match files.iter().find(|(file, _)| !has_rules(file)) {
+    let rules = compile(&files, wanted.host)?;
+    let is_empty = |(file, text): &&File| {
+        let has_rules = rules.rules().iter().any(|rule| rule.file == *file);
+        !has_rules && !detect::sigma::is_sigma(file, text)
+    };
+    match files.iter().find(is_empty) {
         Some((file, _)) => Err(Error::NoRuleInFile(file.into())),
+        None if rules.rules().is_empty() && !rules.report().rejected.is_empty() => {
+            Err(Error::RulesInvalid(rules.report().rejected.clone()))
+        }
         None => Ok(rules),
     }
+}
+
+/// What a set has in one line: `3 rules, 1 of them degraded, 2 rejected, 5 for other systems`.
+#[must_use]
+pub fn summary(rules: &RuleSet) -> String {
+    let report = rules.report();
+    let count = rules.rules().len();
+    let noun = if count == 1 { "rule" } else { "rules" };
+    let never = report.degraded.iter().filter(|rule| rule.never).count();
+    let parts = [
+        (report.degraded.len(), "of them degraded"),
+        (never, "of those cannot fire here"),
+        (report.rejected_documents, "rejected"),
+        (report.elsewhere.len(), "for other systems"),
+    ];
+    let mut text = format!("{count} {noun}");
+    for (count, what) in parts.iter().filter(|(count, _)| *count > 0) {
+        text.push_str(&format!(", {count} {what}"));
+    }
+    text
 }
 
 /// Writes the shipped rules to a directory, which is created if it does not exist; returns how many
@@ -68,12 +117,16 @@ fn shipped() -> Vec<File> {
         .collect()
 }
 
-fn compile(files: &[File]) -> Result<RuleSet, Error> {
+fn compile(files: &[File], host: Option<Os>) -> Result<RuleSet, Error> {
     let sources: Vec<Source<'_>> = files
         .iter()
         .map(|(file, text)| Source { file, text })
         .collect();
-    RuleSet::compile(&sources).map_err(Error::RulesInvalid)
+    let options = Options {
+        host,
+        ..Options::default()
+    };
+    RuleSet::load(&sources, &options).map_err(Error::RulesInvalid)
 }
 
 fn read(path: &Path) -> Result<Vec<File>, Error> {
@@ -133,8 +186,58 @@ fn read_file(path: &Path) -> Result<File, Error> {
 mod tests {
     use super::*;
 
+    fn load_all(paths: &[PathBuf]) -> Result<RuleSet, Error> {
+        load(&Wanted {
+            paths: paths.to_vec(),
+            host: Some(Os::Linux),
+        })
+    }
+
     fn load_one(path: &Path) -> Result<RuleSet, Error> {
-        load(&[path.to_owned()])
+        load_all(&[path.to_owned()])
+    }
+
+    fn sigma(title: &str, product: &str, selection: &str) -> String {
+        format!(
+            "title: {title}\nlogsource:\n  category: process_creation\n  product: {product}\n\
+             detection:\n  selection:\n    {selection}\n  condition: selection\n"
+        )
+    }
+
+    #[test]
+    fn a_rejected_sigma_rule_does_not_stop_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: String| fs::write(dir.path().join(name), text).unwrap();
+        write("bad.yml", sigma("Bad", "linux", "Image|endwith: /a"));
+        let rejected = load_one(dir.path()).err().unwrap().to_string();
+        assert!(
+            rejected.contains("bad.yml:7:5: unknown modifier `endwith`"),
+            "{rejected}"
+        );
+
+        fs::create_dir(dir.path().join("sub")).unwrap();
+        write("sub/good.yml", sigma("Good", "linux", "Image|endswith: /a"));
+        write(
+            "other.yml",
+            sigma("Other", "windows", "Image|endswith: a.exe"),
+        );
+        write(
+            "part.yml",
+            sigma("Part", "linux", "Image: /a\n  other:\n    Product: x\n")
+                .replace("condition: selection", "condition: selection and not other"),
+        );
+        let rules = load_one(dir.path()).unwrap();
+        let ids: Vec<&str> = rules.rules().iter().map(|rule| rule.id.as_str()).collect();
+        assert_eq!(ids, ["part", "good"]);
+        assert_eq!(
+            summary(&rules),
+            "2 rules, 1 of them degraded, 1 rejected, 1 for other systems"
+        );
+        let degraded = &rules.report().degraded[0];
+        assert_eq!(
+            degraded.to_string(),
+            "no Product here; exceptions on Product do not hold, so it can fire wrongly"
+        );
     }
 
     #[test]
@@ -146,7 +249,7 @@ mod tests {
             fs::write(&file, text).unwrap();
             // Beside sound ones as well: a rule that was there is missed by nobody else.
             for paths in [&[file.clone()][..], &[BUILTIN.into(), dir.path().into()]] {
-                let error = load(paths).err().unwrap();
+                let error = load_all(paths).err().unwrap();
                 assert!(matches!(&error, Error::NoRuleInFile(path) if *path == file));
             }
         }
@@ -167,10 +270,10 @@ mod tests {
                     process.pid FROM exec WHERE process.executable = '/x'\ntests:\n  fires:\n    \
                     - exe: /x\n  silent:\n    - exe: /y\n";
         fs::write(dir.path().join("mine.yaml"), text).unwrap();
-        let both = load(&[BUILTIN.into(), dir.path().into()]).unwrap();
+        let both = load_all(&[BUILTIN.into(), dir.path().into()]).unwrap();
         assert_eq!(both.rules().len(), shipped + 1);
         // Twice the same id is an error, not a choice.
-        let twice = load(&[dir.path().into(), dir.path().into()]);
+        let twice = load_all(&[dir.path().into(), dir.path().into()]);
         assert!(matches!(twice, Err(Error::RulesInvalid(_))));
     }
 

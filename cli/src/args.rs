@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use agent::rules::Wanted;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use detect::sigma::Os;
 use event::Level;
 use pipeline::TableLimits;
 use pipeline::hash::HashPolicy;
@@ -90,9 +92,32 @@ pub(crate) struct Replay {
     pub(crate) table: Table,
     #[command(flatten)]
     pub(crate) alerts: Alerts,
+    #[command(flatten)]
+    pub(crate) os: RulesOf,
     /// Write all counters to this file at the end.
     #[arg(long, value_name = "FILE")]
     pub(crate) stats_json: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RulesOf {
+    /// System whose Sigma rules are wanted: that of the events. Default: this one.
+    #[arg(long, value_name = "OS", value_parser = ["linux", "macos", "windows", "all"])]
+    os: Option<String>,
+}
+
+impl RulesOf {
+    /// These rules, for that system.
+    pub(crate) fn of(&self, paths: &[PathBuf]) -> Wanted {
+        match self.os.as_deref() {
+            None => Wanted::here(paths),
+            // `all` is no system's name.
+            Some(os) => Wanted {
+                paths: paths.to_vec(),
+                host: Os::from_name(os),
+            },
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -319,23 +344,32 @@ const BUILTIN: &str = agent::rules::BUILTIN;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Rules {
-    /// Compile rules and report every error with its place.
+    /// Compile rules, and tell of each whether it is loaded, degraded or rejected, and why.
     Check {
         /// Rule files or directories, or `builtin`.
         #[arg(value_name = "PATH", default_value = BUILTIN)]
         paths: Vec<PathBuf>,
+        #[command(flatten)]
+        os: RulesOf,
+        /// A rejected Sigma rule is an error, as one in SQL always is.
+        #[arg(long)]
+        strict: bool,
     },
     /// Run the tests that rules carry.
     Test {
         /// Rule files or directories, or `builtin`.
         #[arg(value_name = "PATH", default_value = BUILTIN)]
         paths: Vec<PathBuf>,
+        #[command(flatten)]
+        os: RulesOf,
     },
     /// List rules with level and title.
     List {
         /// Rule files or directories, or `builtin`.
         #[arg(value_name = "PATH", default_value = BUILTIN)]
         paths: Vec<PathBuf>,
+        #[command(flatten)]
+        os: RulesOf,
     },
     /// Write the built-in rules to a directory, to read them or to change a copy.
     Export {

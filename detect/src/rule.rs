@@ -104,6 +104,8 @@ pub(crate) struct Condition {
 #[derive(Debug)]
 pub(crate) struct TestCase {
     pub(crate) name: Option<String>,
+    /// Where it is in another file than the rule.
+    pub(crate) file: Option<String>,
     pub(crate) line: u64,
     pub(crate) must_fire: bool,
     /// Not empty, in the order of their times.
@@ -133,6 +135,15 @@ impl Rule {
         let meaning =
             |rule: &Self| format!("{:?}{:?}{:?}", rule.clauses, rule.trigger, rule.select);
         !matches!(self.trigger, Trigger::Each) && meaning(self) == meaning(other)
+    }
+
+    pub(crate) fn add_test(&mut self, test: TestCase) {
+        if test.must_fire {
+            self.fires += 1;
+        } else {
+            self.silent += 1;
+        }
+        self.tests.push(test);
     }
 
     /// Of all clauses.
@@ -189,7 +200,7 @@ impl RuleSet {
     /// # Errors
     /// Every error in every file of SQL rules; they are all there or the set is not.
     pub fn load(sources: &[Source<'_>], options: &Options) -> Result<Self, Vec<Error>> {
-        let (sigma, sql): (Vec<_>, Vec<_>) = sources.iter().partition(|s| is_sigma(s.text));
+        let (sigma, sql): (Vec<_>, Vec<_>) = sources.iter().partition(|s| is_sigma(s.file, s.text));
         let mut rules = sql_rules(&sql)?;
         let places = rules
             .iter()

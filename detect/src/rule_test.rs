@@ -16,7 +16,7 @@ use crate::view::{Scratch, View, stream_of};
 pub struct TestOutcome {
     /// The rule.
     pub rule_id: String,
-    /// File of the rule.
+    /// File of the test: the rule's, or one beside it.
     pub file: String,
     /// Line of the test in that file.
     pub line: u64,
@@ -53,7 +53,7 @@ fn run(rules: &RuleSet, buffers: &mut Buffers, rule: &Rule, test: &TestCase) -> 
     let passed = fired == test.must_fire;
     TestOutcome {
         rule_id: rule.id.clone(),
-        file: rule.file.clone(),
+        file: test.file.clone().unwrap_or_else(|| rule.file.clone()),
         line: test.line,
         name: test.name.clone(),
         must_fire: test.must_fire,

@@ -155,6 +155,7 @@ fn test_cases(
         match test.value.into_events(stream) {
             Ok(events) => Some(TestCase {
                 name,
+                file: None,
                 line: at.line,
                 must_fire,
                 events,

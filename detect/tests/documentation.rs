@@ -92,3 +92,22 @@ fn the_example_is_a_rule_and_passes_its_tests() {
     assert_eq!(outcomes.len(), 2);
     assert!(outcomes.iter().all(|outcome| outcome.passed));
 }
+
+#[test]
+fn the_fields_of_sigma_are_those_of_the_code() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/sigma.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut table = "| field | column |\n|---|---|\n".to_owned();
+    for (name, column) in detect::sigma::fields(Stream::Exec) {
+        let column = match (name, column) {
+            ("EventID", _) => "1".to_owned(),
+            (_, Some(column)) => format!("`{column}`"),
+            (_, None) => "none".to_owned(),
+        };
+        writeln!(table, "| `{name}` | {column} |").unwrap();
+    }
+    assert!(
+        text.contains(&table),
+        "docs/sigma.md must contain:\n{table}"
+    );
+}

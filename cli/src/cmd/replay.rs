@@ -19,7 +19,7 @@ use crate::state::State;
 use crate::stats::StatsFile;
 
 pub(crate) fn replay(args: &Replay, json: bool) -> Result<ExitCode, Failure> {
-    let rules = Arc::new(cmd::rules::load(&args.alerts.rules)?);
+    let rules = Arc::new(cmd::rules::load(&args.os.of(&args.alerts.rules))?);
     let stats_file = StatsFile::create(args.stats_json.as_deref())?;
     let mut sensor = open(args)?;
     let mut initial = Vec::new();

@@ -1,11 +1,12 @@
 //! `daemoneye rules check|test|list|export`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
+use agent::rules::{Wanted, summary};
 use anyhow::anyhow;
-use detect::{RuleSet, TestOutcome};
-use serde_json::json;
+use detect::{Rule, RuleSet, TestOutcome};
+use serde_json::{Value, json};
 
 use crate::args::Rules;
 use crate::exit::{Code, Failure, WithCode};
@@ -13,31 +14,81 @@ use crate::output::{counted, line};
 
 pub(crate) fn rules(command: &Rules, json: bool) -> Result<ExitCode, Failure> {
     match command {
-        Rules::Check { paths } => check(paths, json),
-        Rules::Test { paths } => test(paths, json),
-        Rules::List { paths } => list(paths, json),
+        Rules::Check { paths, os, strict } => check(&os.of(paths), *strict, json),
+        Rules::Test { paths, os } => test(&os.of(paths), json),
+        Rules::List { paths, os } => list(&os.of(paths), json),
         Rules::Export { dir } => export(dir, json),
     }
 }
 
 /// Loads rules; errors in them are bad input.
-pub(crate) fn load(paths: &[PathBuf]) -> Result<RuleSet, Failure> {
-    agent::rules::load(paths).code(Code::BadInput)
+pub(crate) fn load(wanted: &Wanted) -> Result<RuleSet, Failure> {
+    agent::rules::load(wanted).code(Code::BadInput)
 }
 
-fn check(paths: &[PathBuf], json: bool) -> Result<ExitCode, Failure> {
-    let rules = load(paths)?;
-    let count = rules.rules().len() as u64;
+fn check(wanted: &Wanted, strict: bool, json: bool) -> Result<ExitCode, Failure> {
+    let rules = load(wanted)?;
     if json {
-        line(json!({ "rules": count }))?;
+        line(outcomes(&rules))?;
     } else {
-        let verb = if count == 1 { "is" } else { "are" };
-        line(format_args!(
-            "{} {verb} valid",
-            counted(count, "rule", "rules")
-        ))?;
+        tell(&rules)?;
+    }
+    if strict && !rules.report().rejected.is_empty() {
+        let rejected = rules.report().rejected.clone();
+        return Err(agent::Error::RulesInvalid(rejected)).code(Code::BadInput);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A line for each rule, and the counts.
+fn tell(rules: &RuleSet) -> std::io::Result<()> {
+    let report = rules.report();
+    let degraded = |rule: &Rule| report.degraded.iter().find(|d| d.rule_id == rule.id);
+    for rule in rules.rules() {
+        let (file, at, id) = (&rule.file, rule.line, &rule.id);
+        match degraded(rule) {
+            None => line(format_args!("loaded    {file}:{at}: {id}"))?,
+            Some(degraded) => line(format_args!("degraded  {file}:{at}: {id}: {degraded}"))?,
+        }
+    }
+    for rule in &report.elsewhere {
+        let (file, at, id) = (&rule.file, rule.line, &rule.rule_id);
+        let os = rule.os.name();
+        line(format_args!("elsewhere {file}:{at}: {id}: for {os}"))?;
+    }
+    for error in &report.rejected {
+        line(format_args!("rejected  {error}"))?;
+    }
+    line(summary(rules))
+}
+
+/// The same as a document.
+fn outcomes(rules: &RuleSet) -> Value {
+    let report = rules.report();
+    let loaded = rules
+        .rules()
+        .iter()
+        .map(|rule| json!({ "id": rule.id, "file": rule.file, "line": rule.line }));
+    let degraded = report.degraded.iter().map(|rule| {
+        json!({
+            "id": rule.rule_id, "file": rule.file, "line": rule.line, "fields": rule.fields,
+            "misfiring": rule.misfiring, "never": rule.never,
+        })
+    });
+    let elsewhere = report.elsewhere.iter().map(|rule| {
+        json!({ "id": rule.rule_id, "file": rule.file, "line": rule.line, "os": rule.os.name() })
+    });
+    let rejected = report.rejected.iter().map(|error| {
+        json!({
+            "file": error.file, "line": error.place.line, "column": error.place.column,
+            "message": error.kind.to_string(),
+        })
+    });
+    json!({
+        "rules": rules.rules().len(), "loaded": loaded.collect::<Vec<_>>(),
+        "degraded": degraded.collect::<Vec<_>>(), "rejected": rejected.collect::<Vec<_>>(),
+        "elsewhere": elsewhere.collect::<Vec<_>>(), "filters": report.filters,
+    })
 }
 
 fn export(dir: &Path, json: bool) -> Result<ExitCode, Failure> {
@@ -51,8 +102,8 @@ fn export(dir: &Path, json: bool) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(paths: &[PathBuf], json: bool) -> Result<ExitCode, Failure> {
-    for rule in load(paths)?.rules() {
+fn list(wanted: &Wanted, json: bool) -> Result<ExitCode, Failure> {
+    for rule in load(wanted)?.rules() {
         if json {
             line(json!({
                 "id": rule.id, "title": rule.title, "level": rule.level.name(),
@@ -70,8 +121,8 @@ fn list(paths: &[PathBuf], json: bool) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn test(paths: &[PathBuf], json: bool) -> Result<ExitCode, Failure> {
-    let rules = load(paths)?;
+fn test(wanted: &Wanted, json: bool) -> Result<ExitCode, Failure> {
+    let rules = load(wanted)?;
     let outcomes = detect::run_tests(&rules);
     for outcome in outcomes.iter().filter(|outcome| json || !outcome.passed) {
         report(outcome, json)?;

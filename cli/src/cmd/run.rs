@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use agent::reload::Reloader;
+use agent::rules::{Wanted, summary};
 use anyhow::Context;
 use detect::RuleSet;
 use event::Capabilities;
@@ -11,7 +12,7 @@ use pipeline::Config;
 
 use crate::args::Run;
 use crate::exit::{Code, Failure};
-use crate::output::{counted, notice};
+use crate::output::notice;
 use crate::privileges::Keep;
 use crate::session::{self, Parts, Session};
 use crate::state::State;
@@ -20,7 +21,8 @@ use crate::stop::Stop;
 use crate::{cmd, executables, privileges, sensor};
 
 pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
-    let rules = Arc::new(cmd::rules::load(&args.alerts.rules)?);
+    let wanted = Wanted::here(&args.alerts.rules);
+    let rules = Arc::new(cmd::rules::load(&wanted)?);
     let account = privileges::choose(args.user.as_deref())?;
     let mut state = State::create(args.state.state_dir.as_deref(), account)?;
     let stats_file = StatsFile::create(args.stats_json.as_deref())?;
@@ -35,14 +37,14 @@ pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
     privileges::drop(account, keep)?;
     let ledger = session::open_ledger(&state)?;
     let ready = format!(
-        "ready (sensor {}{}, {} rules, {} processes, state {})",
+        "ready (sensor {}{}, {}, {} processes, state {})",
         sensor.capabilities().sensor,
         blind_spot(sensor.capabilities()),
-        rules.rules().len(),
+        summary(&rules),
         initial.len(),
         state.dir().display()
     );
-    let (reloader, reloads) = Reloader::start(args.alerts.rules.clone(), reloaded)
+    let (reloader, reloads) = Reloader::start(wanted, Arc::clone(&rules), reloaded)
         .context("starting the thread that watches the rules")?;
     let session = Session::start(Parts {
         sensor,
@@ -72,10 +74,7 @@ pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
 /// Says what became of changed rules.
 fn reloaded(outcome: Result<&RuleSet, &agent::Error>) {
     match outcome {
-        Ok(rules) => notice(format_args!(
-            "rules read anew: {}",
-            counted(rules.rules().len() as u64, "rule", "rules")
-        )),
+        Ok(rules) => notice(format_args!("rules read anew: {}", summary(rules))),
         Err(error) => tracing::error!("{error}; the rules stay as they were"),
     }
 }

@@ -10,12 +10,17 @@ use crate::sigma::logsource::Os;
 use crate::sigma::node::{Node, documents};
 use crate::sigma::report::Report;
 use crate::sigma::rule::{Outcome, Site, compile};
+use crate::sigma::side_tests::{give, is_tests};
 use crate::yaml::{yaml_message, yaml_place};
 
-/// Whether a file holds Sigma documents: its first one has what they begin with. A file that is no
-/// YAML is taken for what its lines look like.
-pub(crate) fn is_sigma(text: &str) -> bool {
+/// Whether a file holds Sigma documents: its first one has a key that none but they have. A file
+/// that is no YAML is taken for what its lines look like.
+#[must_use]
+pub fn is_sigma(file: &str, text: &str) -> bool {
     const KEYS: [&str; 3] = ["detection", "correlation", "filter"];
+    if is_tests(file) {
+        return true;
+    }
     match documents(text) {
         Ok(documents) => documents.first().is_some_and(|document| {
             document.get("sql").is_none() && KEYS.iter().any(|key| document.get(key).is_some())
@@ -37,6 +42,8 @@ pub(crate) fn load(
 ) -> (Vec<Rule>, Report) {
     let mut report = Report::default();
     let mut read = Vec::new();
+    let (tests, sources): (Vec<&Source<'_>>, Vec<&Source<'_>>) =
+        sources.iter().partition(|source| is_tests(source.file));
     for source in sources {
         match documents(source.text) {
             Ok(found) => read.extend(found.into_iter().map(|document| (source.file, document))),
@@ -45,6 +52,10 @@ pub(crate) fn load(
                 report.reject(source.file, vec![(yaml_place(&cause), kind)]);
             }
         }
+    }
+    for (file, document) in read.iter().filter(|(_, d)| d.get("correlation").is_some()) {
+        let kind = ErrorKind::Unsupported("a correlation".to_owned());
+        report.reject(file, vec![(document.at, kind)]);
     }
     let filters = filters(&read, host, lists, &mut report);
     let (mut rules, mut known) = (Vec::new(), HashSet::new());
@@ -79,6 +90,11 @@ pub(crate) fn load(
         }
     }
     report.filters = filters.len();
+    for source in tests {
+        if let Err(errors) = give(source, &mut rules) {
+            report.reject(source.file, errors);
+        }
+    }
     (rules, report)
 }
 

@@ -21,10 +21,12 @@ mod node;
 mod pcre;
 mod report;
 mod rule;
+mod side_tests;
 pub mod sysmon;
 mod value;
 
 pub use header::Provenance;
-pub(crate) use load::{is_sigma, load};
+pub use load::is_sigma;
+pub(crate) use load::load;
 pub use logsource::{Os, fields};
 pub use report::{Degraded, Elsewhere, Report};

@@ -144,7 +144,12 @@ impl Fields<'_> {
     }
 
     fn parent_key(&self) -> Option<ProcessKey> {
-        let told = ["ParentProcessGuid", "ParentProcessId", "ParentImage"];
+        let told = [
+            "ParentProcessGuid",
+            "ParentProcessId",
+            "ParentImage",
+            "ParentCommandLine",
+        ];
         let told = told.iter().any(|name| self.0.contains_key(*name));
         told.then(|| self.key("ParentProcessGuid", "ParentProcessId"))
     }

@@ -1,0 +1,640 @@
+//! What Sigma's constructs mean, one small event at a time.
+
+use std::sync::Arc;
+
+use detect::sigma::{Os, sysmon};
+use detect::{Matcher, Options, RuleSet, Source, run_tests};
+use event::{Event, Finding};
+
+fn options(host: Option<Os>) -> Options {
+    let list = |values: &[&str]| values.iter().map(ToString::to_string).collect();
+    Options {
+        host,
+        lists: [
+            ("tools".to_owned(), list(&["nc", "nc?t"])),
+            ("hosts".to_owned(), list(&["a", "b"])),
+        ]
+        .into(),
+    }
+}
+
+fn load(files: &[(&str, &str)], host: Option<Os>) -> RuleSet {
+    let sources: Vec<Source<'_>> = files
+        .iter()
+        .map(|(file, text)| Source { file, text })
+        .collect();
+    RuleSet::load(&sources, &options(host)).unwrap()
+}
+
+/// A rule with this detection, indented as it stands.
+fn rule(detection: &str) -> String {
+    format!(
+        "title: R\nid: r\nlogsource:\n  category: process_creation\n  product: windows\n\
+         detection:\n{detection}"
+    )
+}
+
+fn findings(rules: RuleSet, event: &Event) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    Matcher::new(Arc::new(rules)).on_event(event, 7, &mut findings);
+    findings
+}
+
+#[track_caller]
+fn fires(detection: &str, event: &str) -> bool {
+    let text = rule(detection);
+    let rules = load(&[("r.yml", &text)], None);
+    let errors = &rules.report().rejected;
+    assert!(errors.is_empty(), "{detection}: {}", errors[0]);
+    !findings(rules, &sysmon::event(event).unwrap()).is_empty()
+}
+
+/// A selection with one key, and events as the value of a field of it.
+#[track_caller]
+fn check(item: &str, field: &str, yes: &[&str], no: &[&str]) {
+    let detection = format!("  sel:\n    {item}\n  condition: sel\n");
+    for (values, expected) in [(yes, true), (no, false)] {
+        for value in values {
+            let event = serde_json::json!({ field: value }).to_string();
+            assert_eq!(fires(&detection, &event), expected, "{item} on {value}");
+        }
+    }
+}
+
+#[track_caller]
+fn line(item: &str, yes: &[&str], no: &[&str]) {
+    check(&format!("CommandLine{item}"), "CommandLine", yes, no);
+}
+
+#[track_caller]
+fn rejected(text: &str, host: Option<Os>, message: &str) {
+    let rules = load(&[("r.yml", text)], host);
+    let errors: Vec<String> = rules
+        .report()
+        .rejected
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert!(
+        errors.iter().any(|error| error.contains(message)),
+        "{errors:?}: {message}"
+    );
+    assert!(rules.rules().is_empty());
+}
+
+#[test]
+fn values_are_whole_and_ignore_case() {
+    line(
+        ": Whoami",
+        &["whoami", "WHOAMI"],
+        &["whoami /all", "a whoami"],
+    );
+    line(": 'ÄÖ ſ'", &["äö ſ"], &["äö s"]);
+    line(": 'who*'", &["who", "whoami"], &["a who"]);
+    line(": 'who?mi'", &["whoami", "whoömi"], &["whomi", "whoaami"]);
+    line(r": 'a\*b'", &["a*b"], &["axb"]);
+    line(r": 'C:\dir\\*'", &[r"C:\dir\x"], &[r"C:\dirx"]);
+    line(": [a, b]", &["a", "B"], &["c"]);
+    line("|cased: Who", &["Who"], &["who"]);
+    line("|neq: a", &["b"], &["a", "A"]);
+    line("|neq: [a, b]", &["c"], &["a", "b"]);
+    line(": 42", &["42"], &["042", "x42"]);
+    line(": true", &["True"], &["1"]);
+}
+
+#[test]
+fn modifiers_open_the_ends() {
+    line("|contains: b", &["abc", "B"], &["ac"]);
+    line("|startswith: ab", &["abc", "AB"], &["cab"]);
+    line("|endswith: bc", &["abc", "BC"], &["bca"]);
+    line("|contains: 'a*c'", &["xabcx"], &["ca"]);
+    line("|contains|all: [a, b]", &["b a"], &["a", "b"]);
+    line("|contains|cased: B", &["aB"], &["ab"]);
+    line("|startswith: ''", &["", "a"], &[]);
+}
+
+#[test]
+fn regular_expressions_find_and_mind_case() {
+    line("|re: 'b+'", &["abb"], &["aB"]);
+    line("|re|i: 'b+'", &["aB"], &["a"]);
+    line("|re|m: '^b$'", &["a\nb"], &["ab"]);
+    line("|re|s: 'a.b'", &["a\nb"], &["ab"]);
+    line("|re: 'a.b'", &["axb", "aöb"], &["a\nb"]);
+    line("|re: ['^a', 'b$']", &["ax", "xb"], &["bxa"]);
+    line("|re|startswith: 'a|b'", &["ax", "bx"], &["xa", "xb"]);
+    line("|re|endswith: 'a|b'", &["xa", "xb"], &["ax"]);
+}
+
+#[test]
+fn a_byte_that_is_no_character_is_one_to_a_regular_expression() {
+    let text = rule("  sel:\n    CommandLine|re: '^a.b$'\n  condition: sel\n");
+    let mut event = sysmon::event("{}").unwrap();
+    if let event::EventKind::Exec(exec) = &mut event.kind {
+        exec.process.argv = [&b"a\xffb"[..]].into_iter().collect();
+    }
+    assert_eq!(findings(load(&[("r.yml", &text)], None), &event).len(), 1);
+}
+
+#[test]
+fn encodings_are_searched_for_in_place_of_the_text() {
+    line("|base64: foobar", &["Zm9vYmFy"], &["foobar"]);
+    line("|base64|contains: foobar", &["x Zm9vYmFy x"], &["Zm9v"]);
+    let encoded = ["QWZvb2Jhcg==", "QUFmb29iYXI=", "Zm9vYmFyQQ=="];
+    line("|base64offset|contains: foobar", &encoded, &["Zm9vYmE="]);
+    line("|wide|base64|contains: cmd", &["YwBtAGQA"], &["Y21k"]);
+    line(
+        "|utf16le|base64offset|contains: cmd",
+        &["xjAG0AZAx"],
+        &["Y21k"],
+    );
+    line("|utf16be|base64: c", &["AGM="], &["YwA="]);
+    line("|utf16|base64: c", &["//5jAA=="], &["YwA="]);
+}
+
+#[test]
+fn any_dash_begins_a_flag() {
+    let forms = ["x -f", "x /f", "x \u{2013}f", "x \u{2014}f", "x \u{2015}F"];
+    line("|windash|contains: ' -f'", &forms, &["x f", "x+f"]);
+    line("|windash|contains: ' /f'", &forms, &["xf"]);
+    line("|contains|windash: ' -a-b'", &["x /a-b"], &["x /a/b"]);
+    line(
+        "|windash|contains|all: [' -a', ' /b']",
+        &["x /a -b"],
+        &["x /a"],
+    );
+}
+
+#[test]
+fn null_empty_and_existence_are_different_things() {
+    let detection = |item: &str| format!("  sel:\n    {item}\n  condition: sel\n");
+    let check = |item: &str, missing: bool, empty: bool, full: bool| {
+        let events = ["{}", r#"{"CommandLine": ""}"#, r#"{"CommandLine": "a"}"#];
+        let fired = events.map(|event| fires(&detection(item), event));
+        assert_eq!(fired, [missing, empty, full], "{item}");
+    };
+    check("CommandLine: null", true, false, false);
+    check("CommandLine: ''", false, true, false);
+    check("CommandLine: [null, '']", true, true, false);
+    check("CommandLine: '*'", false, true, true);
+    check("CommandLine: '?*'", false, false, true);
+    check("CommandLine|exists: true", false, true, true);
+    check("CommandLine|exists: false", true, false, false);
+    check("CommandLine|neq: a", true, true, false);
+    check("CommandLine|contains: ''", false, true, true);
+}
+
+#[test]
+fn a_missing_field_is_false_and_its_negation_true() {
+    let event = r#"{"Image": "C:\\a.exe"}"#;
+    let check = |condition: &str, expected| {
+        let detection = format!(
+            "  image:\n    Image|endswith: a.exe\n  line:\n    CommandLine: x\n  condition: {condition}\n"
+        );
+        assert_eq!(fires(&detection, event), expected, "{condition}");
+    };
+    check("image", true);
+    check("line", false);
+    check("not line", true);
+    check("image and not line", true);
+    check("not (image and line)", true);
+    check("not (image or line)", false);
+    check("not not line", false);
+    check("1 of them", true);
+    check("all of them", false);
+    check("2 of them", false);
+    check("1 of i* or line", true);
+    check("[line, image]", true);
+    check("not image", false);
+}
+
+#[test]
+fn lists_of_maps_are_alternatives_and_maps_are_not() {
+    let maps = "  sel:\n    - Image: a\n      CommandLine: b\n    - User: c\n    - word\n  condition: sel\n";
+    assert!(fires(maps, r#"{"Image": "a", "CommandLine": "b"}"#));
+    assert!(!fires(maps, r#"{"Image": "a"}"#));
+    assert!(fires(maps, r#"{"User": "C"}"#));
+    assert!(fires(maps, r#"{"ParentCommandLine": "some Words"}"#));
+    let text = "  sel: word\n  condition: sel\n";
+    assert!(fires(text, r#"{"CurrentDirectory": "a word"}"#));
+}
+
+#[test]
+fn keywords_are_anywhere_in_the_event() {
+    let all = "  sel:\n    '|all':\n      - one\n      - t?o\n  condition: sel\n";
+    assert!(fires(all, r#"{"Image": "xONEx", "Product": "two"}"#));
+    assert!(!fires(all, r#"{"Image": "one"}"#));
+    let regex = "  sel:\n    '|re': '^o.e$'\n  condition: sel\n";
+    assert!(fires(regex, r#"{"User": "one"}"#));
+    assert!(!fires(regex, r#"{"User": "ones"}"#));
+    assert!(fires(
+        "  sel: [7, x]\n  condition: sel\n",
+        r#"{"CommandLine": "a7"}"#
+    ));
+}
+
+#[test]
+fn numbers_compare_as_numbers() {
+    let check = |item: &str, yes: &[&str], no: &[&str]| {
+        check(&format!("ProcessId{item}"), "ProcessId", yes, no);
+    };
+    check(": 10", &["10"], &["11"]);
+    check(": '10'", &["10"], &["100"]);
+    check("|startswith: '1'", &["10", "1"], &["21"]);
+    check("|gt: 9", &["10", "100"], &["9"]);
+    check("|gte: 10", &["10"], &["9"]);
+    check("|lt: 10", &["9"], &["10"]);
+    check("|lte: 9.5", &["9"], &["10"]);
+    check("|gt: 9.5", &["10"], &["9"]);
+    check("|neq: 10", &["9"], &["10"]);
+    line("|gt: 9", &["10"], &["9", "x"]);
+}
+
+#[test]
+fn logon_ids_are_hexadecimal_on_windows_and_user_ids_elsewhere() {
+    check("LogonId: '0x3e7'", "LogonId", &["0x3E7"], &["0x3e8"]);
+    check("LogonId: 999", "LogonId", &["0x3e7"], &["0x999"]);
+    check("LogonId|startswith: '0x3'", "LogonId", &["0x3e7"], &["0x4"]);
+    let text = rule("  sel:\n    LogonId: 0\n    User: root\n  condition: sel\n");
+    let text = text.replace("windows", "linux");
+    let event = |json: &str| sysmon::event(json).unwrap();
+    let fired = |json: &str| findings(load(&[("r.yml", &text)], None), &event(json)).len();
+    assert_eq!(fired(r#"{"Image": "/a", "LogonId": 0}"#), 1);
+    assert_eq!(fired(r#"{"Image": "/a", "LogonId": 0, "User": "toor"}"#), 0);
+    assert_eq!(fired(r#"{"Image": "/a", "LogonId": 1}"#), 0);
+}
+
+#[test]
+fn fields_are_compared_with_fields() {
+    let check = |modifiers: &str, image: &str, line: &str, expected| {
+        let detection = format!("  sel:\n    CommandLine|{modifiers}: Image\n  condition: sel\n");
+        let event = serde_json::json!({ "Image": image, "CommandLine": line }).to_string();
+        assert_eq!(
+            fires(&detection, &event),
+            expected,
+            "{modifiers} {image} {line}"
+        );
+    };
+    check("fieldref", "C:\\A", "c:\\a", true);
+    check("fieldref", "C:\\A", "c:\\ab", false);
+    check("fieldref|cased", "A", "a", false);
+    check("fieldref|neq", "A", "b", true);
+    check("fieldref|neq", "A", "a", false);
+    check("fieldref|startswith", "A", "ab", true);
+    check("fieldref|startswith", "B", "ab", false);
+    check("fieldref|endswith", "B", "ab", true);
+    check("fieldref|contains", "B", "abc", true);
+    check("fieldref|contains", "D", "abc", false);
+}
+
+#[test]
+fn addresses_lie_in_networks() {
+    line(
+        "|cidr: 10.0.0.0/8",
+        &["10.1.2.3"],
+        &["11.0.0.1", "10.1.2", "x"],
+    );
+    line("|cidr: '192.168.0.1'", &["192.168.0.1"], &["192.168.0.2"]);
+    line("|cidr: 0.0.0.0/0", &["1.2.3.4"], &["::1"]);
+    line("|cidr: 'fe80::/10'", &["fe80::1", "febf::"], &["fec0::1"]);
+}
+
+#[test]
+fn parts_of_the_time_are_numbers() {
+    let check = |item: &str, expected| {
+        let detection = format!("  sel:\n    UtcTime|{item}\n  condition: sel\n");
+        let event = r#"{"UtcTime": "2024-12-30 23:05:59.100"}"#;
+        assert_eq!(fires(&detection, event), expected, "{item}");
+    };
+    check("minute: 5", true);
+    check("hour: 23", true);
+    check("hour: [22, 23]", true);
+    check("day: 30", true);
+    check("week: 1", true);
+    check("month: 12", true);
+    check("year: 2024", true);
+    check("year: 2025", false);
+    check("hour|gte: 22", true);
+    check("lt|hour: 22", false);
+    check("startswith: '2024-12-30 23'", true);
+}
+
+#[test]
+fn placeholders_stand_for_lists() {
+    line("|expand: '%tools%'", &["nc", "ncat"], &["ncc", "%tools%"]);
+    line("|expand|contains: '%tools% -l'", &["x nc -l"], &["x -l"]);
+    line(
+        "|expand: '%hosts%-%hosts%'",
+        &["a-a", "a-b", "b-a"],
+        &["a", "c-a"],
+    );
+    line("|re|expand: '^%hosts%$'", &["a", "b"], &["ab"]);
+    line(": '%tools%'", &["%tools%"], &["nc"]);
+    let text = rule("  sel:\n    User|expand: '%Administrators%'\n  condition: sel\n");
+    rejected(
+        &text,
+        None,
+        "r.yml:8:18: placeholder `%Administrators%` has no list",
+    );
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_place() {
+    let check = |detection: &str, message: &str| rejected(&rule(detection), None, message);
+    check(
+        "  sel:\n    Image|endwith: x\n  condition: sel\n",
+        "r.yml:8:5: unknown modifier `endwith` (did you mean `endswith`?)",
+    );
+    check(
+        "  sel:\n    Image: x\n  condition: sell\n",
+        "r.yml:9:14: unknown selection `sell` (did you mean `sel`?)",
+    );
+    check(
+        "  sel:\n    Image: x\n  condition: sel and\n",
+        "r.yml:9:14: condition: ends",
+    );
+    check("  sel:\n    Image: x\n", "`condition` is missing");
+    check("  sel: {}\n  condition: sel\n", "empty selection");
+    check("  sel: []\n  condition: sel\n", "empty list");
+    check(
+        "  sel:\n    Image: []\n  condition: sel\n",
+        "r.yml:8:12: an empty list",
+    );
+    check(
+        "  sel:\n    Image: {a: b}\n  condition: sel\n",
+        "a value is expected, not keys",
+    );
+    check(
+        "  sel:\n    Image|re: '(?=a)'\n  condition: sel\n",
+        "r.yml:8:15: pattern: look-around",
+    );
+    check(
+        "  sel:\n    Image|base64: 'a*'\n  condition: sel\n",
+        "takes no wildcards",
+    );
+    check(
+        "  sel:\n    Image|wide: a\n  condition: sel\n",
+        "needs `base64`",
+    );
+    check(
+        "  sel:\n    Image|gt: a\n  condition: sel\n",
+        "`gt` does not go with text",
+    );
+    check(
+        "  sel:\n    Image|exists: 3\n  condition: sel\n",
+        "true or false",
+    );
+    check(
+        "  sel:\n    Image|cidr: 10.0.0.0/33\n  condition: sel\n",
+        "no network",
+    );
+    check(
+        "  sel:\n    Image|hour: 3\n  condition: sel\n",
+        "`UtcTime` only",
+    );
+    check(
+        "  sel:\n    - null\n  condition: sel\n",
+        "null needs a field",
+    );
+    check(
+        "  sel:\n    Image: a\n  timeframe: 5m\n  condition: sel | count() > 5\n",
+        "correlation",
+    );
+    check(
+        "  sel:\n    Image: a\n    Image: b\n  condition: sel\n",
+        "r.yml:9:5: duplicate",
+    );
+    check("  sel: [\n", "r.yml:7:8: unclosed");
+    check(
+        "  sel:\n    Image|windash: '-a -b -c -d'\n  condition: sel\n",
+        "`windash`",
+    );
+    check(
+        "  sel:\n    Image|base64offset: ''\n  condition: sel\n",
+        "too short",
+    );
+}
+
+#[test]
+fn headers_are_held_against_the_specification() {
+    let sel = "detection:\n  sel:\n    Image: x\n  condition: sel\n";
+    let check = |head: &str, message: &str| rejected(&format!("{head}{sel}"), None, message);
+    let source = "logsource:\n  category: process_creation\n";
+    check(source, "`title` is missing");
+    check("title: T\n", "`logsource` is missing");
+    check(
+        &format!("title: T\nstatus: unsupported\n{source}"),
+        "r.yml:2:9: `status`",
+    );
+    check(
+        &format!("title: T\nstatus: done\n{source}"),
+        "`status` is `done`",
+    );
+    check(
+        &format!("title: T\nlevel: severe\n{source}"),
+        "`level` is `severe`",
+    );
+    check(
+        &format!("title: T\ntaxonomy: ecs\n{source}"),
+        "`taxonomy` is `ecs`",
+    );
+    check(&format!("title: T\nid: 'a b'\n{source}"), "`id` must be");
+    let other = "title: T\nlogsource:\n  product: windows\n  service: security\n";
+    check(
+        other,
+        "r.yml:3:3: logsource product windows, service security is not produced here",
+    );
+    check(
+        "title: T\nlogsource:\n  category: process_creation\n  product: aix\n",
+        "product aix",
+    );
+}
+
+#[test]
+fn rules_keep_what_they_say_of_themselves() {
+    let text = "title: A Title, Really\nname: a_name\nstatus: test\ndescription: D\nlicense: MIT\n\
+                author: Somebody\ndate: 2024-01-02\nmodified: 2024-01-03\nreferences:\n  - x\n\
+                related:\n  - {id: other, type: derived}\ntags: [attack.t1059]\nlevel: high\n\
+                falsepositives: [None]\nfields: [User]\nlogsource: {category: process_creation}\n\
+                detection:\n  sel:\n    OriginalFileName: x\n  condition: sel\n";
+    let rules = load(&[("r.yml", text)], Some(Os::Linux));
+    let rule = &rules.rules()[0];
+    assert_eq!((rule.id.as_str(), rule.level.name()), ("a_name", "high"));
+    let provenance = rule.provenance.as_ref().unwrap();
+    assert_eq!(
+        (&*provenance.author, &*provenance.license),
+        ("Somebody", "MIT")
+    );
+    assert_eq!(
+        (&*provenance.status, &*provenance.date),
+        ("test", "2024-01-02")
+    );
+    assert_eq!(
+        provenance.related,
+        [("derived".to_owned(), "other".to_owned())]
+    );
+    assert_eq!(
+        (
+            rule.tags.len(),
+            rule.references.len(),
+            rule.falsepositives.len()
+        ),
+        (1, 1, 1)
+    );
+    let degraded = &rules.report().degraded[0];
+    assert_eq!(
+        (&degraded.fields[..], degraded.never),
+        (&["OriginalFileName".to_owned()][..], true)
+    );
+    let event = sysmon::event(r#"{"OriginalFileName": "X", "Image": "a"}"#).unwrap();
+    let found = &findings(load(&[("r.yml", text)], None), &event)[0];
+    let selected: Vec<&str> = found
+        .selected
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert!(
+        selected.contains(&"process.pe.original_file_name"),
+        "{selected:?}"
+    );
+}
+
+#[test]
+fn a_field_that_nothing_produces_degrades_or_rejects() {
+    let dead = rule("  sel:\n    Image: a\n    Foo: b\n  condition: sel\n");
+    rejected(
+        &dead,
+        None,
+        "r.yml:9:5: no event here can satisfy it: field `Foo` is not produced",
+    );
+    let typo = rule("  sel:\n    Commandline: b\n  condition: sel\n");
+    rejected(
+        &typo,
+        None,
+        "field `Commandline` (did you mean `CommandLine`?) is not produced",
+    );
+    let one = rule("  sel:\n    - Image: a\n    - Foo: b\n  condition: sel\n");
+    let rules = load(&[("r.yml", &one)], None);
+    assert_eq!(rules.report().degraded[0].fields, ["Foo"]);
+    assert!(rules.report().degraded[0].misfiring.is_empty());
+    let not = rule("  sel:\n    Image: a\n  not:\n    Foo: b\n  condition: sel and not 1 of n*\n");
+    let rules = load(&[("r.yml", &not)], None);
+    assert_eq!(rules.report().degraded[0].misfiring, ["Foo"]);
+    // It is also told with the alert.
+    let event = sysmon::event(r#"{"Image": "a"}"#).unwrap();
+    assert_eq!(findings(rules, &event)[0].absent, ["Foo"]);
+}
+
+#[test]
+fn rules_for_another_system_are_counted_apart() {
+    let text = rule("  sel:\n    Image: a\n  condition: sel\n");
+    let rules = load(&[("r.yml", &text)], Some(Os::Linux));
+    assert_eq!(rules.rules().len(), 0);
+    assert_eq!(rules.report().elsewhere[0].os, Os::Windows);
+    let any = text.replace("  product: windows\n", "");
+    for host in [None, Some(Os::Linux), Some(Os::Macos), Some(Os::Windows)] {
+        assert_eq!(load(&[("r.yml", &any)], host).rules().len(), 1);
+    }
+}
+
+#[test]
+fn ends_of_processes_are_a_log_source_too() {
+    let text = "title: R\nlogsource: {category: process_termination}\ndetection:\n  sel:\n    \
+                Image|endswith: '\\a.exe'\n  condition: sel\n";
+    let rules = || load(&[("r.yml", text)], None);
+    let exit = sysmon::event(r#"{"EventID": 5, "Image": "C:\\a.exe"}"#).unwrap();
+    let exec = sysmon::event(r#"{"EventID": 1, "Image": "C:\\a.exe"}"#).unwrap();
+    assert_eq!(findings(rules(), &exit).len(), 1);
+    assert_eq!(findings(rules(), &exec).len(), 0);
+}
+
+#[test]
+fn filters_narrow_the_rules_that_they_name() {
+    let text = rule("  sel:\n    Image: a\n  condition: sel\n");
+    let filter = |rules: &str, source: &str| {
+        format!(
+            "title: F\nlogsource: {source}\nfilter:\n  rules: {rules}\n  selection:\n    \
+             User|startswith: adm_\n  condition: not selection\n"
+        )
+    };
+    let fired = |filter: &str, user: &str| {
+        let rules = load(&[("f.yml", filter), ("r.yml", &text)], None);
+        let event = serde_json::json!({ "Image": "a", "User": user }).to_string();
+        findings(rules, &sysmon::event(&event).unwrap()).len()
+    };
+    let here = "{category: process_creation, product: windows}";
+    for rules in ["[r]", "any", "r", "[]"] {
+        assert_eq!(fired(&filter(rules, here), "adm_x"), 0, "{rules}");
+        assert_eq!(fired(&filter(rules, here), "x"), 1, "{rules}");
+    }
+    assert_eq!(
+        fired(&filter("[r]", "{category: process_creation}"), "adm_x"),
+        0
+    );
+    assert_eq!(
+        fired(
+            &filter("any", "{category: process_creation, product: linux}"),
+            "adm_x"
+        ),
+        1
+    );
+    let unknown = load(&[("f.yml", &filter("[q]", here)), ("r.yml", &text)], None);
+    let error = unknown.report().rejected[0].to_string();
+    assert!(
+        error.contains("f.yml:1:1: `filter` names the rule `q`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_first_rule_has_an_id() {
+    let text = rule("  sel:\n    Image: a\n  condition: sel\n");
+    let rules = load(&[("a.yml", &text), ("b.yml", &text)], None);
+    assert_eq!(
+        (rules.rules().len(), rules.report().rejected_documents),
+        (1, 1)
+    );
+    let error = rules.report().rejected[0].to_string();
+    assert!(
+        error.contains("b.yml:2:5: rule id `r` is already used at a.yml:2:5"),
+        "{error}"
+    );
+}
+
+#[test]
+fn sql_and_sigma_rules_run_together() {
+    let sigma = rule("  sel:\n    Image: a\n  condition: sel\n");
+    let sql =
+        "id: s\ntitle: S\nlevel: low\nsql: SELECT * FROM exec WHERE process.executable = 'a'\n";
+    let rules = load(&[("r.yml", &sigma), ("s.yaml", sql)], None);
+    let event = sysmon::event(r#"{"Image": "a"}"#).unwrap();
+    let ids: Vec<String> = findings(rules, &event)
+        .into_iter()
+        .map(|f| f.rule_id)
+        .collect();
+    assert_eq!(ids, ["s", "r"]);
+}
+
+#[test]
+fn tests_stand_in_a_file_beside_the_rule() {
+    let text = rule("  sel:\n    CommandLine|contains: evil\n  condition: sel\n");
+    let tests = "fires:\n  - {CommandLine: an evil one, name: whole}\n  - {exe: 'C:\\a', args: [x, evil]}\n\
+                 silent:\n  - {CommandLine: good}\n  - {CommandLine: evil}\n";
+    let rules = load(&[("d/r.tests.yml", tests), ("d/r.yml", &text)], None);
+    assert_eq!((rules.rules()[0].fires, rules.rules()[0].silent), (2, 2));
+    let outcomes = run_tests(&rules);
+    let passed: Vec<bool> = outcomes.iter().map(|outcome| outcome.passed).collect();
+    assert_eq!(passed, [true, true, true, false]);
+    assert_eq!(
+        (outcomes[3].file.as_str(), outcomes[3].line),
+        ("d/r.tests.yml", 6)
+    );
+    let broken = load(
+        &[("d/r.tests.yml", "fires: [{exx: a}]\n"), ("d/r.yml", &text)],
+        None,
+    );
+    let error = broken.report().rejected[0].to_string();
+    assert!(
+        error.contains("d/r.tests.yml:1:9: `tests` is no event: unknown field `exx`"),
+        "{error}"
+    );
+}
