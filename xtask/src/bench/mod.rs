@@ -5,6 +5,8 @@ mod enumerate;
 mod idle;
 mod interrupt;
 mod latency;
+mod noise;
+mod ordinary;
 mod peers;
 mod programs;
 mod spread;
@@ -33,6 +35,8 @@ enum What {
     Idle(idle::Args),
     /// How long `daemoneye` takes to know the processes that run already
     Enumerate(enumerate::Args),
+    /// Alerts that ordinary work raises: a Rust build, a C build, an installation of packages
+    Noise(noise::Args),
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -47,5 +51,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         What::Storm(args) => storm::run(args),
         What::Idle(args) => idle::run(args),
         What::Enumerate(args) => enumerate::run(args),
+        What::Noise(args) => noise::run(args),
     }
 }

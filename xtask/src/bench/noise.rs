@@ -1,10 +1,14 @@
 //! What ordinary work raises: alerts that nobody wants.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use event::EventKind;
+use event::wire::RecordingReader;
 use serde_json::{Value, json};
 
 use super::ordinary::{self, Work};
@@ -99,10 +103,11 @@ fn replay(args: &Args, of: String, file: &Path) -> Result<Noise> {
 }
 
 fn execs(file: &Path) -> Result<u64> {
-    let mut follow = vm::follow::Follow::open(file)?;
+    let reader = RecordingReader::new(BufReader::new(File::open(file)?));
+    let mut reader = reader.with_context(|| file.display().to_string())?;
     let mut execs = 0;
-    while let Some(event) = follow.next_event()? {
-        execs += u64::from(vm::kind_name(&event) == "exec");
+    while let Some(event) = reader.next().with_context(|| file.display().to_string())? {
+        execs += u64::from(matches!(event.kind, EventKind::Exec(_)));
     }
     Ok(execs)
 }

@@ -81,6 +81,14 @@ impl Sensor {
         self.daemon.stop()?;
         read_stats(&self.dir.path().join("stats"))
     }
+
+    /// Ends it and keeps its recording.
+    pub(super) fn stop_and_keep(self, file: &Path) -> Result<()> {
+        let recording = self.recording();
+        self.daemon.stop()?;
+        std::fs::copy(recording, file).with_context(|| file.display().to_string())?;
+        Ok(())
+    }
 }
 
 fn recording(dir: &Path) -> PathBuf {
