@@ -108,9 +108,14 @@ impl Buffers {
         self.fired.clear();
         let cache = self.caches.get_mut(stream as usize);
         program.run(&view, &mut self.memo, cache, &mut self.fired);
-        for position in &self.fired {
-            let (rule, clause) = rules.position(*position as usize);
-            let (position, rule) = (rule, &rules.rules()[rule]);
+        let mut completed = None;
+        for position in in_order(&self.fired, rules) {
+            let (position, clause) = rules.position(position);
+            // What completes a sequence takes no other part in one.
+            if completed == Some(position) {
+                continue;
+            }
+            let rule = &rules.rules()[position];
             self.scratch.fill(event, rule.match_fields(clause));
             let Some(view) = View::new(event, &self.scratch) else {
                 continue;
@@ -124,8 +129,20 @@ impl Buffers {
             };
             match rule.trigger {
                 Trigger::Each => out.push(finding_on_event(&found)),
-                _ => out.extend(self.state.on_match(position, &found)),
+                Trigger::Threshold(_) => out.extend(self.state.on_match(position, &found)),
+                Trigger::Sequence(_) => {
+                    let finding = self.state.on_match(position, &found);
+                    completed = finding.as_ref().map(|_| position);
+                    out.extend(finding);
+                }
             }
         }
     }
+}
+
+/// By rule; of one rule, the last clause first, so that no event follows itself in a sequence.
+fn in_order<'f>(fired: &'f [u32], rules: &'f RuleSet) -> impl Iterator<Item = usize> + use<'f> {
+    let rule = |clause: &u32| rules.position(*clause as usize).0;
+    let by_rule = fired.chunk_by(move |left, right| rule(left) == rule(right));
+    by_rule.flat_map(|clauses| clauses.iter().rev().map(|clause| *clause as usize))
 }

@@ -84,6 +84,9 @@ fn explain(rule: &Rule, test: &TestCase) -> String {
         Trigger::Threshold(_) => "there are events that satisfy its WHERE, but no window of any \
                                   group has enough of them for its HAVING"
             .to_owned(),
+        Trigger::Sequence(_) => "each step has an event, but none in this order that are equal in \
+                                 what is compared and follow in time"
+            .to_owned(),
     })
 }
 

@@ -13,6 +13,8 @@ pub(crate) enum Trigger {
     Each,
     /// When what was seen of a group within a window satisfies a condition.
     Threshold(Box<Threshold>),
+    /// When events satisfied its clauses one after the other.
+    Sequence(Sequence),
 }
 
 impl Trigger {
@@ -21,6 +23,7 @@ impl Trigger {
         match self {
             Self::Each => {}
             Self::Threshold(threshold) => threshold.collect_fields(clause, into),
+            Self::Sequence(sequence) => sequence.collect_fields(clause, into),
         }
     }
 }
@@ -33,6 +36,30 @@ pub(crate) struct Threshold {
     pub(crate) keys: Vec<Vec<Scalar>>,
     pub(crate) aggregates: Vec<Aggregate>,
     pub(crate) having: Having,
+}
+
+/// Different events, one for each clause, in the order of the clauses.
+#[derive(Debug)]
+pub(crate) struct Sequence {
+    /// One for each clause. The first one asks for nothing; each other one has an equality, and a
+    /// bound on the time after the one before it.
+    pub(crate) steps: Vec<Step>,
+}
+
+/// How an event must relate to those of earlier steps.
+#[derive(Debug, Default)]
+pub(crate) struct Step {
+    pub(crate) equalities: Vec<Equality>,
+    /// At most so many nanoseconds after an earlier step.
+    pub(crate) within: Vec<(usize, u64)>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Equality {
+    pub(crate) own: Scalar,
+    pub(crate) earlier: usize,
+    /// Of the earlier step's event.
+    pub(crate) other: Scalar,
 }
 
 /// Lengths are in nanoseconds and not 0.
@@ -129,6 +156,31 @@ impl Threshold {
             input.value.iter().for_each(|v| v.collect_fields(into));
             input.filter.iter().for_each(|f| f.collect_fields(into));
         }
+    }
+}
+
+impl Sequence {
+    fn collect_fields(&self, clause: usize, into: &mut FieldSet) {
+        for (step, equality) in self.equalities() {
+            if step == clause {
+                equality.own.collect_fields(into);
+            }
+            if equality.earlier == clause {
+                equality.other.collect_fields(into);
+            }
+        }
+    }
+
+    /// All of them, each with its step.
+    pub(crate) fn equalities(&self) -> impl Iterator<Item = (usize, &Equality)> {
+        let steps = self.steps.iter().enumerate();
+        steps.flat_map(|(step, found)| found.equalities.iter().map(move |e| (step, e)))
+    }
+
+    /// The longest bound between two of its events.
+    pub(crate) fn longest(&self) -> u64 {
+        let bounds = self.steps.iter().flat_map(|step| &step.within);
+        bounds.map(|(_, bound)| *bound).max().unwrap_or(0)
     }
 }
 

@@ -87,8 +87,23 @@ fn clauses_that_rules_do_not_have_are_refused() {
         "DISTINCT or ALL",
     );
     check("SELECT * INTO x FROM exec", "5:3", "INTO");
-    check("SELECT * FROM exec JOIN fork ON true", "5:27", "JOIN");
-    check("SELECT * FROM exec AUTO JOIN b", "5:32", "JOIN");
+    let join = "JOIN other than JOIN stream AS name ON condition";
+    check(
+        "SELECT * FROM exec AUTO JOIN b",
+        "5:22",
+        "`AUTO` without AS here",
+    );
+    check(
+        "SELECT * FROM exec AS a LEFT JOIN exit AS b ON true",
+        "5:37",
+        join,
+    );
+    check("SELECT * FROM exec AS a CROSS JOIN exit AS b", "5:38", join);
+    check(
+        "SELECT * FROM exec AS a JOIN exit AS b USING (x)",
+        "5:32",
+        join,
+    );
     check("SELECT * FROM exec AUTO", "5:22", "`AUTO` without AS here");
     check(
         "SELECT * FROM (SELECT * FROM exec) x",
@@ -179,6 +194,90 @@ fn groups_need_a_window_and_windows_have_bounds() {
     check_by(
         "GROUP BY process.args, TUMBLE(event.time, INTERVAL '1' HOUR)",
         "6:12: events cannot be grouped by an array",
+    );
+}
+
+#[test]
+fn joined_streams_need_names_a_time_and_something_in_common() {
+    let both = "SELECT a.process.pid FROM exec AS a JOIN exit AS b ON\n";
+    let same = "a.process.pid = b.process.pid";
+    let time = "b.event.time BETWEEN a.event.time AND a.event.time + INTERVAL '1' SECOND";
+    let check_on = |condition: &str, expected: &str| check(&format!("{both}{condition}"), expected);
+    check_file(&in_a_rule(&format!("{both}{same} AND {time}")), &[]);
+    check_file(&in_a_rule(&format!("{both}{same} WHERE {time}")), &[]);
+    let needs_time = "5:44: `b` needs a time: b.event.time BETWEEN a.event.time AND a.event.time + INTERVAL '10' SECOND";
+    check_on(same, needs_time);
+    check_on(
+        &format!("{same} AND b.event.time <= a.event.time + INTERVAL '1' SECOND"),
+        needs_time,
+    );
+    check_on(
+        &format!("{same} AND b.event.time >= a.event.time"),
+        needs_time,
+    );
+    check_on(
+        time,
+        "5:44: `b` needs something in common with an earlier stream, such as \
+         b.process.entity_id = a.process.entity_id",
+    );
+    check_on(
+        &format!(
+            "{same} AND a.event.time BETWEEN b.event.time AND b.event.time + INTERVAL '1' SECOND"
+        ),
+        "6:37: `a` is first in FROM, so `b` must come after it",
+    );
+    check_on(
+        &format!(
+            "{same} AND b.event.time BETWEEN a.event.time AND a.event.time + INTERVAL '25' HOUR"
+        ),
+        "6:37: time between events exceeds the limit of 24 hours",
+    );
+    check_on(
+        &format!("{time} AND {same} AND a.process.pid < b.process.ppid"),
+        "6:114: a condition other than an equality or a length of time on values from several \
+         streams is not supported in rules",
+    );
+    check_on(
+        &format!("{time} AND {same} AND process.pid = 1"),
+        "6:114: of which stream is `process.pid`? Write `a.process.pid`",
+    );
+    check_on(
+        &format!("{time} AND {same} AND c.process.pid = 1"),
+        "6:114: unknown column `c.process.pid` (did you mean `a.process.pid`?)",
+    );
+    check_on(
+        &format!("{time} AND {same} AND b.process.uid = 1"),
+        "6:114: column `process.uid` does not exist in stream `exit` (only in exec, failed_exec)",
+    );
+    check_on(
+        &format!("{time} AND a.process.pid = b.process.name"),
+        "6:80: integer cannot be compared with text",
+    );
+    check_on(
+        &format!("{time} AND {same} GROUP BY TUMBLE(a.event.time, INTERVAL '1' HOUR)"),
+        "6:119: GROUP BY or HAVING with JOIN is not supported in rules",
+    );
+    let names = "each stream that is joined needs its own name: exec AS a JOIN exit AS b";
+    check(
+        "SELECT * FROM exec JOIN exit AS b ON true",
+        &format!("5:17: {names}"),
+    );
+    check(
+        "SELECT * FROM exec AS a JOIN exit ON true",
+        &format!("5:17: {names}"),
+    );
+    check(
+        "SELECT * FROM exec AS a JOIN exit AS a ON true",
+        &format!("5:32: {names}"),
+    );
+    check(
+        "SELECT * FROM exec AS process",
+        "5:25: an alias cannot be `process`, with which columns begin",
+    );
+    let five = "JOIN exec AS b ON true JOIN exec AS c ON true JOIN exec AS d ON true JOIN exec AS e ON true";
+    check(
+        &format!("SELECT * FROM exec AS a {five}"),
+        "5:101: number of streams exceeds the limit of 4",
     );
 }
 

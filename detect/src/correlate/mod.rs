@@ -6,9 +6,10 @@
 //! beyond a boot.
 //!
 //! `store.rs` bounds the memory of one rule; `fixed.rs` and `sliding.rs` hold what was seen of one
-//! group in windows of either kind.
+//! group in windows of either kind, `sequence.rs` the sequences that have begun.
 
 mod fixed;
+mod sequence;
 mod sliding;
 mod store;
 mod threshold;
@@ -23,6 +24,7 @@ use crate::ir::Scalar;
 use crate::rule::{Rule, RuleSet};
 use crate::trigger::Trigger;
 use crate::view::{Value, View};
+use sequence::SequenceState;
 use threshold::ThresholdState;
 
 pub(crate) use fixed::MAX_DISTINCT;
@@ -38,7 +40,8 @@ pub(crate) struct State {
     /// Latest time seen, in ns since boot.
     now: u64,
     /// By position of the rule.
-    rules: HashMap<usize, ThresholdState>,
+    thresholds: HashMap<usize, ThresholdState>,
+    sequences: HashMap<usize, SequenceState>,
     /// Seeded, so that nobody can choose values that look the same.
     hasher: RandomState,
 }
@@ -53,7 +56,7 @@ pub struct Memory {
     pub entries: usize,
     /// About how much memory they take, in bytes.
     pub bytes: usize,
-    /// Entries that were given up for want of memory since the start.
+    /// Groups or sequences that were given up for want of memory since the start.
     pub evicted: u64,
 }
 
@@ -72,7 +75,8 @@ impl State {
         if event.header.boot != self.boot {
             self.boot = event.header.boot;
             self.now = 0;
-            self.rules.clear();
+            self.thresholds.clear();
+            self.sequences.clear();
         }
         self.now = self.now.max(event.header.time.0);
     }
@@ -82,24 +86,32 @@ impl State {
         match &found.rule.trigger {
             Trigger::Each => None,
             Trigger::Threshold(threshold) => {
-                let state = self.rules.entry(position).or_default();
+                let state = self.thresholds.entry(position).or_default();
                 state.on_match(threshold, self.now, &self.hasher, found)
+            }
+            Trigger::Sequence(sequence) => {
+                let state = self.sequences.entry(position).or_default();
+                state.on_match(sequence, self.now, &self.hasher, found)
             }
         }
     }
 
     /// Other rules take the place of these. What those of the same id and meaning remember stays.
     pub(crate) fn carry_over(&mut self, from: &RuleSet, to: &RuleSet) {
-        let mut old = std::mem::take(&mut self.rules);
-        let positions: HashMap<&str, usize> = (0..)
+        let mut thresholds = std::mem::take(&mut self.thresholds);
+        let mut sequences = std::mem::take(&mut self.sequences);
+        let before: HashMap<&str, (usize, &Rule)> = (0..)
             .zip(from.rules())
-            .map(|(position, rule)| (rule.id.as_str(), position))
+            .map(|(position, rule)| (rule.id.as_str(), (position, rule)))
             .collect();
         for (position, rule) in to.rules().iter().enumerate() {
-            let before = positions.get(rule.id.as_str());
-            let same = before.filter(|before| from.rules()[**before].means_the_same(rule));
-            if let Some(state) = same.and_then(|before| old.remove(before)) {
-                self.rules.insert(position, state);
+            if let Some((old, before)) = before.get(rule.id.as_str())
+                && before.means_the_same(rule)
+            {
+                let threshold = thresholds.remove(old).map(|state| (position, state));
+                self.thresholds.extend(threshold);
+                let sequence = sequences.remove(old).map(|state| (position, state));
+                self.sequences.extend(sequence);
             }
         }
     }
@@ -107,8 +119,15 @@ impl State {
     /// What each rule remembers that has anything to remember, in the order of the rules.
     pub(crate) fn memory(&self, rules: &RuleSet) -> Vec<Memory> {
         let of = |(position, rule): (usize, &Rule)| {
-            let state = self.rules.get(&position)?;
-            Some(state.memory(rule))
+            let threshold = self.thresholds.get(&position).map(ThresholdState::memory);
+            let sequence = self.sequences.get(&position).map(SequenceState::memory);
+            let (entries, bytes, evicted) = threshold.or(sequence)?;
+            Some(Memory {
+                rule_id: rule.id.clone(),
+                entries,
+                bytes,
+                evicted,
+            })
         };
         rules.rules().iter().enumerate().filter_map(of).collect()
     }
@@ -123,6 +142,13 @@ fn hash_of(values: &[Scalar], view: &View<'_>, hasher: &RandomState) -> u64 {
             Some(value) => hash_value(&value, &mut state),
         }
     }
+    state.finish()
+}
+
+/// Stands for one value.
+fn hash_one(value: &Value<'_>, hasher: &RandomState) -> u64 {
+    let mut state = hasher.build_hasher();
+    hash_value(value, &mut state);
     state.finish()
 }
 

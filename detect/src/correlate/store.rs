@@ -75,9 +75,14 @@ impl<V: Weigh> Store<V> {
     fn evict(&mut self, now: u64) {
         if let Some((_, &key)) = self.order.first_key_value() {
             self.take(key);
-            self.evicted += 1;
-            self.last_evicted = Some(now);
+            self.count_evicted(now);
         }
+    }
+
+    /// Something was given up.
+    pub(super) fn count_evicted(&mut self, now: u64) {
+        self.evicted += 1;
+        self.last_evicted = Some(now);
     }
 
     /// Forgets what was not touched since `time`.
@@ -94,16 +99,13 @@ impl<V: Weigh> Store<V> {
         self.last_evicted.is_some_and(|last| last >= time)
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
+    pub(super) fn get(&self, key: u64) -> Option<&V> {
+        self.entries.get(&key).map(|entry| &entry.value)
     }
 
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    pub(super) fn evicted(&self) -> u64 {
-        self.evicted
+    /// Entries, bytes, and entries evicted so far.
+    pub(super) fn memory(&self) -> (usize, usize, u64) {
+        (self.entries.len(), self.bytes, self.evicted)
     }
 }
 
@@ -128,9 +130,9 @@ mod tests {
         }
         let touched = store.take(0).unwrap();
         store.put(0, 4, touched);
-        assert_eq!(store.evicted(), 0);
+        assert_eq!(store.memory().2, 0);
         store.put(9, 5, Heavy(MAX_BYTES / 5));
-        assert_eq!((store.evicted(), store.len()), (1, 4));
+        assert_eq!((store.memory().0, store.memory().2), (4, 1));
         assert!(store.evicted_since(5) && !store.evicted_since(6));
         assert_eq!(store.take(1), None);
         assert_eq!(store.take(0), Some(Heavy(MAX_BYTES / 5)));
@@ -140,7 +142,7 @@ mod tests {
     fn no_entry_is_larger_than_the_bound() {
         let mut store = Store::default();
         store.put(1, 0, Heavy(MAX_BYTES + 1));
-        assert_eq!((store.len(), store.bytes(), store.evicted()), (0, 0, 1));
+        assert_eq!(store.memory(), (0, 0, 1));
     }
 
     #[test]
@@ -149,8 +151,8 @@ mod tests {
         store.put(1, 10, Heavy(1));
         store.put(2, 20, Heavy(1));
         store.expire(20);
-        assert_eq!((store.len(), store.evicted()), (1, 0));
+        assert_eq!((store.memory().0, store.memory().2), (1, 0));
         store.take(2);
-        assert_eq!(store.bytes(), 0);
+        assert_eq!(store.memory(), (0, 0, 0));
     }
 }

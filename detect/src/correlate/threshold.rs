@@ -1,17 +1,17 @@
 //! Rules that fire when enough was seen of a group.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::RandomState;
 
 use event::Finding;
 
 use super::fixed::Panes;
 use super::sliding::Samples;
 use super::store::{Store, Weigh};
-use super::{MAX_EVIDENCE, Match, Memory, hash_of, hash_value};
+use super::{MAX_EVIDENCE, Match, hash_of, hash_one};
 use crate::catalog::FieldSet;
 use crate::eval;
 use crate::finding::{Circumstances, absent, finding, text};
-use crate::rule::{Output, Rule};
+use crate::rule::Output;
 use crate::trigger::{AggregateFunction, Input, Number, Threshold, Window};
 use crate::view::{Value, View};
 
@@ -94,13 +94,9 @@ impl ThresholdState {
         met.map(|(_, reason)| reason.to_owned()).collect()
     }
 
-    pub(super) fn memory(&self, rule: &Rule) -> Memory {
-        Memory {
-            rule_id: rule.id.clone(),
-            entries: self.groups.len(),
-            bytes: self.groups.bytes(),
-            evicted: self.groups.evicted(),
-        }
+    /// Groups, bytes, and groups evicted so far.
+    pub(super) fn memory(&self) -> (usize, usize, u64) {
+        self.groups.memory()
     }
 }
 
@@ -187,11 +183,7 @@ fn reading(
     };
     match (function, eval::scalar(value, view)?) {
         (AggregateFunction::Count, _) => Some(Reading::Event),
-        (AggregateFunction::CountDistinct, value) => {
-            let mut state = hasher.build_hasher();
-            hash_value(&value, &mut state);
-            Some(Reading::Hash(state.finish()))
-        }
+        (AggregateFunction::CountDistinct, value) => Some(Reading::Hash(hash_one(&value, hasher))),
         (_, Value::Int(number)) => Some(Reading::Number(number)),
         _ => None,
     }

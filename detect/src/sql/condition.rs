@@ -357,7 +357,7 @@ fn one_char(text: &str) -> Option<char> {
     chars.next().filter(|_| chars.next().is_none())
 }
 
-fn same_type(left: &Scalar, right: &Scalar, at: Location) -> Result<(), Fault> {
+pub(super) fn same_type(left: &Scalar, right: &Scalar, at: Location) -> Result<(), Fault> {
     match (left.ty(), right.ty()) {
         (Type::List, _) | (_, Type::List) => Err(Fault::ty(
             at,

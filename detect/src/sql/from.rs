@@ -1,6 +1,9 @@
 //! `FROM`: the streams that a statement reads.
 
-use sqlparser::ast::{ObjectName, ObjectNamePart, TableAlias, TableFactor, TableWithJoins};
+use sqlparser::ast::{
+    Expr, Join, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, TableAlias, TableFactor,
+    TableWithJoins,
+};
 use sqlparser::tokenizer::Location;
 
 use crate::catalog::{COLUMNS, Stream};
@@ -10,7 +13,11 @@ use crate::sql::Fault;
 use crate::sql::place::{START, known, query_start};
 use crate::sql::scope::Named;
 
-pub(super) fn streams(from: &[TableWithJoins]) -> Result<Vec<Named>, Fault> {
+/// Streams in one rule.
+const MAX_STREAMS: usize = 4;
+
+/// The streams, and the conditions behind `ON`.
+pub(super) fn streams(from: &[TableWithJoins]) -> Result<(Vec<Named>, Vec<&Expr>), Fault> {
     let [TableWithJoins { relation, joins }] = from else {
         let at = from
             .get(1)
@@ -19,10 +26,48 @@ pub(super) fn streams(from: &[TableWithJoins]) -> Result<Vec<Named>, Fault> {
         let message = format!("expected FROM and one stream of {names}");
         return Err(Fault::new(at, ErrorKind::Syntax(message)));
     };
-    if let Some(join) = joins.first() {
-        return Err(Fault::unsupported(relation_start(&join.relation), "JOIN"));
+    let (mut streams, mut conditions) = (vec![named(relation)?], Vec::new());
+    for join in joins {
+        let (stream, condition) = joined(join)?;
+        let at = relation_start(&join.relation);
+        if streams.len() == MAX_STREAMS {
+            return Err(Fault::limit(at, "number of streams", MAX_STREAMS));
+        }
+        if streams.iter().any(|other| other.alias == stream.alias) {
+            let message = "each stream that is joined needs its own name: exec AS a JOIN exit AS b";
+            return Err(Fault::ty(at, message));
+        }
+        streams.push(stream);
+        conditions.push(condition);
     }
-    Ok(vec![named(relation)?])
+    match streams.iter().find(|stream| stream.alias.is_none()) {
+        Some(_) if streams.len() > 1 => Err(Fault::ty(
+            relation_start(relation),
+            "each stream that is joined needs its own name: exec AS a JOIN exit AS b",
+        )),
+        _ => Ok((streams, conditions)),
+    }
+}
+
+fn joined(join: &Join) -> Result<(Named, &Expr), Fault> {
+    let Join {
+        relation,
+        global,
+        join_operator,
+    } = join;
+    let at = relation_start(relation);
+    match join_operator {
+        JoinOperator::Join(JoinConstraint::On(condition))
+        | JoinOperator::Inner(JoinConstraint::On(condition))
+            if !global =>
+        {
+            Ok((named(relation)?, condition))
+        }
+        _ => Err(Fault::unsupported(
+            at,
+            "JOIN other than JOIN stream AS name ON condition",
+        )),
+    }
 }
 
 fn named(relation: &TableFactor) -> Result<Named, Fault> {
@@ -61,7 +106,7 @@ fn named(relation: &TableFactor) -> Result<Named, Fault> {
         ));
     }
     let stream = named_stream(name, at)?;
-    Ok(Named { alias, stream })
+    Ok(Named { alias, stream, at })
 }
 
 /// `AS` is required: without it any word that some other SQL has after a table, such as `AUTO`

@@ -13,7 +13,7 @@ use crate::sql::scalar::{Scalars, column_name};
 use crate::trigger::Window;
 
 /// Longest window.
-const MAX_WINDOW_NS: u64 = 24 * 3_600_000_000_000;
+pub(super) const MAX_WINDOW_NS: u64 = 24 * 3_600_000_000_000;
 /// Windows that one event may be in.
 const MAX_OVERLAP: u64 = 60;
 /// Expressions in `GROUP BY`.

@@ -8,6 +8,7 @@ mod function;
 mod group;
 mod having;
 mod interval;
+mod join;
 mod parse;
 mod place;
 mod scalar;

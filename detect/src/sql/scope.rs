@@ -17,6 +17,8 @@ const MAX_TERMS: usize = 512;
 pub(super) struct Scope {
     streams: Vec<Named>,
     terms: Cell<usize>,
+    /// Streams of which a column was named, as a bit set.
+    named: Cell<u32>,
 }
 
 /// A stream in `FROM`.
@@ -24,6 +26,7 @@ pub(super) struct Scope {
 pub(super) struct Named {
     pub(super) alias: Option<String>,
     pub(super) stream: Stream,
+    pub(super) at: Location,
 }
 
 impl Scope {
@@ -31,11 +34,32 @@ impl Scope {
         Self {
             streams,
             terms: Cell::new(0),
+            named: Cell::new(0),
         }
     }
 
     pub(super) fn streams(&self) -> &[Named] {
         &self.streams
+    }
+
+    /// Positions of the streams of which a column was named since this was last asked.
+    pub(super) fn take_named(&self) -> Vec<usize> {
+        let named = self.named.replace(0);
+        (0..self.streams.len())
+            .filter(|stream| named & 1 << stream != 0)
+            .collect()
+    }
+
+    /// The stream of which columns were named since last asked; none where no column was.
+    pub(super) fn one_named(&self, what: &str, at: Location) -> Result<Option<usize>, Fault> {
+        match self.take_named().as_slice() {
+            [] => Ok(None),
+            [one] => Ok(Some(*one)),
+            _ => Err(Fault::unsupported(
+                at,
+                format!("{what} from several streams"),
+            )),
+        }
     }
 
     /// Counts one more condition.
@@ -54,11 +78,13 @@ impl Scope {
         quoted: bool,
         at: Location,
     ) -> Result<&'static Column, Fault> {
-        let (named, rest) = self
+        let (position, rest) = self
             .stream_of(name)
             .ok_or_else(|| self.unknown(name, quoted, at))?;
+        let named = &self.streams[position];
         let column = Column::find(rest).ok_or_else(|| self.unknown(name, quoted, at))?;
         if column.streams.contains(&named.stream) {
+            self.named.set(self.named.get() | 1 << position);
             return Ok(column);
         }
         let only_in: Vec<_> = column.streams.iter().map(|stream| stream.name()).collect();
@@ -70,16 +96,13 @@ impl Scope {
         Err(Fault::new(at, kind))
     }
 
-    /// The stream that a name is of, and the name in it.
-    fn stream_of<'n>(&self, name: &'n str) -> Option<(&Named, &'n str)> {
+    /// The position of the stream that a name is of, and the name in it.
+    fn stream_of<'n>(&self, name: &'n str) -> Option<(usize, &'n str)> {
         let qualified = name.split_once('.').and_then(|(first, rest)| {
-            let is = |named: &&Named| named.alias.as_deref() == Some(first);
-            Some((self.streams.iter().find(is)?, rest))
+            let is = |named: &Named| named.alias.as_deref() == Some(first);
+            Some((self.streams.iter().position(is)?, rest))
         });
-        let only = match self.streams.as_slice() {
-            [only] => Some((only, name)),
-            _ => None,
-        };
+        let only = (self.streams.len() == 1).then_some((0, name));
         qualified.or(only)
     }
 
@@ -87,6 +110,11 @@ impl Scope {
         if quoted {
             let text = name.replace('\'', "''");
             let message = format!("\"{name}\" is a column name in SQL; text is '{text}'");
+            return Fault::ty(at, message);
+        }
+        if self.streams.len() > 1 && Column::find(name).is_some() {
+            let alias = self.streams[0].alias.as_deref().unwrap_or_default();
+            let message = format!("of which stream is `{name}`? Write `{alias}.{name}`");
             return Fault::ty(at, message);
         }
         let names = self.column_names();
@@ -101,21 +129,16 @@ impl Scope {
 
     /// As they have to be written.
     fn column_names(&self) -> Vec<String> {
-        let qualified = |named: &Named, column: &Column| match &named.alias {
-            Some(alias) if self.streams.len() > 1 => format!("{alias}.{}", column.name),
-            _ => column.name.to_owned(),
-        };
-        let of = |named| {
+        let mut names = Vec::new();
+        for named in &self.streams {
+            let prefix = match &named.alias {
+                Some(alias) if self.streams.len() > 1 => format!("{alias}."),
+                _ => String::new(),
+            };
             let columns = COLUMNS.iter();
-            let columns = columns.filter(move |c| c.streams.contains(&Named::stream(named)));
-            columns.map(move |column| qualified(named, column))
-        };
-        self.streams.iter().flat_map(of).collect()
-    }
-}
-
-impl Named {
-    fn stream(&self) -> Stream {
-        self.stream
+            let columns = columns.filter(|c| c.streams.contains(&named.stream));
+            names.extend(columns.map(|column| format!("{prefix}{}", column.name)));
+        }
+        names
     }
 }

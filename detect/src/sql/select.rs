@@ -7,7 +7,7 @@ use sqlparser::ast::{
 };
 use sqlparser::tokenizer::Location;
 
-use crate::catalog::{COLUMNS, Stream};
+use crate::catalog::COLUMNS;
 use crate::error::ErrorKind;
 use crate::ir::Scalar;
 use crate::rule::{Clause, Condition, Output, Selected};
@@ -16,6 +16,7 @@ use crate::sql::condition::{Conditions, conjuncts};
 use crate::sql::from;
 use crate::sql::group::{Group, group_by};
 use crate::sql::having;
+use crate::sql::join;
 use crate::sql::place::{START, condition_texts, known, query_start, start};
 use crate::sql::scalar::{Scalars, column_name};
 use crate::sql::scope::Scope;
@@ -25,10 +26,17 @@ use crate::trigger::{Having, Threshold, Trigger};
 pub(super) fn compile(sql: &str, query: &Query) -> Result<Compiled, Vec<Fault>> {
     let clauses = only_select(query).and_then(only_clauses);
     let clauses = clauses.map_err(|fault| vec![fault])?;
-    let streams = from::streams(clauses.from).map_err(|fault| vec![fault])?;
+    let (streams, on) = from::streams(clauses.from).map_err(|fault| vec![fault])?;
     let scope = Scope::new(streams);
     let scalars = Scalars { scope: &scope };
-    if clauses.group_by.is_empty() && clauses.having.is_none() {
+    let counts = !clauses.group_by.is_empty() || clauses.having.is_some();
+    if scope.streams().len() > 1 {
+        if counts {
+            let fault = Fault::unsupported(clauses.group_at, "GROUP BY or HAVING with JOIN");
+            return Err(vec![fault]);
+        }
+        join::compile(&clauses, &on, scalars)
+    } else if !counts {
         each(sql, &clauses, scalars)
     } else {
         grouped(sql, &clauses, scalars)
@@ -195,10 +203,10 @@ fn refuse_first(
 }
 
 /// The clauses that rules have.
-struct Clauses<'q> {
+pub(super) struct Clauses<'q> {
     from: &'q [TableWithJoins],
-    projection: &'q [SelectItem],
-    selection: Option<&'q Expr>,
+    pub(super) projection: &'q [SelectItem],
+    pub(super) selection: Option<&'q Expr>,
     group_by: &'q [Expr],
     group_at: Location,
     having: Option<&'q Expr>,
@@ -278,8 +286,18 @@ fn only_clauses(select: &Select) -> Result<Clauses<'_>, Fault> {
     })
 }
 
-fn select_item(item: &SelectItem, scalars: Scalars<'_>) -> Result<Vec<Selected>, Fault> {
+pub(super) fn select_item(item: &SelectItem, scalars: Scalars<'_>) -> Result<Vec<Selected>, Fault> {
     let at = item_start(item);
+    scalars.scope.take_named();
+    let selected = |name, value| {
+        let clause = scalars.scope.one_named("what is selected", at)?;
+        let output = Output::Scalar(value);
+        Ok(vec![Selected {
+            name,
+            clause: clause.unwrap_or(scalars.scope.streams().len() - 1),
+            output,
+        }])
+    };
     match item {
         SelectItem::UnnamedExpr(expr) => {
             let value = scalars.compile(expr, at)?;
@@ -289,15 +307,13 @@ fn select_item(item: &SelectItem, scalars: Scalars<'_>) -> Result<Vec<Selected>,
                     "an expression without a name (AS …)",
                 ));
             };
-            Ok(vec![selected(name, value)])
+            selected(name, value)
         }
-        SelectItem::ExprWithAlias { expr, alias } => Ok(vec![selected(
-            alias.value.clone(),
-            scalars.compile(expr, at)?,
-        )]),
-        SelectItem::Wildcard(options) if is_plain(options) => {
-            Ok(defaults(scalars.scope.streams()[0].stream))
+        SelectItem::ExprWithAlias { expr, alias } => {
+            let value = scalars.compile(expr, at)?;
+            selected(alias.value.clone(), value)
         }
+        SelectItem::Wildcard(options) if is_plain(options) => Ok(defaults(scalars.scope)),
         SelectItem::Wildcard(_) => Err(Fault::unsupported(at, "an option of *")),
         SelectItem::QualifiedWildcard(..) => Err(Fault::unsupported(at, "a qualified *")),
         SelectItem::ExprWithAliases { .. } => Err(Fault::unsupported(at, "several names for one")),
@@ -312,14 +328,6 @@ pub(super) fn item_start(item: &SelectItem) -> Location {
         SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) => {
             known(options.wildcard_token.0.span.start, START)
         }
-    }
-}
-
-fn selected(name: String, value: Scalar) -> Selected {
-    Selected {
-        name,
-        clause: 0,
-        output: Output::Scalar(value),
     }
 }
 
@@ -341,10 +349,20 @@ fn is_plain(options: &WildcardAdditionalOptions) -> bool {
         && opt_alias.is_none()
 }
 
-fn defaults(stream: Stream) -> Vec<Selected> {
-    COLUMNS
-        .iter()
-        .filter(|column| column.is_default() && column.streams.contains(&stream))
-        .map(|column| selected(column.name.to_owned(), Scalar::Field(column.field)))
-        .collect()
+fn defaults(scope: &Scope) -> Vec<Selected> {
+    let mut defaults = Vec::new();
+    for (clause, named) in scope.streams().iter().enumerate() {
+        let prefix = match &named.alias {
+            Some(alias) if scope.streams().len() > 1 => format!("{alias}."),
+            _ => String::new(),
+        };
+        let columns = COLUMNS.iter();
+        let columns = columns.filter(|c| c.is_default() && c.streams.contains(&named.stream));
+        defaults.extend(columns.map(|column| Selected {
+            name: format!("{prefix}{}", column.name),
+            clause,
+            output: Output::Scalar(Scalar::Field(column.field)),
+        }));
+    }
+    defaults
 }
