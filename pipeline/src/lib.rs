@@ -23,6 +23,7 @@ mod handle;
 pub mod hash;
 mod intake;
 mod order;
+mod pace;
 mod process_table;
 mod queue;
 pub mod redact;

@@ -152,7 +152,8 @@ impl Order {
             || self.is_nearly_full()
     }
 
-    fn is_nearly_full(&self) -> bool {
+    /// From here on the oldest go without waiting.
+    pub(crate) fn is_nearly_full(&self) -> bool {
         self.held.len() > self.policy.events / 10 * 9 || self.bytes > self.policy.bytes / 10 * 9
     }
 }

@@ -102,6 +102,12 @@ impl<T> Receiver<T> {
         charged.item
     }
 
+    /// What is there without waiting.
+    pub(crate) fn try_accept(&self) -> Option<T> {
+        let charged = self.channel.try_recv().ok()?;
+        Some(self.accept(charged))
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.channel.is_empty()
     }
@@ -123,16 +129,20 @@ struct Credit {
 struct CreditState {
     used: usize,
     closed: bool,
+    /// Senders that wait for room. Notifying is a system call even where nobody does.
+    waiting: usize,
 }
 
 impl Credit {
     fn acquire(&self, bytes: usize) -> Result<(), Closed> {
         let mut state = self.lock();
         while !state.closed && !self.has_room(&state, bytes) {
+            state.waiting += 1;
             state = self
                 .freed
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
         }
         charge(&mut state, bytes)
     }
@@ -150,8 +160,13 @@ impl Credit {
     }
 
     fn release(&self, bytes: usize) {
-        self.lock().used -= bytes;
-        self.freed.notify_one();
+        let mut state = self.lock();
+        state.used -= bytes;
+        let awaited = state.waiting > 0;
+        drop(state);
+        if awaited {
+            self.freed.notify_one();
+        }
     }
 
     fn close(&self) {

@@ -3,6 +3,8 @@
 //! queue → order → hash → redact → enrich (process table) → encode → number → ledger and agent
 
 use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, after, never, select};
@@ -15,6 +17,7 @@ use crate::enrich::enrich;
 use crate::handle::{Config, Shared};
 use crate::hash::{self, Hasher};
 use crate::order::{Order, runs_ahead};
+use crate::pace::Pace;
 use crate::process_table::ProcessTable;
 use crate::queue::{self, Closed};
 use crate::redact::Redactor;
@@ -31,6 +34,7 @@ pub(crate) struct Stages {
     events: Option<queue::Receiver<Vec<Event>>>,
     requests: Receiver<Request>,
     clock: Option<Clock>,
+    pace: Pace,
     order: Order,
     hasher: Option<Hasher>,
     redactor: Redactor,
@@ -72,6 +76,7 @@ impl Stages {
             events: Some(events),
             requests,
             clock: config.live.then(|| Clock::new(config.hold.hold_max)),
+            pace: Pace::default(),
             order: Order::new(config.hold),
             hasher: None,
             redactor,
@@ -105,8 +110,14 @@ impl Stages {
     fn stages(&mut self, initial: Vec<Event>) -> Result<(), Closed> {
         self.snapshot(initial)?;
         loop {
+            let napped = self.nap();
             match self.receive() {
-                Input::Events(events) => self.hold(events),
+                Input::Events(events) => {
+                    self.hold(events);
+                    if napped {
+                        self.hold_queued();
+                    }
+                }
                 Input::Finding(finding) => self.finding(finding)?,
                 Input::Hashed(done) => self.hashed(done),
                 Input::Timer => {}
@@ -119,6 +130,14 @@ impl Stages {
             }
             self.release()?;
         }
+    }
+
+    /// While events flow; not where some are queued already. Findings and digests wait as well.
+    fn nap(&self) -> bool {
+        let live = self.clock.as_ref().and(self.events.as_ref());
+        let nap = self.pace.nap(Instant::now());
+        let nap = nap.filter(|_| live.is_some_and(queue::Receiver::is_empty));
+        nap.inspect(|nap| thread::sleep(*nap)).is_some()
     }
 
     fn receive(&mut self) -> Input {
@@ -182,6 +201,7 @@ impl Stages {
         if let (Some(clock), Some(last)) = (&mut self.clock, last) {
             clock.observe(&last.header);
         }
+        self.pace.came(Instant::now());
         for mut event in events {
             if let Some(hasher) = &mut self.hasher {
                 hasher.arrived(&mut event);
@@ -193,6 +213,15 @@ impl Stages {
             stats.stages.seen += count;
             stats.stages.held = self.order.len() as u64;
         });
+    }
+
+    /// What came during a nap, so that it is released together and wakes the agent once.
+    fn hold_queued(&mut self) {
+        while !self.order.is_nearly_full()
+            && let Some(events) = self.events.as_ref().and_then(queue::Receiver::try_accept)
+        {
+            self.hold(events);
+        }
     }
 
     /// Emits what is due.
