@@ -359,7 +359,7 @@ pub static COLUMNS: &[Column] = &[
     column("process.integrity_level", Field::IntegrityLevel, Type::Text, EXEC, "`Low`, `Medium`, `High`, `System` …, or the SID of the label; Windows"),
     column("process.logon_id", Field::LogonId, Type::Int, EXEC, "number of the logon session; Windows"),
     nullable(column("process.exe_changed", Field::ExeChanged, Type::Bool, EXEC_HASHED, "the file was written between the exec and its hashing; `NULL` without a digest")),
-    nullable(column("process.hash_failure", Field::HashFailure, Type::Text, HASHED, "why there is no digest: `gone`, `unreadable`, `too_large`, `queue_full`; `NULL` with one")),
+    nullable(column("process.hash_failure", Field::HashFailure, Type::Text, HASHED, "why there is no digest: `gone`, `unreadable`, `too_large`, `queue_full`, `stalled`; `NULL` with one")),
     column("process.is_memfd", Field::IsMemfd, Type::Bool, EXEC_HASHED, "the program never had a file name (`memfd_create`)"),
     column("process.is_deleted", Field::IsDeleted, Type::Bool, EXEC_HASHED, "the program's file was deleted (and is no memfd)"),
     column("process.is_setuid", Field::IsSetuid, Type::Bool, EXEC_HASHED, "the file has the set-user-id bit"),

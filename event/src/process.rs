@@ -214,15 +214,18 @@ pub enum HashFailure {
     TooLarge,
     /// More executables waited than the hashing worker takes.
     QueueFull,
+    /// Opening or reading it did not come to an end, or too many reads of other files hang.
+    Stalled,
 }
 
 impl HashFailure {
     /// All failures, in the order of their codes on the wire.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Gone,
         Self::Unreadable,
         Self::TooLarge,
         Self::QueueFull,
+        Self::Stalled,
     ];
 
     /// Lower-case name.
@@ -233,6 +236,7 @@ impl HashFailure {
             Self::Unreadable => "unreadable",
             Self::TooLarge => "too_large",
             Self::QueueFull => "queue_full",
+            Self::Stalled => "stalled",
         }
     }
 }

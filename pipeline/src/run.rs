@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, after, never, select};
@@ -147,10 +147,7 @@ impl Stages {
             .events
             .as_ref()
             .map_or(&no_events, |queue| queue.channel());
-        let wait = self
-            .clock
-            .as_ref()
-            .and_then(|clock| self.order.wait(clock.now()));
+        let wait = self.wait();
         let timer = wait.map_or_else(never, after);
         select! {
             recv(events) -> charged => match (charged, &self.events) {
@@ -164,6 +161,15 @@ impl Stages {
             recv(hashes) -> done => Input::Hashed(done.ok()),
             recv(timer) -> _ => Input::Timer,
         }
+    }
+
+    /// Until something is due though nothing comes.
+    fn wait(&self) -> Option<Duration> {
+        let clock = self.clock.as_ref();
+        let event = clock.and_then(|clock| self.order.wait(clock.now()));
+        let hasher = self.hasher.as_ref();
+        let hashing = hasher.and_then(|hasher| hasher.wait(Instant::now()));
+        event.into_iter().chain(hashing).min()
     }
 
     /// What already runs comes first. A row's parent can stand below it, so all rows are known

@@ -1,14 +1,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, never, unbounded};
+use crossbeam_channel::{Receiver, TryRecvError};
 use event::sensor::Waker;
 use event::{BootTime, Digest, Event, EventKind, HashFailure, Hashed, Header, Process, ProcessKey};
 
 use super::cache::{Cache, FileKey};
-use super::worker::{Done, Job, Worker};
+use super::worker::{Done, Job};
+use super::workers::Workers;
 use super::{ExecutableFiles, HashPolicy, HashStats, Wanted};
 use crate::clock::Clock;
 use crate::{Error, HoldPolicy};
@@ -27,17 +27,13 @@ pub struct Hasher {
     policy: HashPolicy,
     clock: Clock,
     cache: Arc<Mutex<Cache>>,
-    /// `None` once nothing more is asked for.
-    jobs: Option<Sender<Job>>,
-    results: Receiver<Done>,
+    workers: Workers,
     /// Files that were asked for, until nobody waits for them.
     asked: HashMap<Name, Asked>,
     /// Execs in all `waiting` lists.
     waiting: usize,
     ready: VecDeque<Ready>,
     stats: HashStats,
-    /// Dropped when nobody wants anything any more.
-    stop: Option<Sender<()>>,
 }
 
 /// What one job is for: a file, or, where the source cannot tell its ctime, the exec itself. Two
@@ -56,8 +52,10 @@ impl Name {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Asked {
+    /// As the first exec names it.
+    wanted: Wanted,
     /// Execs that arrived and have not left yet.
     expected: u32,
     waiting: Vec<(Header, Wanted)>,
@@ -79,37 +77,16 @@ impl Hasher {
     pub fn start(hashing: &Hashing, notify: Option<Waker>) -> Result<Self, Error> {
         let policy = hashing.policy;
         let cache = Arc::new(Mutex::new(Cache::new(policy.cache)));
-        let (jobs, received) = bounded(policy.queue);
-        let (done, results) = unbounded();
-        let (stop, stopped) = bounded(0);
-        let worker = Worker {
-            files: Arc::clone(&hashing.files),
-            policy,
-            cache: Arc::clone(&cache),
-            jobs: received,
-            done,
-            stop: stopped,
-            notify,
-        };
-        // Not joined: a read can hang, and its thread ends with the process at the latest.
-        thread::Builder::new()
-            .name("hash".to_owned())
-            .spawn(move || worker.run())
-            .map_err(|source| Error::Thread {
-                stage: "hash",
-                source,
-            })?;
+        let workers = Workers::start(hashing, Arc::clone(&cache), notify)?;
         Ok(Self {
             policy,
             clock: Clock::new(HoldPolicy::default().hold_max),
             cache,
-            jobs: Some(jobs),
-            results,
+            workers,
             asked: HashMap::new(),
             waiting: 0,
             ready: VecDeque::new(),
             stats: HashStats::default(),
-            stop: Some(stop),
         })
     }
 
@@ -166,13 +143,65 @@ impl Hasher {
         Some(ready.into_event(header))
     }
 
-    /// Takes in what the worker has done.
+    /// Takes in what the worker has done, and gives it up if it hangs in a file.
     pub fn collect(&mut self) {
         loop {
-            match self.results.try_recv() {
+            match self.workers.results().try_recv() {
                 Ok(done) => self.take(done),
-                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Empty) => return self.supervise(Instant::now()),
                 Err(TryRecvError::Disconnected) => return self.worker_ended(),
+            }
+        }
+    }
+
+    /// How long until [`Hasher::collect`] is to be called even if no result comes; `None` while
+    /// nothing is under way.
+    #[must_use]
+    pub fn wait(&self, now: Instant) -> Option<Duration> {
+        if self.asked.is_empty() {
+            return None;
+        }
+        let due = self.workers.due();
+        Some(due.map_or(self.policy.stall, |due| due.saturating_duration_since(now)))
+    }
+
+    /// The file in which a worker hangs has no digest; what else was asked of it another one reads.
+    pub(super) fn supervise(&mut self, now: Instant) {
+        self.workers.resume();
+        let Some(name) = self.workers.stalled(now) else {
+            return;
+        };
+        self.take(Done {
+            name,
+            outcome: Err(HashFailure::Stalled),
+            bytes_read: 0,
+        });
+        if self.workers.replace() {
+            self.ask_again();
+        } else {
+            self.give_up(HashFailure::Stalled);
+        }
+    }
+
+    fn ask_again(&mut self) {
+        let open = self
+            .asked
+            .iter()
+            .filter(|(_, asked)| asked.outcome.is_none());
+        let jobs: Vec<Job> = open
+            .map(|(name, asked)| Job {
+                name: *name,
+                wanted: asked.wanted.clone(),
+            })
+            .collect();
+        for job in jobs {
+            let name = job.name;
+            if !self.workers.send(job) {
+                self.take(Done {
+                    name,
+                    outcome: Err(HashFailure::QueueFull),
+                    bytes_read: 0,
+                });
             }
         }
     }
@@ -181,12 +210,11 @@ impl Hasher {
     pub fn finish(&mut self) {
         let deadline = Instant::now() + self.policy.patience;
         while self.waiting > 0
-            && let Ok(done) = self.results.recv_deadline(deadline)
+            && let Ok(done) = self.workers.results().recv_deadline(deadline)
         {
             self.take(done);
         }
-        (self.jobs, self.stop) = (None, None);
-        self.results = never();
+        self.workers.end();
         self.give_up(HashFailure::QueueFull);
     }
 
@@ -201,7 +229,7 @@ impl Hasher {
 
     /// To wait on; what comes goes to [`Hasher::done`].
     pub(crate) fn results(&self) -> &Receiver<Done> {
-        &self.results
+        self.workers.results()
     }
 
     /// A result, or the end of the worker.
@@ -215,8 +243,7 @@ impl Hasher {
     /// Only by a panic, which said why itself.
     fn worker_ended(&mut self) {
         tracing::error!("executables are hashed no more: the thread ended");
-        self.jobs = None;
-        self.results = never();
+        self.workers.end();
         self.give_up(HashFailure::Unreadable);
     }
 
@@ -256,7 +283,7 @@ impl Hasher {
             return Some(Err(HashFailure::QueueFull));
         }
         let Some(asked) = self.ask(name, wanted.clone()) else {
-            return Some(Err(HashFailure::QueueFull));
+            return Some(Err(self.refusal()));
         };
         asked.waiting.push((*header, wanted));
         self.waiting += 1;
@@ -267,10 +294,27 @@ impl Hasher {
     /// Asks for a file unless that is done already; `None` if the worker takes no more.
     fn ask(&mut self, name: Name, wanted: Wanted) -> Option<&mut Asked> {
         if !self.asked.contains_key(&name) {
-            let job = Job { name, wanted };
-            self.jobs.as_ref()?.try_send(job).ok()?;
+            let job = Job {
+                name,
+                wanted: wanted.clone(),
+            };
+            self.workers.send(job).then_some(())?;
         }
-        Some(self.asked.entry(name).or_default())
+        Some(self.asked.entry(name).or_insert_with(|| Asked {
+            wanted,
+            expected: 0,
+            waiting: Vec::new(),
+            outcome: None,
+        }))
+    }
+
+    /// Why nobody takes a job.
+    fn refusal(&self) -> HashFailure {
+        if self.workers.is_paused() {
+            HashFailure::Stalled
+        } else {
+            HashFailure::QueueFull
+        }
     }
 
     fn take(&mut self, done: Done) {

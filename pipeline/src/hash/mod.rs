@@ -5,6 +5,8 @@
 //! worker may have read the file, or it is in the cache. An exec that goes on without a digest is
 //! followed by one [`event::Hashed`] from [`Hasher::next_event`].
 //!
+//! A file whose server hangs holds its worker for ever: after a while another one takes its place.
+//!
 //! Files are opened and read through [`ExecutableFiles`], since this crate calls no operating
 //! system.
 
@@ -16,6 +18,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 mod worker;
+mod workers;
 
 pub use files::{Executable, ExecutableFiles, Wanted};
 pub use hasher::{Hasher, Hashing};
@@ -39,6 +42,8 @@ pub struct HashPolicy {
     pub waiting: usize,
     /// At the end, digests under way are waited for at most so long.
     pub patience: Duration,
+    /// A worker that hears nothing of a file for so long is given up, and another one goes on.
+    pub stall: Duration,
 }
 
 impl Default for HashPolicy {
@@ -50,6 +55,7 @@ impl Default for HashPolicy {
             queue: 256,
             waiting: 4096,
             patience: Duration::from_secs(1),
+            stall: Duration::from_secs(10),
         }
     }
 }

@@ -31,6 +31,8 @@ struct File {
     failure: Option<HashFailure>,
     /// Each read waits for one message.
     gate: Option<Receiver<()>>,
+    /// Told before each read.
+    reads: Option<Sender<()>>,
     /// Becomes the identity at the first read.
     written: Option<FileIdentity>,
     panics: bool,
@@ -60,6 +62,7 @@ impl Files {
             content: vec![u8::try_from(inode % 251).unwrap(); 1000],
             failure: None,
             gate: None,
+            reads: None,
             written: None,
             panics: false,
         };
@@ -110,6 +113,9 @@ impl Executable for Opened {
 impl io::Read for Opened {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         assert!(!self.file.panics, "as asked for");
+        if let Some(reads) = &self.file.reads {
+            reads.send(()).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        }
         if let Some(gate) = &self.file.gate {
             gate.recv().map_err(|_| io::ErrorKind::BrokenPipe)?;
         }
@@ -437,4 +443,105 @@ fn worker_that_panics_leaves_nobody_waiting() {
     assert_eq!(outcome(&mut hasher), Err(HashFailure::Unreadable));
     pass(&mut hasher, 2, identity(7));
     assert_eq!(outcome(&mut hasher), Err(HashFailure::QueueFull));
+}
+
+/// Files whose first read hangs, and what tells that it does; reads end when the sender is dropped.
+fn hanging(inodes: std::ops::Range<u64>) -> (Files, Receiver<()>, Sender<()>) {
+    let (told, reads) = unbounded();
+    let (open, gate) = unbounded();
+    let files = inodes.fold(Files::default(), |files, inode| {
+        files.with(inode, |file| {
+            file.gate = Some(gate.clone());
+            file.reads = Some(told.clone());
+        })
+    });
+    (files, reads, open)
+}
+
+/// As time passes for a worker that hangs by now.
+fn stall(hasher: &mut Hasher, reads: &Receiver<()>) {
+    reads.recv_timeout(LONG).unwrap();
+    let stall = HashPolicy::default().stall;
+    assert!(
+        hasher
+            .wait(Instant::now())
+            .is_some_and(|wait| wait <= stall)
+    );
+    hasher.supervise(Instant::now() + stall);
+}
+
+/// A file on a dead network filesystem kept all that came after it without digests.
+#[test]
+fn worker_that_hangs_is_given_up_and_another_takes_its_queue() {
+    let (files, reads, _open) = hanging(7..8);
+    let files = files.with(8, |_| {}).with(9, |_| {});
+    let mut hasher = files.hasher(HashPolicy::default());
+    pass(&mut hasher, 1, identity(7));
+    hasher.supervise(Instant::now());
+    assert!(followers(&mut hasher).is_empty(), "it is not late yet");
+    pass(&mut hasher, 2, identity(8));
+    pass(&mut hasher, 3, identity(9));
+    stall(&mut hasher, &reads);
+    let told = followers(&mut hasher);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(
+        (told[0].key.pid, told[0].outcome),
+        (1, Err(HashFailure::Stalled))
+    );
+    await_result(&mut hasher);
+    await_result(&mut hasher);
+    assert!(
+        followers(&mut hasher)
+            .iter()
+            .all(|told| told.outcome.is_ok())
+    );
+    assert_eq!(hasher.stats().later.delivered, 3);
+    assert!(hasher.stats().later.holds());
+    assert_eq!(hasher.wait(Instant::now()), None, "nothing is under way");
+}
+
+#[test]
+fn hashing_pauses_while_too_many_hang_and_goes_on_when_they_end() {
+    let (files, reads, open) = hanging(0..4);
+    let files = files.with(8, |_| {});
+    let mut hasher = files.hasher(HashPolicy::default());
+    for pid in 0..4 {
+        pass(&mut hasher, pid, identity(u64::from(pid)));
+        stall(&mut hasher, &reads);
+        assert_eq!(outcome(&mut hasher), Err(HashFailure::Stalled));
+    }
+    pass(&mut hasher, 5, identity(8));
+    assert_eq!(outcome(&mut hasher), Err(HashFailure::Stalled), "no worker");
+    assert_eq!(hasher.stats().failed.iter().sum::<u64>(), 5);
+
+    drop(open);
+    let began = Instant::now();
+    let digest = loop {
+        // Their threads end in their own time.
+        hasher.supervise(Instant::now());
+        pass(&mut hasher, 6, identity(8));
+        if followers(&mut hasher).is_empty() {
+            await_result(&mut hasher);
+            break outcome(&mut hasher);
+        }
+        assert!(began.elapsed() < LONG);
+        std::thread::yield_now();
+    };
+    assert!(digest.is_ok());
+}
+
+#[test]
+fn end_does_not_wait_for_workers_that_were_given_up() {
+    let (files, reads, _open) = hanging(7..8);
+    let policy = HashPolicy {
+        patience: LONG,
+        ..HashPolicy::default()
+    };
+    let mut hasher = files.hasher(policy);
+    pass(&mut hasher, 1, identity(7));
+    stall(&mut hasher, &reads);
+    let began = Instant::now();
+    hasher.finish();
+    assert!(began.elapsed() < LONG);
+    assert_eq!(outcome(&mut hasher), Err(HashFailure::Stalled));
 }

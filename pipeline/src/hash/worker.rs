@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::budget::Budget;
 use super::cache::{Cache, FileKey};
 use super::hasher::Name;
+use super::workers::Watch;
 use super::{Executable, ExecutableFiles, HashPolicy, Wanted};
 use crate::clock;
 
@@ -48,6 +49,8 @@ pub(super) struct Worker {
     pub(super) cache: Arc<Mutex<Cache>>,
     pub(super) jobs: Receiver<Job>,
     pub(super) done: Sender<Done>,
+    /// Tells who waits that this one hangs.
+    pub(super) watch: Arc<Watch>,
     /// Disconnected when nobody wants anything any more.
     pub(super) stop: Receiver<()>,
     /// Called after each result.
@@ -75,7 +78,9 @@ impl Worker {
             let Some(mut reading) = readings.pop_front() else {
                 continue;
             };
-            match reading.read(&mut buffer, self.policy.max_bytes) {
+            let (name, most) = (reading.name, self.policy.max_bytes);
+            let turn = || reading.read(&mut buffer, most);
+            match self.watch.during(name, turn) {
                 Ok(Some(bytes)) => {
                     budget.spend(bytes, Instant::now());
                     readings.push_back(reading);
@@ -123,7 +128,8 @@ impl Worker {
     /// `None` where there is nothing left to read.
     fn open(&self, job: Job) -> Option<Reading> {
         let told = FileKey::of(&job.wanted.file);
-        match self.start(&job.wanted) {
+        let start = || self.start(&job.wanted);
+        match self.watch.during(job.name, start) {
             Ok((file, before)) => {
                 if let Some(sha256) = self.cache().get(&FileKey::of(&before)) {
                     let changed = !told.fits(&FileKey::of(&before));
@@ -156,7 +162,8 @@ impl Worker {
     }
 
     fn finish(&self, reading: Reading) {
-        let Ok(after) = reading.file.identity() else {
+        let identity = || reading.file.identity();
+        let Ok(after) = self.watch.during(reading.name, identity) else {
             return self.tell(reading.name, Err(HashFailure::Unreadable), reading.bytes);
         };
         let (before, after) = (FileKey::of(&reading.before), FileKey::of(&after));
