@@ -402,6 +402,7 @@ mod tests {
             hashed(Ok(Digest {
                 sha256: [byte; 32],
                 changed,
+                touched: false,
             }))
         };
         check(digest(1, true), Verdict::Raise(0));

@@ -89,6 +89,7 @@ pub(crate) fn hashing(stats: &HashStats) -> Value {
         },
         "failed": Value::Object(failed.collect()),
         "changed": stats.changed,
+        "touched": stats.touched,
         "files_read": stats.files_read,
         "bytes_read": stats.bytes_read,
         "cache": stats.cache,

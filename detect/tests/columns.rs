@@ -55,6 +55,7 @@ fn hashed(outcome: Result<Digest, HashFailure>) -> Hashed {
 const DIGEST: Digest = Digest {
     sha256: [0xab; 32],
     changed: true,
+    touched: false,
 };
 
 const IDS: Credentials = Credentials {
@@ -124,6 +125,7 @@ fn full() -> Process {
         environment: Some([&b"LD_PRELOAD=/tmp/x.so"[..], b"A="].into_iter().collect()),
         sha256: Some([0xab; 32]),
         exe_changed: false,
+        exe_touched: true,
         parent_process: Some(Box::new(Ancestor {
             key: key(9),
             comm: text("init"),
@@ -272,6 +274,7 @@ fn null_is_a_normal_answer_where_most_processes_have_no_value() {
             "process.namespace_pid",
             "process.sha256",
             "process.exe_changed",
+            "process.exe_touched",
             "process.hash_failure",
         ]
     );
@@ -289,6 +292,7 @@ fn columns_of_an_exec_are_not_mixed_up() {
     check("process.interpreter = '/bin/sh' AND process.filename = '/opt/run'");
     check("process.session = 3 AND process.session_leader = 8 AND process.namespace_pid = 6");
     check("process.is_secure_exec AND NOT process.has_file_caps AND NOT process.exe_changed");
+    check("process.exe_touched");
     check("process.mnt_ns = 101 AND process.pid_ns = 102 AND process.net_ns = 103");
     check("process.user_ns = 104 AND process.uts_ns = 105 AND process.ipc_ns = 106");
     check("process.cgroup_ns = 107 AND process.time_ns = 108 AND process.cgroup_id = 77");
@@ -378,7 +382,7 @@ fn a_digest_says_whether_the_file_changed_and_a_missing_one_why() {
         Stream::Hashed,
         event(Ok(DIGEST)),
         &format!(
-            "process.exe_changed AND process.sha256 = '{}' AND process.name = 'app' \
+            "process.exe_changed AND NOT process.exe_touched AND process.sha256 = '{}' AND process.name = 'app' \
              AND process.hash_failure IS NULL AND process.file_owner = 5",
             "ab".repeat(32)
         ),
@@ -387,7 +391,7 @@ fn a_digest_says_whether_the_file_changed_and_a_missing_one_why() {
         Stream::Hashed,
         event(Err(HashFailure::TooLarge)),
         "process.hash_failure = 'too_large' AND process.exe_changed IS NULL \
-         AND process.sha256 IS NULL",
+         AND process.exe_touched IS NULL AND process.sha256 IS NULL",
     );
     let not_hashed = Process {
         sha256: None,

@@ -226,6 +226,7 @@ fn any_bytes_are_matched_against_the_shipped_rules() {
             environment: Some(Argv::from_block(Bytes::from(block.clone()))),
             file_caps: Some(true),
             exe_changed: true,
+            exe_touched: true,
             container: Some(Container {
                 id: Bytes::from(filename.clone()),
                 ..Container::default()
@@ -263,6 +264,7 @@ fn any_bytes_are_matched_against_the_shipped_rules() {
             outcome: Ok(Digest {
                 sha256: [7; 32],
                 changed: true,
+                touched: false,
             }),
         };
         for kind in [

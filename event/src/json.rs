@@ -263,6 +263,9 @@ impl Document {
                 if digest.changed {
                     self.set("daemoneye", "exe_changed", true.into());
                 }
+                if digest.touched {
+                    self.set("daemoneye", "exe_touched", true.into());
+                }
             }
             Err(failure) => self.set("daemoneye", "hash_failure", failure.name().into()),
         }
@@ -451,6 +454,7 @@ impl Document {
             ("secure_exec", process.secure_exec),
             ("file_caps", process.file_caps),
             ("exe_changed", process.exe_changed.then_some(true)),
+            ("exe_touched", process.exe_touched.then_some(true)),
         ];
         for (name, flag) in flags {
             if let Some(flag) = flag {
@@ -625,6 +629,7 @@ mod tests {
         let digest = Digest {
             sha256: [0xab; 32],
             changed: true,
+            touched: true,
         };
         let hashed = alert(EventKind::Hashed(Box::new(Hashed {
             key: ProcessKey::default(),
@@ -634,6 +639,7 @@ mod tests {
         })));
         assert_eq!(hashed["process"]["hash"]["sha256"], "ab".repeat(32));
         assert_eq!(hashed["daemoneye"]["exe_changed"], true);
+        assert_eq!(hashed["daemoneye"]["exe_touched"], true);
         let lost = alert(EventKind::Lost(Lost {
             class: EventClass::Exec,
             reason: DropReason::RingFull,

@@ -197,9 +197,12 @@ pub struct Hashed {
 pub struct Digest {
     /// The hash.
     pub sha256: [u8; 32],
-    /// The file was written between the exec and the end of hashing: the hash is of what it holds
-    /// now, not of what ran.
+    /// The file was written between the exec and the end of hashing (its size or mtime shows it):
+    /// the hash is of what it holds now, not of what ran.
     pub changed: bool,
+    /// Not that, but its ctime moved: its mode, owner or links changed, or it was written and its
+    /// mtime set back. So the hash is of what it holds now, and most likely of what ran.
+    pub touched: bool,
 }
 
 /// Why an executable has no digest.
@@ -337,6 +340,8 @@ pub struct Process {
     pub sha256: Option<[u8; 32]>,
     /// See [`Digest::changed`].
     pub exe_changed: bool,
+    /// See [`Digest::touched`].
+    pub exe_touched: bool,
     /// The parent as it was at the time of this event; joined from the process table.
     pub parent_process: Option<Box<Ancestor>>,
     /// The processes above the parent, nearest first, without arguments. If the last one has a

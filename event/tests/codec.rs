@@ -78,6 +78,7 @@ fn full_process() -> Process {
         environment: Some(Argv::from_block(Bytes::from_static(b"A=1\0B=cut"))),
         environment_truncated_bytes: 9,
         exe_changed: true,
+        exe_touched: true,
         exe_file: Some(FileIdentity {
             inode: 9,
             device: 8,
@@ -262,6 +263,7 @@ fn every_field_survives() {
             outcome: Ok(Digest {
                 sha256: [7; 32],
                 changed: true,
+                touched: true,
             }),
         })),
         EventKind::FailedExec(Box::new(FailedExec {

@@ -34,7 +34,7 @@ fuzz_target!(|data: &[u8]| {
         key: ProcessKey::default(),
         exe: exe.clone(),
         exe_file: None,
-        outcome: Ok(Digest { sha256: [7; 32], changed: true }),
+        outcome: Ok(Digest { sha256: [7; 32], changed: true, touched: false }),
     };
     let process = Process {
         environment: Some(Argv::from_block(parent_block.clone())),

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use event::{Ancestor, Exit, FailedExec, Hashed, Lost, Process, ProcessKey};
+use event::{Ancestor, Digest, Exit, FailedExec, Hashed, Lost, Process, ProcessKey};
 use event::{EventKind, json};
 
 use super::Sink;
@@ -186,8 +186,12 @@ fn digest(hashed: &Hashed) -> String {
     let outcome = match hashed.outcome {
         Ok(digest) => {
             let hex: String = digest.sha256.iter().map(|b| format!("{b:02x}")).collect();
-            let changed = if digest.changed { " changed=true" } else { "" };
-            format!(" sha256={hex}{changed}")
+            let since = match digest {
+                Digest { changed: true, .. } => " changed=true",
+                Digest { touched: true, .. } => " touched=true",
+                _ => "",
+            };
+            format!(" sha256={hex}{since}")
         }
         Err(failure) => format!(" unhashed={}", failure.name()),
     };
@@ -227,8 +231,8 @@ fn quoted(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use event::{
-        BootTime, Container, Credentials, Digest, DropReason, Event, EventClass, Exec, ExitStatus,
-        Finding, HashFailure, Header,
+        BootTime, Container, Credentials, DropReason, Event, EventClass, Exec, ExitStatus, Finding,
+        HashFailure, Header,
     };
 
     use super::*;
@@ -325,20 +329,25 @@ mod tests {
                 outcome,
             }))
         };
-        let digest = |changed| {
+        let digest = |changed, touched| {
             Ok(Digest {
                 sha256: [0xab; 32],
                 changed,
+                touched,
             })
         };
         let hex = "ab".repeat(32);
         check(
-            hashed(digest(false)),
+            hashed(digest(false, false)),
             &format!(r#" exe="/bin/x" sha256={hex}"#),
         );
         check(
-            hashed(digest(true)),
+            hashed(digest(true, false)),
             &format!(r#" exe="/bin/x" sha256={hex} changed=true"#),
+        );
+        check(
+            hashed(digest(false, true)),
+            &format!(r#" exe="/bin/x" sha256={hex} touched=true"#),
         );
         check(
             hashed(Err(HashFailure::TooLarge)),

@@ -70,6 +70,7 @@ pub(crate) struct TestEvent {
     integrity_level: Option<String>,
     logon_id: Option<u64>,
     exe_changed: Option<bool>,
+    exe_touched: Option<bool>,
     hash_failure: Option<String>,
     memfd: Option<bool>,
     deleted: Option<bool>,
@@ -145,7 +146,7 @@ impl TestEvent {
     fn misplaced(&self, stream: Stream) -> Option<&'static str> {
         use Stream::{Exec, Exit, FailedExec, Fork, Hashed, Lost};
         let exec_only = self.exec_only().map(|(key, set)| (key, set, &[Exec][..]));
-        let others: [(_, _, &[Stream]); 32] = [
+        let others: [(_, _, &[Stream]); 33] = [
             (
                 "pid",
                 self.pid.is_some(),
@@ -165,6 +166,7 @@ impl TestEvent {
             ("egid", self.egid.is_some(), &[Exec, FailedExec]),
             ("sha256", self.sha256.is_some(), &[Exec, Hashed]),
             ("exe_changed", self.exe_changed.is_some(), &[Exec, Hashed]),
+            ("exe_touched", self.exe_touched.is_some(), &[Exec, Hashed]),
             ("hash_failure", self.hash_failure.is_some(), &[Hashed]),
             ("memfd", self.memfd.is_some(), &[Exec, Hashed]),
             ("deleted", self.deleted.is_some(), &[Exec, Hashed]),

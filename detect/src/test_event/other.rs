@@ -64,9 +64,11 @@ impl TestEvent {
             return Ok(Ok(Digest {
                 sha256: self.digest()?.unwrap_or_default(),
                 changed: self.exe_changed == Some(true),
+                touched: self.exe_touched == Some(true),
             }));
         };
-        if self.sha256.is_some() || self.exe_changed.is_some() {
+        let marks = [self.exe_changed, self.exe_touched];
+        if self.sha256.is_some() || marks.iter().any(Option::is_some) {
             return Err("has `hash_failure` and a digest".to_owned());
         }
         named(HashFailure::ALL, HashFailure::name, failure)

@@ -35,6 +35,7 @@ impl TestEvent {
             environment: self.environment.as_ref().map(|all| all.iter().collect()),
             sha256: self.digest()?,
             exe_changed: self.exe_changed == Some(true),
+            exe_touched: self.exe_touched == Some(true),
             parent_process: self.parent.as_ref().map(|p| Box::new(p.ancestor())),
             windows: self.windows()?,
             ..Process::default()

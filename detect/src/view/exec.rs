@@ -33,6 +33,8 @@ pub(super) fn exec<'v>(
         Field::GrandparentExecutable => known(&process.ancestors.first()?.exe),
         Field::ExeChanged if process.exe_changed => flag(true),
         Field::ExeChanged => process.sha256.and(flag(false)),
+        Field::ExeTouched if process.exe_touched => flag(true),
+        Field::ExeTouched => process.sha256.and(flag(false)),
         Field::Redactions => int(process.redactions),
         Field::Uid | Field::Gid | Field::Euid | Field::Egid => {
             credential(process.credentials?, field)

@@ -162,6 +162,7 @@ impl<'v> View<'v> {
             Field::Executable => known(&hashed.exe),
             Field::Sha256 => hashed.outcome.ok().and(text(&self.scratch.sha256)),
             Field::ExeChanged => flag(hashed.outcome.ok()?.changed),
+            Field::ExeTouched => flag(hashed.outcome.ok()?.touched),
             Field::HashFailure => text(hashed.outcome.err()?.name().as_bytes()),
             _ => file(hashed.exe_file.as_ref()?, field),
         }

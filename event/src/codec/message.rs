@@ -113,6 +113,8 @@ pub(super) struct Hashed {
     pub exe_changed: bool,
     #[prost(uint32, tag = "6")]
     pub failure: u32,
+    #[prost(bool, tag = "7")]
+    pub exe_touched: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -219,6 +221,8 @@ pub(super) struct Process {
     pub environment_truncated_bytes: u64,
     #[prost(message, optional, tag = "35")]
     pub windows: Option<WindowsProcess>,
+    #[prost(bool, tag = "36")]
+    pub exe_touched: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]

@@ -172,6 +172,7 @@ fn hashed_message(hashed: &Hashed) -> pb::Hashed {
         exe_file: hashed.exe_file.map(process::file_message),
         sha256: digest.map(|d| Bytes::copy_from_slice(&d.sha256)),
         exe_changed: digest.is_some_and(|d| d.changed),
+        exe_touched: digest.is_some_and(|d| d.touched),
         failure: hashed
             .outcome
             .err()
@@ -276,6 +277,7 @@ fn hashed(message: pb::Hashed, boot: BootId) -> Result<Hashed, Error> {
         Some(sha256) => Ok(Digest {
             sha256,
             changed: message.exe_changed,
+            touched: message.exe_touched,
         }),
         None => Err(value_of(
             &HashFailure::ALL,

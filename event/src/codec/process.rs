@@ -46,6 +46,7 @@ pub(super) fn message(process: &Process) -> pb::Process {
             cut: is_cut(block),
         }),
         exe_changed: process.exe_changed,
+        exe_touched: process.exe_touched,
         ancestors: process.ancestors.iter().map(ancestor_message).collect(),
         environment_truncated_bytes: process.environment_truncated_bytes,
         windows: process.windows.as_deref().map(windows_message),
@@ -163,6 +164,7 @@ pub(super) fn process(message: Option<pb::Process>, boot: BootId) -> Result<Proc
         environment: message.environment.map(|e| block(&e.entries, e.cut)),
         environment_truncated_bytes: message.environment_truncated_bytes,
         exe_changed: message.exe_changed,
+        exe_touched: message.exe_touched,
         exe_file: message.exe_file.map(file),
         sha256: digest(message.sha256.as_ref(), "sha256")?,
         parent_process: message

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use event::FileIdentity;
+use event::{Digest, FileIdentity};
 
 use crate::slots::{List, Slots};
 
@@ -32,12 +32,34 @@ impl FileKey {
         self.ctime != 0 && self.size != 0
     }
 
-    /// Whether `now`, a complete one, can be what this one was.
-    pub(super) fn fits(&self, now: &Self) -> bool {
+    /// What became of it, as far as this one tells; `now` is a complete one.
+    pub(super) fn change(&self, now: &Self) -> Change {
         let known = |told: u64, now: u64| told == 0 || told == now;
-        (self.device, self.inode, self.mtime) == (now.device, now.inode, now.mtime)
-            && known(self.size, now.size)
-            && known(self.ctime, now.ctime)
+        let same = (self.device, self.inode, self.mtime) == (now.device, now.inode, now.mtime);
+        match (same && known(self.size, now.size), self.ctime) {
+            (false, _) => Change::Written,
+            (true, ctime) if known(ctime, now.ctime) => Change::None,
+            (true, _) => Change::Touched,
+        }
+    }
+}
+
+/// What became of a file between two looks at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Change {
+    None,
+    /// Only its ctime moved: chmod, chown and links do that, and a write whose mtime was set back.
+    Touched,
+    Written,
+}
+
+impl Change {
+    pub(super) fn digest(self, sha256: [u8; 32]) -> Digest {
+        Digest {
+            sha256,
+            changed: self == Self::Written,
+            touched: self == Self::Touched,
+        }
     }
 }
 
@@ -128,7 +150,8 @@ mod tests {
         let mut cache = Cache::new(2);
         cache.insert(FileKey::of(&was), [1; 32]);
         assert_eq!(cache.get(&FileKey::of(&now)), None);
-        assert!(!FileKey::of(&was).fits(&FileKey::of(&now)));
+        let change = FileKey::of(&was).change(&FileKey::of(&now));
+        assert_eq!(change, Change::Touched);
     }
 
     #[test]
@@ -145,9 +168,10 @@ mod tests {
             ctime: 0,
             ..now
         };
-        assert!(FileKey::of(&told).fits(&FileKey::of(&now)));
+        let change = |told| FileKey::of(told).change(&FileKey::of(&now));
+        assert_eq!(change(&told), Change::None);
         assert!(!FileKey::of(&told).is_complete());
         let other = FileIdentity { mtime: 6, ..told };
-        assert!(!FileKey::of(&other).fits(&FileKey::of(&now)));
+        assert_eq!(change(&other), Change::Written);
     }
 }

@@ -6,7 +6,7 @@ use crossbeam_channel::{Receiver, TryRecvError};
 use event::sensor::Waker;
 use event::{BootTime, Digest, Event, EventKind, HashFailure, Hashed, Header, Process, ProcessKey};
 
-use super::cache::{Cache, FileKey};
+use super::cache::{Cache, Change, FileKey};
 use super::worker::{Done, Job};
 use super::workers::Workers;
 use super::{ExecutableFiles, HashPolicy, HashStats, Wanted};
@@ -118,9 +118,9 @@ impl Hasher {
         match self.answer(process, &header) {
             Some(Ok(digest)) => {
                 process.sha256 = Some(digest.sha256);
-                process.exe_changed = digest.changed;
+                (process.exe_changed, process.exe_touched) = (digest.changed, digest.touched);
                 self.stats.in_time += 1;
-                self.stats.changed += u64::from(digest.changed);
+                self.stats.mark(&digest);
             }
             Some(Err(failure)) => {
                 self.stats.later.take_in(1);
@@ -135,7 +135,7 @@ impl Hasher {
         let ready = self.ready.pop_front()?;
         self.stats.later.hand_on(1);
         match ready.outcome {
-            Ok(digest) => self.stats.changed += u64::from(digest.changed),
+            Ok(digest) => self.stats.mark(&digest),
             Err(failure) => self.stats.fail(failure),
         }
         let mut header = self.clock.header(ready.exec.boot);
@@ -266,8 +266,7 @@ impl Hasher {
                 return Some(outcome);
             }
         } else if let Some(sha256) = self.cached(&name.file) {
-            let changed = false;
-            return Some(Ok(Digest { sha256, changed }));
+            return Some(Ok(Change::None.digest(sha256)));
         }
         self.await_it(name, wanted, header)
     }

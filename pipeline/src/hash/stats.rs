@@ -1,4 +1,4 @@
-use event::HashFailure;
+use event::{Digest, HashFailure};
 
 use crate::Balance;
 
@@ -16,6 +16,8 @@ pub struct HashStats {
     pub failed: [u64; HashFailure::ALL.len()],
     /// Digests of files that had changed since their exec.
     pub changed: u64,
+    /// … and of files of which only the ctime had moved.
+    pub touched: u64,
     /// Files read to their end.
     pub files_read: u64,
     /// Bytes read.
@@ -25,6 +27,11 @@ pub struct HashStats {
 }
 
 impl HashStats {
+    pub(super) fn mark(&mut self, digest: &Digest) {
+        self.changed += u64::from(digest.changed);
+        self.touched += u64::from(digest.touched);
+    }
+
     pub(super) fn fail(&mut self, failure: HashFailure) {
         let place = HashFailure::ALL.iter().position(|known| *known == failure);
         if let Some(place) = place {

@@ -232,22 +232,56 @@ fn digest_that_is_there_before_the_exec_leaves_goes_with_it() {
     assert_eq!(hasher.stats().in_time, 1);
 }
 
-/// The mtime was set back: only the ctime tells.
 #[test]
 fn file_changed_since_its_exec_is_marked_and_kept_as_what_it_is_now() {
-    let now = FileIdentity {
+    let check = |now: FileIdentity, changed, touched| {
+        let files = Files::default().with(7, |file| file.identity = now);
+        let mut hasher = files.hasher(HashPolicy::default());
+        pass(&mut hasher, 1, identity(7));
+        await_result(&mut hasher);
+        let digest = outcome(&mut hasher).unwrap();
+        assert_eq!((digest.changed, digest.touched), (changed, touched));
+        let stats = hasher.stats();
+        assert_eq!(
+            (stats.changed, stats.touched),
+            (changed.into(), touched.into())
+        );
+        let after = pass(&mut hasher, 2, now);
+        let after = process(&after);
+        assert!(after.sha256.is_some() && !after.exe_changed && !after.exe_touched);
+        let before = pass(&mut hasher, 3, identity(7));
+        assert_eq!(process(&before).sha256, None, "perhaps of another content");
+    };
+    let written = FileIdentity {
+        mtime: 7_001,
         ctime: 7_001,
         ..identity(7)
     };
-    let files = Files::default().with(7, |file| file.identity = now);
+    check(written, true, false);
+    // A chmod, a link, or a write with its mtime set back. Each package that was upgraded while one
+    // of its programs started raised an alert for that.
+    let touched = FileIdentity {
+        ctime: 7_001,
+        ..identity(7)
+    };
+    check(touched, false, true);
+}
+
+#[test]
+fn file_touched_while_it_is_read_is_marked_and_not_kept() {
+    let touched = FileIdentity {
+        nlink: 2,
+        ctime: 9_000,
+        ..identity(7)
+    };
+    let files = Files::default().with(7, |file| file.written = Some(touched));
     let mut hasher = files.hasher(HashPolicy::default());
-    pass(&mut hasher, 1, identity(7));
+    let mut event = exec(1, Some(identity(7)));
+    hasher.arrived(&mut event);
     await_result(&mut hasher);
-    assert!(outcome(&mut hasher).unwrap().changed);
-    let after = pass(&mut hasher, 2, now);
-    assert!(process(&after).sha256.is_some() && !process(&after).exe_changed);
-    let before = pass(&mut hasher, 3, identity(7));
-    assert_eq!(process(&before).sha256, None, "of another content");
+    hasher.leaving(&mut event);
+    assert!(process(&event).exe_touched && !process(&event).exe_changed);
+    assert_eq!(hasher.stats().cache, 0);
 }
 
 #[test]

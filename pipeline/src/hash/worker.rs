@@ -11,7 +11,7 @@ use event::{Digest, FileIdentity, HashFailure};
 use sha2::{Digest as _, Sha256};
 
 use super::budget::Budget;
-use super::cache::{Cache, FileKey};
+use super::cache::{Cache, Change, FileKey};
 use super::hasher::Name;
 use super::workers::Watch;
 use super::{Executable, ExecutableFiles, HashPolicy, Wanted};
@@ -132,8 +132,8 @@ impl Worker {
         match self.watch.during(job.name, start) {
             Ok((file, before)) => {
                 if let Some(sha256) = self.cache().get(&FileKey::of(&before)) {
-                    let changed = !told.fits(&FileKey::of(&before));
-                    self.tell(job.name, Ok(Digest { sha256, changed }), 0);
+                    let change = told.change(&FileKey::of(&before));
+                    self.tell(job.name, Ok(change.digest(sha256)), 0);
                     return None;
                 }
                 Some(Reading {
@@ -168,12 +168,15 @@ impl Worker {
         };
         let (before, after) = (FileKey::of(&reading.before), FileKey::of(&after));
         let sha256: [u8; 32] = reading.hash.finalize().into();
-        let steady = before == after && reading.bytes == reading.before.size;
-        if steady && after.is_complete() && is_settled(&reading.before) {
+        let whole = reading.bytes == reading.before.size;
+        if whole && before == after && after.is_complete() && is_settled(&reading.before) {
             self.cache().insert(after, sha256);
         }
-        let changed = !steady || !reading.told.fits(&after);
-        self.tell(reading.name, Ok(Digest { sha256, changed }), reading.bytes);
+        let change = match whole {
+            true => reading.told.change(&after).max(before.change(&after)),
+            false => Change::Written,
+        };
+        self.tell(reading.name, Ok(change.digest(sha256)), reading.bytes);
     }
 
     fn tell(&self, name: Name, outcome: Result<Digest, HashFailure>, bytes_read: u64) {

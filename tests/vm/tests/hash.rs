@@ -1,8 +1,9 @@
 //! Digests of what really ran, against what the files hold.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::Write as _;
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -87,6 +88,7 @@ fn told(recording: &Recording, pid: u32) -> Result<Digest, HashFailure> {
     let inline = exec.sha256.map(|sha256| Digest {
         sha256,
         changed: exec.exe_changed,
+        touched: exec.exe_touched,
     });
     let all: Vec<_> = later.chain(inline.map(Ok)).collect();
     assert_eq!(all.len(), 1, "{events:?}");
@@ -94,7 +96,13 @@ fn told(recording: &Recording, pid: u32) -> Result<Digest, HashFailure> {
 }
 
 fn expect(recording: &Recording, pid: u32, sha256: [u8; 32], changed: bool) {
-    assert_eq!(told(recording, pid), Ok(Digest { sha256, changed }));
+    let touched = false;
+    let digest = Digest {
+        sha256,
+        changed,
+        touched,
+    };
+    assert_eq!(told(recording, pid), Ok(digest));
 }
 
 #[test]
@@ -180,18 +188,21 @@ fn file_written_between_exec_and_hash_is_marked_and_a_replaced_one_gone() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let [written, replaced, other] = ["written", "replaced", "other"].map(|name| {
+    let names = ["written", "replaced", "other", "closed"];
+    let [written, replaced, other, closed] = names.map(|name| {
         let path = dir.path().join(name);
         tiny::write(&path, 0).unwrap();
         path
     });
-    let (recording, (first, second)) = Recording::hashed("ebpf", &[], |daemon| {
+    let (recording, (first, second, third)) = Recording::hashed("ebpf", &[], |daemon| {
         while_it_is_frozen(daemon, || {
             let first = run_to_end(&written, &[])?;
             fs::write(&written, "what did not run")?;
             let second = run_to_end(&replaced, &[])?;
             fs::rename(&other, &replaced)?;
-            Ok((first, second))
+            let third = run_to_end(&closed, &[])?;
+            fs::set_permissions(&closed, Permissions::from_mode(0o700))?;
+            Ok((first, second, third))
         })
     })
     .unwrap();
@@ -202,6 +213,12 @@ fn file_written_between_exec_and_hash_is_marked_and_a_replaced_one_gone() {
         true,
     );
     assert_eq!(told(&recording, second), Err(HashFailure::Gone));
+    let touched = Digest {
+        sha256: sha256_of(&closed),
+        changed: false,
+        touched: true,
+    };
+    assert_eq!(told(&recording, third), Ok(touched));
 }
 
 #[test]
