@@ -19,6 +19,7 @@ mod finding;
 mod id;
 pub mod json;
 pub mod process;
+mod queue_counts;
 pub mod sensor;
 mod time;
 pub mod wire;
@@ -33,5 +34,6 @@ pub use process::{
     FailedExec, FileIdentity, Fork, HashFailure, Hashed, Header, Lost, Namespaces, Process,
     ProcessKey, Snapshot, WindowsProcess,
 };
+pub use queue_counts::QueueCounts;
 pub use sensor::{Capabilities, DropReason, EventClass, Sensor, SensorError, Stats};
 pub use time::{BootTime, WallTime};

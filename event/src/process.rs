@@ -468,6 +468,13 @@ pub struct FileIdentity {
 }
 
 impl FileIdentity {
+    /// A time of the file from the parts in which `stat` has it; 0 before 1970.
+    #[must_use]
+    pub fn time(seconds: i64, nanoseconds: i64) -> u64 {
+        let ns = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
+        u64::try_from(ns).unwrap_or(0)
+    }
+
     /// Runs with its owner's id.
     #[must_use]
     pub fn is_setuid(&self) -> bool {

@@ -46,7 +46,7 @@ impl EsSensor {
         let normalizer = Normalizer::new(sys::clock()?);
         let balance = Balance::default();
         let (inlet, outlet) = queue(CAPACITY, &balance);
-        balance.announce(normalizer.since_boot(sys::now()));
+        balance.counts.announce(normalizer.since_boot(sys::now()));
         Ok(Self {
             outlet,
             normalizer,
@@ -88,7 +88,7 @@ impl Sensor for EsSensor {
         let begun = sys::now();
         let before = out.len();
         self.normalizer.snapshot(sys::processes()?, begun, out);
-        self.balance.give(out.len() - before);
+        self.balance.counts.give(out.len() - before);
         Ok(())
     }
 
@@ -99,7 +99,11 @@ impl Sensor for EsSensor {
     ) -> Result<BatchEnd, SensorError> {
         self.outlet.take(&mut self.normalizer, out, timeout);
         let now = sys::now();
-        for lost in self.balance.announce(self.normalizer.since_boot(now)) {
+        for lost in self
+            .balance
+            .counts
+            .announce(self.normalizer.since_boot(now))
+        {
             out.push(self.normalizer.lost(lost, now));
         }
         Ok(BatchEnd::Open)
@@ -265,17 +269,12 @@ fn identity(file: &File<'_>) -> FileIdentity {
         device: device(stat.st_dev.cast_unsigned()),
         nlink: u32::from(stat.st_nlink),
         size: u64::try_from(stat.st_size).unwrap_or(0),
-        mtime: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
-        ctime: nanoseconds(stat.st_ctime, stat.st_ctime_nsec),
+        mtime: FileIdentity::time(stat.st_mtime, stat.st_mtime_nsec),
+        ctime: FileIdentity::time(stat.st_ctime, stat.st_ctime_nsec),
         mode: u32::from(stat.st_mode),
         uid: stat.st_uid,
         memfd: false,
     }
-}
-
-fn nanoseconds(seconds: i64, nanos: i64) -> u64 {
-    let ns = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-    u64::try_from(ns).unwrap_or(0)
 }
 
 fn path(file: File<'_>) -> Bytes {

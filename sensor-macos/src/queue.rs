@@ -3,8 +3,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use event::Event;
 use event::sensor::Waker;
+use event::{DropReason, Event, EventClass};
 
 use crate::message::Message;
 use crate::normalize::Normalizer;
@@ -65,7 +65,7 @@ impl Inlet {
         let class = message.class();
         self.balance.hold(class, message.sequence);
         if !self.push(message) {
-            self.balance.let_go(class);
+            self.balance.counts.let_go(&[class]);
         }
     }
 
@@ -88,7 +88,8 @@ impl Inlet {
 
     /// A message that could not be copied.
     pub(crate) fn malformed(&self) {
-        self.balance.malformed();
+        let unknown = [EventClass::Unknown];
+        self.balance.counts.lose(&unknown, DropReason::Malformed, 1);
     }
 }
 
@@ -104,10 +105,11 @@ impl Outlet {
         let mut left = BATCH;
         while let Some(item) = next {
             if let Item::Message(message) = item {
-                let before = out.len();
+                let (class, before) = (message.class(), out.len());
                 self.bytes.fetch_sub(message.argv_len(), Ordering::Relaxed);
                 normalizer.message(*message, out);
-                self.balance.give_held(out.len() - before);
+                let given = out.len() - before;
+                self.balance.counts.give_held(&[class], given);
             }
             left -= 1;
             // Taken only if there is room for it in this batch.
@@ -210,6 +212,7 @@ mod tests {
         );
         assert_eq!(stats.sequence_gaps, u64::from(COUNT / 100));
         let told: u64 = balance
+            .counts
             .announce(BootTime(1))
             .iter()
             .map(|lost| lost.count)
@@ -244,8 +247,8 @@ mod tests {
         );
         assert_eq!((stats.seen, stats.held, stats.sequence_gaps), (9, 2, 3));
         assert_balanced(&stats);
-        assert_eq!(balance.announce(BootTime(5)).len(), 4);
-        assert_eq!(balance.announce(BootTime(6)), []);
+        assert_eq!(balance.counts.announce(BootTime(5)).len(), 4);
+        assert_eq!(balance.counts.announce(BootTime(6)), []);
     }
 
     #[test]

@@ -28,7 +28,6 @@ mod provider;
 mod queue;
 #[cfg(windows)]
 mod session;
-mod stats;
 #[cfg(windows)]
 mod sys;
 

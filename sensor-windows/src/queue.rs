@@ -3,11 +3,10 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use event::sensor::Waker;
-use event::{DropReason, Event, EventClass};
+use event::{DropReason, Event, EventClass, QueueCounts};
 
 use crate::decode::Record;
 use crate::normalize::Normalizer;
-use crate::stats::Balance;
 
 /// Records between the callback and the reader. About 10 s of the most processes that a large
 /// machine starts; 200 bytes each.
@@ -25,17 +24,17 @@ enum Item {
 #[derive(Clone)]
 pub(crate) struct Inlet {
     items: Sender<Item>,
-    balance: Balance,
+    balance: QueueCounts,
 }
 
 /// The reader's side.
 pub(crate) struct Outlet {
     items: Receiver<Item>,
     wake: Sender<Item>,
-    balance: Balance,
+    balance: QueueCounts,
 }
 
-pub(crate) fn queue(capacity: usize, balance: &Balance) -> (Inlet, Outlet) {
+pub(crate) fn queue(capacity: usize, balance: &QueueCounts) -> (Inlet, Outlet) {
     let (sender, receiver) = bounded(capacity);
     let inlet = Inlet {
         items: sender.clone(),
@@ -119,14 +118,13 @@ mod tests {
     use std::thread;
     use std::time::{Duration, Instant};
 
-    use event::{BootTime, DropReason, EventClass, Stats};
+    use event::{BootTime, DropReason, EventClass, QueueCounts, Stats};
 
     use super::{BATCH, queue};
     use crate::clock::{Clock, FileTime};
     use crate::decode::{Record, Start, Stop};
     use crate::normalize::Normalizer;
     use crate::path::Devices;
-    use crate::stats::Balance;
 
     fn normalizer() -> Normalizer {
         Normalizer::new(Clock::new(FileTime(0), "host"), Devices::default())
@@ -161,7 +159,7 @@ mod tests {
 
     #[test]
     fn nothing_is_lost_without_being_counted_under_a_flood() {
-        let balance = Balance::default();
+        let balance = QueueCounts::default();
         let (inlet, outlet) = queue(64, &balance);
         let flood = thread::spawn(move || {
             for pid in 1..20_000 {
@@ -203,7 +201,7 @@ mod tests {
 
     #[test]
     fn full_queue_drops_by_class_and_tells_it_once() {
-        let balance = Balance::default();
+        let balance = QueueCounts::default();
         let (inlet, outlet) = queue(2, &balance);
         for pid in 1..=3 {
             inlet.offer(start(pid, 0));
@@ -230,7 +228,7 @@ mod tests {
 
     #[test]
     fn lost_events_span_the_time_since_the_last_announcement() {
-        let balance = Balance::default();
+        let balance = QueueCounts::default();
         balance.announce(BootTime(5));
         balance.lose(&[EventClass::Unknown], DropReason::SourceLost, 7);
         balance.lose(&[EventClass::Unknown], DropReason::SourceLost, 0);
@@ -245,7 +243,7 @@ mod tests {
 
     #[test]
     fn wake_ends_a_wait_and_a_full_batch_leaves_the_rest() {
-        let balance = Balance::default();
+        let balance = QueueCounts::default();
         let (inlet, outlet) = queue(2 * BATCH, &balance);
         let waker = outlet.waker();
         let other = thread::spawn(move || waker());

@@ -4,7 +4,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use event::sensor::{BatchEnd, Waker};
-use event::{Capabilities, DropReason, Event, EventClass, Sensor, SensorError, Stats};
+use event::{Capabilities, DropReason, Event, EventClass, QueueCounts, Sensor, SensorError, Stats};
 use ferrisetw::native::EvntraceNativeError;
 use ferrisetw::parser::Parser;
 use ferrisetw::provider::{EventFilter, Provider};
@@ -15,7 +15,6 @@ use crate::clock::FileTime;
 use crate::decode::{Props, classes, decode};
 use crate::normalize::Normalizer;
 use crate::queue::{CAPACITY, Inlet, Outlet, queue};
-use crate::stats::Balance;
 use crate::{Error, provider, sys};
 
 /// Process events from an ETW session, which ends when this is dropped.
@@ -27,7 +26,7 @@ pub struct EtwSensor {
     session: Session,
     outlet: Outlet,
     normalizer: Normalizer,
-    balance: Balance,
+    balance: QueueCounts,
     losses: Losses,
     capabilities: Capabilities,
 }
@@ -44,7 +43,7 @@ impl EtwSensor {
     /// Windows refuses; the error says which call, why, and what would help.
     pub fn open() -> Result<Self, Error> {
         let normalizer = Normalizer::new(sys::clock()?, sys::devices());
-        let balance = Balance::default();
+        let balance = QueueCounts::default();
         let (inlet, outlet) = queue(CAPACITY, &balance);
         balance.announce(normalizer.since_boot(sys::now()));
         Ok(Self {
@@ -143,7 +142,7 @@ struct Losses {
 }
 
 impl Losses {
-    fn ask(&mut self, balance: &Balance) {
+    fn ask(&mut self, balance: &QueueCounts) {
         if self.asked.elapsed() < LOSS_INTERVAL {
             return;
         }

@@ -227,17 +227,12 @@ fn identity(file: &fs::Metadata, memfd: bool) -> FileIdentity {
         device: kernel_device(file.dev()),
         nlink: u32::try_from(file.nlink()).unwrap_or(u32::MAX),
         size: file.size(),
-        mtime: nanoseconds(file.mtime(), file.mtime_nsec()),
-        ctime: nanoseconds(file.ctime(), file.ctime_nsec()),
+        mtime: FileIdentity::time(file.mtime(), file.mtime_nsec()),
+        ctime: FileIdentity::time(file.ctime(), file.ctime_nsec()),
         mode: file.mode(),
         uid: file.uid(),
         memfd,
     }
-}
-
-fn nanoseconds(seconds: i64, nanos: i64) -> u64 {
-    let ns = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-    u64::try_from(ns).unwrap_or(0)
 }
 
 /// From the C library's encoding of `st_dev` to the kernel's own (12 and 20 bits).

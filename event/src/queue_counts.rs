@@ -1,14 +1,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use event::{AnnouncedLosses, BootTime, DropReason, EventClass, Lost, Stats};
+use crate::{AnnouncedLosses, BootTime, DropReason, EventClass, Lost, Stats};
 
-/// Counts of the sensor, shared by the callback that takes records in and the reader.
+/// Counts of a sensor with a queue, shared by the callback that fills it and the reader.
 ///
-/// Every step moves the same number from one count to another under one lock, so that
+/// A record in the queue is counted by the classes of the events that it will become. Every step moves the same number from one count to another under one lock, so that
 /// `seen = delivered + dropped + held` holds at all times.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Balance(Arc<Mutex<Counts>>);
+pub struct QueueCounts(Arc<Mutex<Counts>>);
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -20,16 +20,16 @@ struct Counts {
     announced: AnnouncedLosses,
 }
 
-impl Balance {
+impl QueueCounts {
     /// Events of these classes wait in the queue.
-    pub(crate) fn hold(&self, classes: &[EventClass]) {
+    pub fn hold(&self, classes: &[EventClass]) {
         let mut counts = self.lock();
         counts.seen += length(classes);
         counts.held += length(classes);
     }
 
     /// Held events had no room.
-    pub(crate) fn let_go(&self, classes: &[EventClass]) {
+    pub fn let_go(&self, classes: &[EventClass]) {
         let mut counts = self.lock();
         counts.held -= length(classes);
         for class in classes {
@@ -41,7 +41,7 @@ impl Balance {
     }
 
     /// Events that never came as far as the queue.
-    pub(crate) fn lose(&self, classes: &[EventClass], reason: DropReason, count: u64) {
+    pub fn lose(&self, classes: &[EventClass], reason: DropReason, count: u64) {
         let mut counts = self.lock();
         counts.seen += count * length(classes);
         for class in classes.iter().filter(|_| count > 0) {
@@ -50,7 +50,7 @@ impl Balance {
     }
 
     /// A held record became `given` events, which can be fewer than it was counted as.
-    pub(crate) fn give_held(&self, classes: &[EventClass], given: usize) {
+    pub fn give_held(&self, classes: &[EventClass], given: usize) {
         let mut counts = self.lock();
         let given = given as u64;
         counts.held -= length(classes);
@@ -59,14 +59,14 @@ impl Balance {
     }
 
     /// Events given out that no queue held.
-    pub(crate) fn give(&self, count: usize) {
+    pub fn give(&self, count: usize) {
         let mut counts = self.lock();
         counts.seen += count as u64;
         counts.delivered += count as u64;
     }
 
     /// What was dropped since the last call, to be told as `Lost` events.
-    pub(crate) fn announce(&self, now: BootTime) -> Vec<Lost> {
+    pub fn announce(&self, now: BootTime) -> Vec<Lost> {
         let Counts {
             dropped, announced, ..
         } = &mut *self.lock();
@@ -76,7 +76,9 @@ impl Balance {
         announced.tell(totals, now)
     }
 
-    pub(crate) fn stats(&self) -> Stats {
+    /// As of now.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
         let counts = self.lock();
         Stats {
             seen: counts.seen,
@@ -99,4 +101,36 @@ impl Balance {
 
 fn length(classes: &[EventClass]) -> u64 {
     classes.len() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_balance_after_every_step() {
+        let counts = QueueCounts::default();
+        let both = [EventClass::Fork, EventClass::Exec];
+        let check = |delivered, dropped, held| {
+            let stats = counts.stats();
+            assert_eq!(
+                (stats.delivered, stats.dropped_total(), stats.held),
+                (delivered, dropped, held)
+            );
+            assert_eq!(stats.seen, delivered + dropped + held);
+        };
+        counts.hold(&both);
+        counts.hold(&both);
+        check(0, 0, 4);
+        counts.let_go(&both);
+        check(0, 2, 2);
+        counts.give_held(&both, 1);
+        check(1, 2, 0);
+        counts.lose(&both, DropReason::SourceLost, 3);
+        counts.give(5);
+        check(6, 8, 0);
+        let told = counts.announce(BootTime(1));
+        assert_eq!(told.iter().map(|lost| lost.count).sum::<u64>(), 8);
+        assert_eq!(counts.announce(BootTime(2)), []);
+    }
 }
