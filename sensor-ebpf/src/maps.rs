@@ -23,6 +23,12 @@ use sensor_ebpf::record::{Identity, MutedExe};
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(8 * 1024 * 1024, 0);
 
+/// One word: 1 while the reader of the ring comes by itself, see [`is_reader_napping`]. User space
+/// writes it through a mapping, which needs no right that the loader gives up.
+#[cfg(not(feature = "perf"))]
+#[map]
+pub(crate) static NAPPING: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
 /// Records on their way to user space, by cpu. The loader opens the buffers.
 #[cfg(feature = "perf")]
 #[map]
@@ -85,6 +91,20 @@ pub(crate) static MUTED_CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(2
 /// syscall nor, before 5.19, the capability that the loader gives up.
 #[map]
 pub(crate) static COUNTERS: Array<u64> = Array::with_max_entries(SLOTS_PER_CPU, BPF_F_MMAPABLE);
+
+/// 1 while the reader looks into the ring after a while anyway, so that nobody need wake it; else 0.
+///
+/// A record's room is reserved before this is asked: who is told 1 too late has by then made the
+/// ring look full of something to a reader that has just gone back to waiting.
+#[cfg(not(feature = "perf"))]
+#[inline(always)]
+pub(crate) fn is_reader_napping() -> u64 {
+    let Some(word) = NAPPING.get_ptr(0) else {
+        return 0;
+    };
+    // SAFETY: an aligned u64 of the array; volatile since user space writes it meanwhile.
+    unsafe { word.read_volatile() & 1 }
+}
 
 /// Adds one to a counter of this cpu.
 #[inline(always)]

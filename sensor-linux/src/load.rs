@@ -16,7 +16,7 @@ use crate::features;
 use crate::misses::Misses;
 use crate::mute::Resolved;
 use crate::offsets::Offsets;
-use crate::sys::{Counters, trim_heap};
+use crate::sys::{Counters, NapWord, trim_heap};
 use crate::transport::{PerfBuffers, Source, Transport};
 use crate::{Error, Options};
 
@@ -165,7 +165,15 @@ fn best_transport() -> Transport {
 /// Opens the user side of the transport.
 fn source(ebpf: &mut Ebpf, transport: Transport, bytes: u32) -> Result<Source, Error> {
     match transport {
-        Transport::Ring => take(ebpf, "EVENTS", RingBuf::try_from).map(Source::Ring),
+        Transport::Ring => {
+            let nap =
+                NapWord::map(array(ebpf, "NAPPING")?.fd()).map_err(|source| Error::System {
+                    call: "mmap of the reader's word",
+                    source,
+                })?;
+            let ring = take(ebpf, "EVENTS", RingBuf::try_from)?;
+            Ok(Source::Ring { ring, nap })
+        }
         Transport::Perf => {
             let map = take(ebpf, "EVENTS", PerfEventArray::try_from)?;
             PerfBuffers::open(map, bytes)

@@ -4,6 +4,22 @@
 //! The kernel wakes a reader that has caught up with the first record that follows. Under load the
 //! reader therefore naps between drains instead of waiting: the records of a whole nap then cost
 //! one wake-up, and a quiet host still gets each record at once.
+//!
+//! With the ring the reader also tells the programs that it naps, by a word in a map, and they then
+//! submit without having the kernel raise an interrupt that wakes nobody. A record that was
+//! submitted so must not be waited for:
+//!
+//! - The word is cleared before the reader waits for the ring again, and `poll` looks at the
+//!   positions before it sleeps: whatever was reserved by then, submitted or not, ends the wait at
+//!   once. The kernel's rule alone would not do, for it wakes only if the record stands where the
+//!   reader is, so that one without a wake-up would silence all that follow.
+//! - A program reserves first and reads the word then. One that read it too early has thus moved the
+//!   position before, and only a cpu that had not yet shown that write to the others could hide it
+//!   from `poll`. The waits of the first [`SETTLE`] after a nap therefore end by then, and the next
+//!   one looks again.
+//! - While the word is set the reader comes by itself, at the latest after [`NAP`].
+//!
+//! A quiet host pays one more wake-up at the end of each busy while, and nothing after that.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,6 +28,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::clock::{nanoseconds, suspended_ns};
+use crate::sys::NapWord;
 use aya::maps::perf::{PerfEvent, PerfEventArray, PerfEventArrayBuffer};
 use aya::maps::{MapData, RingBuf};
 use aya::util::online_cpus;
@@ -20,6 +37,9 @@ use rustix::time::ClockId;
 
 /// How long a busy reader naps. Bounds the latency that batching adds.
 const NAP: Duration = Duration::from_millis(2);
+
+/// How long after a nap a wait may take at most; a cpu shows its writes to the others long before.
+const SETTLE: Duration = Duration::from_millis(20);
 
 /// Records in one batch, so that the stages after this one get going …
 const MAX_BATCH: usize = 4096;
@@ -41,22 +61,32 @@ pub enum Transport {
 
 /// Where records are read.
 pub(crate) enum Source {
-    Ring(RingBuf<MapData>),
+    Ring {
+        ring: RingBuf<MapData>,
+        nap: NapWord,
+    },
     Perf(PerfBuffers),
 }
 
 impl Source {
     fn fds(&self) -> Vec<BorrowedFd<'_>> {
         match self {
-            Self::Ring(ring) => vec![ring.as_fd()],
+            Self::Ring { ring, .. } => vec![ring.as_fd()],
             Self::Perf(buffers) => buffers.cpus.iter().map(AsFd::as_fd).collect(),
+        }
+    }
+
+    /// Tells the programs whether records need wake the reader.
+    fn set_napping(&self, napping: bool) {
+        if let Self::Ring { nap, .. } = self {
+            nap.set(napping);
         }
     }
 
     /// The sensor's name with this transport.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Ring(_) => "ebpf",
+            Self::Ring { .. } => "ebpf",
             Self::Perf(_) => "ebpf-perf",
         }
     }
@@ -64,7 +94,7 @@ impl Source {
     /// What to add to a record's time to get ns since boot.
     pub(crate) fn clock_offset(&self) -> u64 {
         match self {
-            Self::Ring(_) => 0,
+            Self::Ring { .. } => 0,
             Self::Perf(_) => suspended_ns(),
         }
     }
@@ -150,15 +180,61 @@ fn record_time(record: &[u8]) -> u64 {
     bytes.map_or(0, u64::from_le_bytes)
 }
 
-/// Decides how to wait.
+/// Waits for records, and hands them out.
 pub(crate) struct Waiter {
     wake: Arc<OwnedFd>,
+    rest: Rest,
+    /// The last drain left records in the ring.
+    behind: bool,
+}
+
+/// How to pass the time until the next drain.
+#[derive(Debug, Default)]
+struct Rest {
     /// When the last drain that found something was over, and whether the one before it was shortly
     /// before.
     last_record: Option<Instant>,
     busy: bool,
-    /// The last drain left records in the ring.
-    behind: bool,
+    /// The programs have been told of a nap and of nothing since.
+    napping: bool,
+    /// When they were told that the last nap was over, if that was lately.
+    woke: Option<Instant>,
+}
+
+/// What [`Rest`] decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    /// Not for records.
+    Nap(Duration),
+    /// For records.
+    Records(Duration),
+}
+
+impl Rest {
+    /// Decides on the next wait, of no more than `timeout`, and tells where the programs have to
+    /// know of it.
+    fn next(&mut self, now: Instant, timeout: Duration, mut tell: impl FnMut(bool)) -> Wait {
+        if self.busy != self.napping {
+            tell(self.busy);
+            self.napping = self.busy;
+            self.woke = Some(now);
+        }
+        if self.busy {
+            return Wait::Nap(timeout.min(NAP));
+        }
+        self.woke = self.woke.filter(|woke| now - *woke < SETTLE);
+        Wait::Records(self.woke.map_or(timeout, |_| timeout.min(SETTLE)))
+    }
+
+    /// Two drains in a row with records between them mean that more are on their way; an empty one
+    /// after a nap means that they are not.
+    fn note(&mut self, now: Instant, count: usize) {
+        let recent = self.last_record.is_some_and(|last| now - last < NAP + NAP);
+        self.busy = count > 0 && recent;
+        if count > 0 {
+            self.last_record = Some(now);
+        }
+    }
 }
 
 /// What a drain handed out.
@@ -184,8 +260,7 @@ impl Waiter {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(Self {
             wake: Arc::new(wake),
-            last_record: None,
-            busy: false,
+            rest: Rest::default(),
             behind: false,
         })
     }
@@ -204,16 +279,17 @@ impl Waiter {
         if self.behind {
             return Ok(());
         }
-        if self.busy {
-            return self.poll(None, NAP.min(timeout));
+        let tell = |napping| source.set_napping(napping);
+        match self.rest.next(Instant::now(), timeout, tell) {
+            Wait::Nap(time) => self.poll(None, time),
+            Wait::Records(time) => self.poll(Some(source), time),
         }
-        self.poll(Some(source), timeout)
     }
 
     /// Hands the records that are there to `each`, one batch of them at most.
     pub(crate) fn drain(&mut self, source: &mut Source, each: impl FnMut(&[u8])) {
         match source {
-            Source::Ring(ring) => self.drain_ring(ring, each),
+            Source::Ring { ring, .. } => self.drain_ring(ring, each),
             Source::Perf(buffers) => self.drain_perf(buffers, each),
         }
     }
@@ -229,7 +305,7 @@ impl Waiter {
             each(&record);
             batch.add(&record);
         }
-        self.note(batch.records);
+        self.rest.note(Instant::now(), batch.records);
     }
 
     fn drain_perf(&mut self, buffers: &mut PerfBuffers, mut each: impl FnMut(&[u8])) {
@@ -243,18 +319,7 @@ impl Waiter {
         }
         // What came while the buffers were read would otherwise wait for the next record.
         self.behind = !buffers.waiting.is_empty();
-        self.note(batch.records);
-    }
-
-    /// Two drains in a row with records between them mean that more are on their way; an empty one
-    /// after a nap means that they are not.
-    fn note(&mut self, count: usize) {
-        let now = Instant::now();
-        let recent = self.last_record.is_some_and(|last| now - last < NAP + NAP);
-        self.busy = count > 0 && recent;
-        if count > 0 {
-            self.last_record = Some(now);
-        }
+        self.rest.note(Instant::now(), batch.records);
     }
 
     fn poll(&self, source: Option<&Source>, timeout: Duration) -> io::Result<()> {
@@ -274,5 +339,55 @@ impl Waiter {
             let _ = rustix::io::read(&self.wake, &mut [0; 8]);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(9);
+
+    /// Drains at these ms, each with that many records; what was told to the programs and how the
+    /// reader waits after each.
+    fn check<const N: usize>(drains: [(u64, usize); N], expected: [(Option<bool>, Wait); N]) {
+        let (start, mut rest) = (Instant::now(), Rest::default());
+        let waits = drains.map(|(ms, count)| {
+            let (now, mut told) = (start + Duration::from_millis(ms), None);
+            rest.note(now, count);
+            let wait = rest.next(now, LONG, |napping| told = Some(napping));
+            (told, wait)
+        });
+        assert_eq!(waits, expected);
+    }
+
+    #[test]
+    fn programs_know_when_the_reader_naps() {
+        let (nap, settling) = (Wait::Nap(NAP), Wait::Records(SETTLE));
+        check(
+            [(0, 1), (1, 1), (3, 9), (5, 0)],
+            [
+                (None, Wait::Records(LONG)),
+                (Some(true), nap),
+                (None, nap),
+                (Some(false), settling),
+            ],
+        );
+    }
+
+    #[test]
+    fn waits_soon_after_a_nap_are_short() {
+        let settling = Wait::Records(SETTLE);
+        check(
+            [(0, 1), (1, 1), (3, 0), (22, 0), (23, 0), (99, 1)],
+            [
+                (None, Wait::Records(LONG)),
+                (Some(true), Wait::Nap(NAP)),
+                (Some(false), settling),
+                (None, settling),
+                (None, Wait::Records(LONG)),
+                (None, Wait::Records(LONG)),
+            ],
+        );
     }
 }
