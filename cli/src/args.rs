@@ -170,7 +170,7 @@ pub(crate) struct Sensor {
     #[arg(long, value_enum, default_value_t = TransportChoice::Auto)]
     pub(crate) transport: TransportChoice,
     /// Size of the kernel's ring buffer (or of all perf buffers together) in MiB; raise it if `ring_full` losses are reported.
-    #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=512))]
+    #[arg(long, value_name = "MIB", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=512))]
     pub(crate) ring_size: u32,
     /// Live processes that the kernel side keeps apart; raise it if `table_full` losses are reported.
     #[arg(long, value_name = "COUNT", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1_024..=4_194_304))]

@@ -21,7 +21,7 @@ use sensor_ebpf::record::{Identity, MutedExe};
 /// Records on their way to user space. The loader sets the size.
 #[cfg(not(feature = "perf"))]
 #[map]
-pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(8 * 1024 * 1024, 0);
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4 * 1024 * 1024, 0);
 
 /// One word: 1 while the reader of the ring comes by itself, see [`is_reader_napping`]. User space
 /// writes it through a mapping, which needs no right that the loader gives up.

@@ -4,7 +4,7 @@
 //!
 //! Read in the order of the work: [`features`](crate::EbpfSensor) probes, `btf` and `offsets` find
 //! where this kernel keeps each field, `load` loads and attaches, `procfs` lists what already runs,
-//! `transport` drains, [`decode`] and [`normalize`] are pure and build on every target. Rules, order and
+//! `transport` drains through `ring` or perf buffers, [`decode`] and [`normalize`] are pure and build on every target. Rules, order and
 //! enrichment are not known here.
 //!
 //! Where BPF cannot be had, [`netlink`] is a source of the same events from the process connector;
@@ -38,6 +38,8 @@ mod misses;
 mod mute;
 #[cfg(target_os = "linux")]
 mod procfs;
+#[cfg(target_os = "linux")]
+mod ring;
 #[cfg(target_os = "linux")]
 mod sensor;
 #[cfg(target_os = "linux")]

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
-use aya::maps::{HashMap, Map, MapData, MapType, PerfEventArray, RingBuf};
+use aya::maps::{HashMap, Map, MapData, MapType, PerfEventArray};
 use aya::programs::RawTracePoint;
 use aya::sys::is_map_supported;
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
@@ -16,8 +16,9 @@ use crate::features;
 use crate::misses::Misses;
 use crate::mute::Resolved;
 use crate::offsets::Offsets;
-use crate::sys::{Counters, NapWord, trim_heap};
-use crate::transport::{PerfBuffers, Source, Transport};
+use crate::ring::Ring;
+use crate::sys::{Counters, NapWord, RingMemory, trim_heap};
+use crate::transport::{PerfBuffers, RingBuffer, Source, Transport};
 use crate::{Error, Options};
 
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -165,15 +166,7 @@ fn best_transport() -> Transport {
 /// Opens the user side of the transport.
 fn source(ebpf: &mut Ebpf, transport: Transport, bytes: u32) -> Result<Source, Error> {
     match transport {
-        Transport::Ring => {
-            let nap =
-                NapWord::map(array(ebpf, "NAPPING")?.fd()).map_err(|source| Error::System {
-                    call: "mmap of the reader's word",
-                    source,
-                })?;
-            let ring = take(ebpf, "EVENTS", RingBuf::try_from)?;
-            Ok(Source::Ring { ring, nap })
-        }
+        Transport::Ring => ring_buffer(ebpf).map(Source::Ring),
         Transport::Perf => {
             let map = take(ebpf, "EVENTS", PerfEventArray::try_from)?;
             PerfBuffers::open(map, bytes)
@@ -184,6 +177,26 @@ fn source(ebpf: &mut Ebpf, transport: Transport, bytes: u32) -> Result<Source, E
                 })
         }
     }
+}
+
+fn ring_buffer(ebpf: &mut Ebpf) -> Result<RingBuffer, Error> {
+    let nap = NapWord::map(array(ebpf, "NAPPING")?.fd()).map_err(|source| Error::System {
+        call: "mmap of the reader's word",
+        source,
+    })?;
+    let Some(Map::RingBuf(map)) = ebpf.take_map("EVENTS") else {
+        return Err(missing("EVENTS"));
+    };
+    // Rounded up by the loader.
+    let info = map.info().map_err(|source| load_error("EVENTS", source))?;
+    let memory =
+        RingMemory::map(map.fd(), info.max_entries() as usize).map_err(|source| Error::System {
+            call: "mmap of the ring buffer",
+            source,
+        })?;
+    let position = memory.position();
+    let ring = Ring::new(memory, position);
+    Ok(RingBuffer { map, ring, nap })
 }
 
 /// Where the running kernel keeps the fields that the programs read.

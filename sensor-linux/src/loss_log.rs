@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn the_first_loss_is_told_at_once_and_later_ones_in_sums_with_the_knob_to_turn() {
-        let mut log = LossLog::new(8 << 20, 1024);
+        let mut log = LossLog::new(4 << 20, 1024);
         let start = Instant::now();
         assert!(log.due(start).is_empty());
         log.note(&lost(EventClass::Exec, DropReason::RingFull, 5));
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(
             told[0],
             "events lost (ring_full): 5 exec, 2 fork; the kernel buffer was full: raise \
-             --ring-size from 8 to 32, or mute known noise with --mute"
+             --ring-size from 4 to 16, or mute known noise with --mute"
         );
         assert!(
             told[1].ends_with("raise --max-processes from 1024 to 2048"),

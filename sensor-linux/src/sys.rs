@@ -1,14 +1,16 @@
-//! The only unsafe code of this crate: views of the programs' counters and of the word that they
-//! read, a call to the C library's allocator, and a socket option that rustix does not have.
+//! The only unsafe code of this crate: views of the ring, of the programs' counters and of the word
+//! that they read, a call to the C library's allocator, and a socket option that rustix does not have.
 #![expect(unsafe_code, reason = "mmap, malloc_trim and getsockopt")]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use sensor_ebpf::drops::{SLOTS_PER_CPU, Slot};
+
+use crate::ring::Memory;
 
 /// Gives free heap back to the system. aya parses the kernel's whole BTF whether asked to or not,
 /// and glibc would keep those 10 MB for good.
@@ -49,36 +51,114 @@ struct Mapping {
     bytes: usize,
 }
 
-// SAFETY: the memory belongs to no thread, and words of it are accessed atomically only.
+// SAFETY: the memory belongs to no thread, and what others write is accessed atomically only.
 unsafe impl Send for Mapping {}
 
 impl Mapping {
     /// Maps `bytes` of the map from its start.
     fn of(map: impl AsFd, access: ProtFlags, bytes: usize) -> io::Result<Self> {
+        Self::part(map, access, 0, bytes)
+    }
+
+    /// Maps `bytes` of the map from an offset, which is a multiple of the page size.
+    fn part(map: impl AsFd, access: ProtFlags, offset: u64, bytes: usize) -> io::Result<Self> {
         let anywhere = std::ptr::null_mut();
         // SAFETY: a fresh mapping at an address of the kernel's choice.
-        let start = unsafe { mmap(anywhere, bytes, access, MapFlags::SHARED, map, 0)? };
+        let start = unsafe { mmap(anywhere, bytes, access, MapFlags::SHARED, map, offset)? };
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::AddrNotAvailable)?;
         Ok(Self { start, bytes })
     }
 
-    /// One of the words; `None` beyond the end. Only to be loaded from where the mapping is
-    /// read-only.
-    fn word(&self, index: usize) -> Option<&AtomicU64> {
-        let at = index.checked_mul(size_of::<u64>())?;
-        if at.checked_add(size_of::<u64>())? > self.bytes {
-            return None;
-        }
-        // SAFETY: in bounds, aligned since mappings begin at a page, mapped while self lives, and
-        // accessed atomically by whoever uses it.
-        Some(unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(at).cast()) })
+    /// A word that others write; `None` where there is none. Only to be loaded from where the
+    /// mapping is read-only.
+    fn word(&self, at: usize) -> Option<&AtomicU64> {
+        let place = self.place(at, size_of::<u64>())?;
+        // SAFETY: in bounds and aligned, mapped while self lives, and accessed atomically by all.
+        Some(unsafe { AtomicU64::from_ptr(place.as_ptr().cast()) })
+    }
+
+    /// As [`word`](Self::word), of 4 bytes.
+    fn half_word(&self, at: usize) -> Option<&AtomicU32> {
+        let place = self.place(at, size_of::<u32>())?;
+        // SAFETY: as above.
+        Some(unsafe { AtomicU32::from_ptr(place.as_ptr().cast()) })
+    }
+
+    /// The address of so many bytes, if they lie inside and are aligned; mappings begin at a page.
+    fn place(&self, at: usize, bytes: usize) -> Option<NonNull<u8>> {
+        let inside = at.checked_add(bytes)? <= self.bytes;
+        // SAFETY: in bounds.
+        (inside && at.is_multiple_of(bytes)).then(|| unsafe { self.start.add(at) })
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: mapped in `of` with this length, and nothing refers to it any more.
+        // SAFETY: mapped in `part` with this length, and nothing refers to it any more.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.bytes) };
+    }
+}
+
+/// The ring's memory: the reader's position, which alone is writable, then the kernel's, each on a
+/// page of its own, then the data. The kernel would map the data a second time behind that and does
+/// not insist on it:
+/// <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/ringbuf.c#L258>
+#[derive(Debug)]
+pub(crate) struct RingMemory {
+    reader: Mapping,
+    /// The page of the kernel's position and the data.
+    kernel: Mapping,
+    page: usize,
+}
+
+impl RingMemory {
+    /// Maps the ring of `size` bytes of data behind `map`.
+    pub(crate) fn map(map: impl AsFd, size: usize) -> io::Result<Self> {
+        let page = rustix::param::page_size();
+        let both = ProtFlags::READ | ProtFlags::WRITE;
+        Ok(Self {
+            reader: Mapping::of(&map, both, page)?,
+            kernel: Mapping::part(&map, ProtFlags::READ, page as u64, page + size)?,
+            page,
+        })
+    }
+
+    /// Where the last reader stopped.
+    pub(crate) fn position(&self) -> u64 {
+        let word = self.reader.word(0);
+        word.map_or(0, |word| word.load(Ordering::Acquire))
+    }
+}
+
+impl Memory for RingMemory {
+    fn size(&self) -> usize {
+        self.kernel.bytes - self.page
+    }
+
+    fn reserved(&self) -> u64 {
+        let word = self.kernel.word(0);
+        word.map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
+    fn length_word(&self, at: usize) -> u32 {
+        let word = self.kernel.half_word(self.page + at);
+        word.map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
+    fn bytes(&self, at: usize, len: usize) -> &[u8] {
+        if at > self.size() || len > self.size() - at {
+            return &[];
+        }
+        // SAFETY: in bounds and mapped while self lives. By contract the record is filled, which was
+        // seen in its length word, and not released: no program has its memory any more, and the
+        // kernel gives it to none before `release`.
+        unsafe { std::slice::from_raw_parts(self.kernel.start.as_ptr().add(self.page + at), len) }
+    }
+
+    fn release(&self, position: u64) {
+        if let Some(word) = self.reader.word(0) {
+            word.store(position, Ordering::Release);
+        }
     }
 }
 
@@ -128,7 +208,7 @@ impl Counters {
             return 0;
         }
         let index = (cpu * SLOTS_PER_CPU + slot as u32) as usize;
-        let word = self.memory.word(index);
+        let word = self.memory.word(index * size_of::<u64>());
         word.map_or(0, |word| word.load(Ordering::Relaxed))
     }
 

@@ -28,9 +28,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::clock::{nanoseconds, suspended_ns};
-use crate::sys::NapWord;
+use crate::ring::Ring;
+use crate::sys::{NapWord, RingMemory};
+use aya::maps::MapData;
 use aya::maps::perf::{PerfEvent, PerfEventArray, PerfEventArrayBuffer};
-use aya::maps::{MapData, RingBuf};
 use aya::util::online_cpus;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::time::ClockId;
@@ -61,32 +62,29 @@ pub enum Transport {
 
 /// Where records are read.
 pub(crate) enum Source {
-    Ring {
-        ring: RingBuf<MapData>,
-        nap: NapWord,
-    },
+    Ring(RingBuffer),
     Perf(PerfBuffers),
 }
 
 impl Source {
     fn fds(&self) -> Vec<BorrowedFd<'_>> {
         match self {
-            Self::Ring { ring, .. } => vec![ring.as_fd()],
+            Self::Ring(buffer) => vec![buffer.map.fd().as_fd()],
             Self::Perf(buffers) => buffers.cpus.iter().map(AsFd::as_fd).collect(),
         }
     }
 
     /// Tells the programs whether records need wake the reader.
     fn set_napping(&self, napping: bool) {
-        if let Self::Ring { nap, .. } = self {
-            nap.set(napping);
+        if let Self::Ring(buffer) = self {
+            buffer.nap.set(napping);
         }
     }
 
     /// The sensor's name with this transport.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Ring { .. } => "ebpf",
+            Self::Ring(_) => "ebpf",
             Self::Perf(_) => "ebpf-perf",
         }
     }
@@ -94,10 +92,17 @@ impl Source {
     /// What to add to a record's time to get ns since boot.
     pub(crate) fn clock_offset(&self) -> u64 {
         match self {
-            Self::Ring { .. } => 0,
+            Self::Ring(_) => 0,
             Self::Perf(_) => suspended_ns(),
         }
     }
+}
+
+/// The ring buffer of all cpus.
+pub(crate) struct RingBuffer {
+    pub(crate) map: MapData,
+    pub(crate) ring: Ring<RingMemory>,
+    pub(crate) nap: NapWord,
 }
 
 /// The perf buffers of the cpus that are online.
@@ -289,21 +294,23 @@ impl Waiter {
     /// Hands the records that are there to `each`, one batch of them at most.
     pub(crate) fn drain(&mut self, source: &mut Source, each: impl FnMut(&[u8])) {
         match source {
-            Source::Ring { ring, .. } => self.drain_ring(ring, each),
+            Source::Ring(buffer) => self.drain_ring(&mut buffer.ring, each),
             Source::Perf(buffers) => self.drain_perf(buffers, each),
         }
     }
 
-    fn drain_ring(&mut self, ring: &mut RingBuf<MapData>, mut each: impl FnMut(&[u8])) {
+    fn drain_ring(&mut self, ring: &mut Ring<RingMemory>, mut each: impl FnMut(&[u8])) {
         let mut batch = Batch::default();
         self.behind = true;
         while !batch.is_full() {
-            let Some(record) = ring.next() else {
+            let any = ring.read(|record| {
+                each(record);
+                batch.add(record);
+            });
+            if !any {
                 self.behind = false;
                 break;
-            };
-            each(&record);
-            batch.add(&record);
+            }
         }
         self.rest.note(Instant::now(), batch.records);
     }
