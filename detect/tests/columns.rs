@@ -165,6 +165,7 @@ fn failed() -> FailedExec {
         filename: Bytes::from_static(b"/tmp/x"),
         errno: 13,
         credentials: Some(IDS),
+        muted: false,
     }
 }
 
@@ -176,6 +177,7 @@ fn exit() -> Exit {
         run_time: Some(Duration::from_millis(1500)),
         comm: Bytes::from_static(b"sh"),
         exe: Bytes::from_static(b"/usr/bin/dash"),
+        muted: false,
     }
 }
 

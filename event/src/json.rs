@@ -247,6 +247,9 @@ impl Document {
             self.set("daemoneye", "exit_signal", status.signal.into());
             self.set("daemoneye", "core_dumped", status.core_dumped.into());
         }
+        if exit.muted {
+            self.set("daemoneye", "muted", true.into());
+        }
         if let Some(time) = exit.run_time {
             let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
             self.set("daemoneye", "run_time_ns", ns.into());
@@ -279,6 +282,9 @@ impl Document {
         self.action("failed_exec", "info");
         let mut process = key(failed.key);
         self.image(&mut process, "process", &failed.comm, &failed.exe);
+        if failed.muted {
+            self.set("daemoneye", "muted", true.into());
+        }
         if let Some(ids) = failed.credentials {
             process.insert("user".into(), json!({ "id": ids.euid.to_string() }));
             process.insert("real_user".into(), json!({ "id": ids.uid.to_string() }));
@@ -617,6 +623,21 @@ mod tests {
         assert_eq!(process["parent"]["user"]["name"], "NT AUTHORITY\\SYSTEM");
         assert_eq!(document["daemoneye"]["integrity_level"], "High");
         assert_eq!(document["daemoneye"]["logon_id"], "0x3e7");
+    }
+
+    #[test]
+    fn what_muting_leaves_unknown_is_said() {
+        let exit = |muted| {
+            event(&Event {
+                header: Header::default(),
+                kind: EventKind::Exit(Exit {
+                    muted,
+                    ..Exit::default()
+                }),
+            })
+        };
+        assert_eq!(exit(true)["daemoneye"]["muted"], true);
+        assert!(exit(false)["daemoneye"].get("muted").is_none());
     }
 
     #[test]

@@ -149,6 +149,8 @@ pub struct Exit {
     pub comm: Bytes,
     /// Executable path, joined from the process table; empty where unknown.
     pub exe: Bytes,
+    /// The exec of what it ran was muted, so nothing tells what that is.
+    pub muted: bool,
 }
 
 /// How a process ended, as `wait(2)` reports it.
@@ -261,6 +263,8 @@ pub struct FailedExec {
     pub errno: u32,
     /// Its numeric ids.
     pub credentials: Option<Credentials>,
+    /// The exec of what it runs was muted, so nothing tells what that is.
+    pub muted: bool,
 }
 
 /// Something was not delivered.

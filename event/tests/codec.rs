@@ -168,6 +168,7 @@ fn golden_vectors_hold() {
             run_time: None,
             comm: Bytes::from_static(b"sh"),
             exe: Bytes::new(),
+            muted: false,
         }),
         "6215 0a0b 082a 118403000000000000 1809 2809 3a027368",
     );
@@ -178,6 +179,14 @@ fn golden_vectors_hold() {
             ..Exit::default()
         }),
         "6212 0a0b 082a 118403000000000000 4801 50ac02",
+    );
+    check(
+        EventKind::Exit(Exit {
+            key: key(42, 900),
+            muted: true,
+            ..Exit::default()
+        }),
+        "6211 0a0b 082a 118403000000000000 4801 5801",
     );
     check(
         EventKind::Hashed(Box::new(Hashed {
@@ -196,6 +205,14 @@ fn golden_vectors_hold() {
             ..FailedExec::default()
         })),
         "8a0113 0a0b 082a 118403000000000000 2a022f78 3002",
+    );
+    check(
+        EventKind::FailedExec(Box::new(FailedExec {
+            key: key(42, 900),
+            muted: true,
+            ..FailedExec::default()
+        })),
+        "8a010f 0a0b 082a 118403000000000000 4001",
     );
     check(
         EventKind::Lost(Lost {
@@ -274,6 +291,7 @@ fn every_field_survives() {
             filename: Bytes::from_static(b"/none"),
             errno: 2,
             credentials: full_process().credentials,
+            muted: true,
         })),
     ] {
         let event = Event {

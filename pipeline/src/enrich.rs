@@ -32,14 +32,20 @@ pub(crate) fn enrich(event: &mut Event, table: &mut ProcessTable) -> bool {
     false
 }
 
-fn join_ended(exit: &mut Exit, table: &ProcessTable) {
+fn join_ended(exit: &mut Exit, table: &mut ProcessTable) {
+    if exit.muted {
+        table.forget_image(exit.key);
+    }
     exit.parent = exit.parent.or_else(|| table.parent(exit.key));
     if exit.exe.is_empty() {
         exit.exe = table.exe(exit.key).unwrap_or_default();
     }
 }
 
-fn join_failed(failed: &mut FailedExec, table: &ProcessTable) {
+fn join_failed(failed: &mut FailedExec, table: &mut ProcessTable) {
+    if failed.muted {
+        table.forget_image(failed.key);
+    }
     failed.parent = failed.parent.or_else(|| table.parent(failed.key));
     if failed.exe.is_empty() {
         failed.exe = table.exe(failed.key).unwrap_or_default();
@@ -194,6 +200,36 @@ mod tests {
         };
         assert_eq!(exit.exe, "/bin/true");
         assert_eq!(exit.parent, Some(key(1)));
+    }
+
+    #[test]
+    fn what_ran_before_a_muted_exec_did_not_end_or_fail() {
+        let mut table = ProcessTable::new(TableLimits::default());
+        enrich(&mut exec(2, "/bin/sh"), &mut table);
+        let mut joined = |kind| {
+            let mut event = at(2, kind);
+            enrich(&mut event, &mut table);
+            match event.kind {
+                EventKind::Exit(exit) => exit.exe,
+                EventKind::FailedExec(failed) => failed.exe,
+                other => panic!("neither: {other:?}"),
+            }
+        };
+        let failed = |muted| {
+            EventKind::FailedExec(Box::new(FailedExec {
+                key: key(2),
+                muted,
+                ..FailedExec::default()
+            }))
+        };
+        assert_eq!(joined(failed(false)), "/bin/sh");
+        assert_eq!(joined(failed(true)), "");
+        let exit = Exit {
+            key: key(2),
+            muted: true,
+            ..Exit::default()
+        };
+        assert_eq!(joined(EventKind::Exit(exit)), "");
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub mod kind {
 pub mod header_flag {
     /// The forking process runs a program whose exec was muted.
     pub const PARENT_MUTED: u8 = 1;
+    /// The process itself does.
+    pub const MUTED: u8 = 1 << 1;
 }
 
 /// First bytes of every record.

@@ -45,6 +45,7 @@ fn exit(gone: &Seen) -> Exit {
         run_time: None,
         comm: gone.process.comm.clone(),
         exe: gone.process.exe.clone(),
+        muted: false,
     }
 }
 

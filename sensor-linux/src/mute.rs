@@ -97,7 +97,7 @@ pub(crate) struct Resolved {
 }
 
 impl Resolved {
-    /// Flags in the process map of a process that runs already.
+    /// Flags in the process map of a process that runs already. Its snapshot row tells what it runs.
     pub(crate) fn flags_of(&self, process: &event::Process) -> u32 {
         let exe = process.exe_file.and_then(|file| {
             let same = |exe: &&Exe| exe.inode == file.inode && exe.stat_device == file.device;
@@ -111,7 +111,7 @@ impl Resolved {
             | find(&self.uids, uid)
             | find(&self.cgroups, process.cgroup_id);
         if verdict & mute::TREE != 0 {
-            identity_flag::MUTED | identity_flag::MUTED_TREE
+            identity_flag::MUTED_TREE
         } else {
             0
         }

@@ -36,6 +36,7 @@ pub fn normalize(record: &Record<'_>, clock: &Clock) -> Option<Event> {
                 run_time: Some(Duration::from_nanos(record.run_time)),
                 comm: Bytes::copy_from_slice(until_nul(&record.comm)),
                 exe: Bytes::new(),
+                muted: is_muted(header),
             };
             event(header, clock, EventKind::Exit(exit))
         }
@@ -112,7 +113,12 @@ fn failed_exec(record: &decode::FailedExec<'_>, boot: BootId) -> FailedExec {
             euid: fixed.euid,
             egid: fixed.egid,
         }),
+        muted: is_muted(&fixed.header),
     }
+}
+
+fn is_muted(header: &RecordHeader) -> bool {
+    header.flags & header_flag::MUTED != 0
 }
 
 /// All byte strings of one exec share one allocation.

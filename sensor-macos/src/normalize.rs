@@ -150,6 +150,7 @@ impl Normalizer {
             run_time: None,
             comm: comm(&process.exe),
             exe: process.exe.clone(),
+            muted: false,
         })
     }
 

@@ -173,6 +173,7 @@ impl Normalizer {
             )),
             comm: comm(&stop.image),
             exe,
+            muted: false,
         };
         self.push(out, stop.time, EventKind::Exit(exit));
     }

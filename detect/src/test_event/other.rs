@@ -17,6 +17,7 @@ impl TestEvent {
             run_time: self.run_time.map(Duration::from_nanos),
             comm: self.comm(),
             exe: self.exe(),
+            muted: false,
         })
     }
 
@@ -46,6 +47,7 @@ impl TestEvent {
             filename: Bytes::from(self.filename.clone().unwrap_or_default()),
             errno: self.errno.unwrap_or(2),
             credentials: self.credentials(),
+            muted: false,
         }
     }
 

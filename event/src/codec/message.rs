@@ -97,6 +97,8 @@ pub(super) struct Exit {
     pub status_unknown: bool,
     #[prost(uint64, optional, tag = "10")]
     pub run_time: Option<u64>,
+    #[prost(bool, tag = "11")]
+    pub muted: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -133,6 +135,8 @@ pub(super) struct FailedExec {
     pub errno: u32,
     #[prost(message, optional, tag = "7")]
     pub credentials: Option<Credentials>,
+    #[prost(bool, tag = "8")]
+    pub muted: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]

@@ -75,6 +75,7 @@ pub fn decode(bytes: Bytes) -> Result<Leaf, Error> {
             filename: message.filename,
             errno: message.errno,
             credentials: message.credentials.map(process::credentials),
+            muted: message.muted,
         })),
         pb::Body::Finding(message) => {
             return Ok(Leaf::Finding(Box::new(finding(message, header)?)));
@@ -139,6 +140,7 @@ fn event_body(kind: &EventKind) -> pb::Body {
             filename: failed.filename.clone(),
             errno: failed.errno,
             credentials: failed.credentials.map(process::credentials_message),
+            muted: failed.muted,
         }),
     }
 }
@@ -156,6 +158,7 @@ fn exit_message(exit: &Exit) -> pb::Exit {
         exe: exit.exe.clone(),
         status_unknown: exit.status.is_none(),
         run_time: exit.run_time.map(nanoseconds),
+        muted: exit.muted,
     }
 }
 
@@ -269,6 +272,7 @@ fn exit(message: pb::Exit, boot: BootId) -> Result<Exit, Error> {
         run_time: message.run_time.map(Duration::from_nanos),
         comm: message.comm,
         exe: message.exe,
+        muted: message.muted,
     })
 }
 

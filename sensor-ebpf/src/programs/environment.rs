@@ -8,14 +8,17 @@ use sensor_ebpf::config::Field;
 use sensor_ebpf::drops::Slot;
 use sensor_ebpf::record::{EnvironmentRecord, class, kind};
 
-use super::{Buffer, companion_header};
+use super::{Buffer, companion_header, mute};
 use crate::maps::count;
 use crate::output;
 use crate::read::{field, user_bytes};
 
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub(crate) fn environment_of_exec(ctx: RawTracePointContext) -> i32 {
-    let task: u64 = ctx.arg(0);
+    let (task, bprm) = (ctx.arg(0), ctx.arg(2));
+    if mute::will_mute(task, bprm) {
+        return 0;
+    }
     let mm: u64 = field(task, Field::TaskMm);
     let start: u64 = field(mm, Field::MmEnvStart);
     let end: u64 = field(mm, Field::MmEnvEnd);

@@ -5,9 +5,9 @@ use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use sensor_ebpf::config::Field;
 use sensor_ebpf::drops::Slot;
-use sensor_ebpf::record::{ExitRecord, Identity, START_TICK, identity_flag, kind};
+use sensor_ebpf::record::{ExitRecord, Identity, START_TICK, header_flag, identity_flag, kind};
 
-use super::{header, process_of};
+use super::{header, mute, process_of};
 use crate::maps::{LAST_EXITS, LastProcess, PROCESSES, REMEMBERED, count};
 use crate::output;
 use crate::read::{comm, field};
@@ -76,7 +76,8 @@ fn was_reported(tgid: u32, task: u64) -> bool {
 
 #[inline(always)]
 fn emit(ctx: &RawTracePointContext, tgid: u32, identity: &Identity, task: u64, signal: u64) {
-    let header = header(kind::EXIT, 0, tgid, identity);
+    let muted = mute::mark(identity, header_flag::MUTED);
+    let header = header(kind::EXIT, muted, tgid, identity);
     let Some(mut entry) = output::reserve::<ExitRecord>() else {
         return count(Slot::ExitRingFull);
     };

@@ -7,7 +7,7 @@ use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use sensor_ebpf::config::Field;
 use sensor_ebpf::drops::Slot;
-use sensor_ebpf::record::{FailedExecRecord, class, kind};
+use sensor_ebpf::record::{FailedExecRecord, class, header_flag, kind};
 
 use super::{Buffer, header, identify, mute};
 use crate::maps::count;
@@ -37,7 +37,8 @@ pub(crate) fn failed_exec(ctx: RawTracePointContext) -> i32 {
         count(Slot::MutedFailedExec);
         return 0;
     }
-    let header = header(kind::FAILED_EXEC, 0, tgid, &identity);
+    let muted = mute::mark(&identity, header_flag::MUTED);
+    let header = header(kind::FAILED_EXEC, muted, tgid, &identity);
     let Some(mut entry) = output::reserve::<Buffer<{ class::FAILED_EXEC }>>() else {
         count(Slot::FailedExecRingFull);
         return 0;

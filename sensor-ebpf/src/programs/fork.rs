@@ -36,7 +36,7 @@ pub(crate) fn sched_process_fork(ctx: RawTracePointContext) -> i32 {
         count(Slot::MutedFork);
         return 0;
     }
-    let muted = (forker.flags & identity_flag::MUTED != 0) as u8 * header_flag::PARENT_MUTED;
+    let muted = mute::mark(&forker, header_flag::PARENT_MUTED);
     emit(&ctx, &header(kind::FORK, muted, tgid, &identity));
     0
 }

@@ -4,6 +4,7 @@
 use sensor_ebpf::config::Field;
 use sensor_ebpf::record::{Identity, MutedExe, identity_flag, mute};
 
+use super::cgroup;
 use crate::maps::{MUTED_CGROUPS, MUTED_EXES, MUTED_UIDS, PROCESSES};
 use crate::read::{bit, field, is_muting};
 
@@ -47,6 +48,26 @@ fn uid(task: u64, bprm: u64) -> u32 {
     }
     // SAFETY: as above.
     unsafe { MUTED_UIDS.get(&uid).copied().unwrap_or(0) }
+}
+
+/// Whether the program that tells of execs will mute this one; for those that run before it.
+#[inline(always)]
+pub(crate) fn will_mute(task: u64, bprm: u64) -> bool {
+    if !is_muting() {
+        return false;
+    }
+    let file: u64 = field(bprm, Field::BprmFile);
+    let cgroup_id: u64 = field(cgroup::node_of(task), Field::NodeId);
+    let tgid: u32 = field(task, Field::TaskTgid);
+    // SAFETY: not kept; only fork, exec and exit of this very process write the entry.
+    let known = unsafe { PROCESSES.get(&tgid) };
+    known.is_some_and(is_tree) || verdict(task, bprm, file, cgroup_id) != 0
+}
+
+/// The bit of a record's header if what a process runs is not told of, since its exec was muted.
+#[inline(always)]
+pub(crate) fn mark(identity: &Identity, bit: u8) -> u8 {
+    (identity.flags & identity_flag::MUTED != 0) as u8 * bit
 }
 
 /// Whether the process is muted whatever it does.

@@ -201,5 +201,6 @@ fn exit_of(life: Life, status: Option<ExitStatus>, at: BootTime) -> Exit {
         run_time: run_time.map(Duration::from_nanos),
         comm: life.comm,
         exe: Bytes::new(),
+        muted: false,
     }
 }
