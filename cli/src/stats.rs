@@ -49,6 +49,11 @@ pub(crate) fn sensor(stats: &Stats) -> Value {
         .iter()
         .map(|(class, count)| json!({ "class": class.name(), "count": count }))
         .collect();
+    let incomplete: Vec<Value> = stats
+        .incomplete
+        .iter()
+        .map(|(part, count)| json!({ "part": part, "count": count }))
+        .collect();
     json!({
         "seen": stats.seen,
         "delivered": stats.delivered,
@@ -56,6 +61,7 @@ pub(crate) fn sensor(stats: &Stats) -> Value {
         "dropped_total": stats.dropped_total(),
         "held": stats.held,
         "truncated": stats.truncated,
+        "incomplete": incomplete,
         "sequence_gaps": stats.sequence_gaps,
         "untracked_exits": stats.untracked_exits,
         "muted": muted,

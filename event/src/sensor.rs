@@ -209,6 +209,9 @@ pub struct Stats {
     pub held: u64,
     /// Delivered with arguments cut.
     pub truncated: u64,
+    /// Times that a part of an event could not be had, at most, by the name that the part has in
+    /// [`Capabilities::absent`]. The event itself is delivered without, or counted elsewhere.
+    pub incomplete: Vec<(&'static str, u64)>,
     /// Sequence numbers that were passed over, found by a later number from the same cpu. Losses
     /// that no counter of the source is needed to believe: once every cpu has sent something after
     /// its last loss, they equal what was dropped at the ring.

@@ -13,10 +13,11 @@ use sensor_ebpf::drops::{SLOTS_PER_CPU, STAGING_PER_CPU};
 
 use crate::btf::Btf;
 use crate::features;
-use crate::misses::Misses;
+use crate::misses::{Missed, Misses};
 use crate::mute::Resolved;
 use crate::offsets::Offsets;
 use crate::ring::Ring;
+use crate::stats::{CONTAINER, ENVIRONMENT};
 use crate::sys::{Counters, NapWord, RingMemory, trim_heap};
 use crate::transport::{PerfBuffers, RingBuffer, Source, Transport};
 use crate::{Error, Options};
@@ -31,8 +32,7 @@ static DEBUG_OBJECT: &[u8] = aya::include_bytes_aligned!("../ebpf/daemoneye-debu
 struct Program {
     name: &'static str,
     tracepoint: &'static str,
-    /// Of the events that are missed where it does not run.
-    class: Option<EventClass>,
+    missed: Missed,
     is_wanted: fn(&Options) -> bool,
 }
 
@@ -43,37 +43,37 @@ const PROGRAMS: [Program; 6] = [
     Program {
         name: "sched_process_exit",
         tracepoint: "sched_process_exit",
-        class: Some(EventClass::Exit),
+        missed: Missed::Event(EventClass::Exit),
         is_wanted: |_| true,
     },
     Program {
         name: "cgroup_of_exec",
         tracepoint: "sched_process_exec",
-        class: None,
+        missed: Missed::Part(CONTAINER),
         is_wanted: |_| true,
     },
     Program {
         name: "environment_of_exec",
         tracepoint: "sched_process_exec",
-        class: None,
+        missed: Missed::Part(ENVIRONMENT),
         is_wanted: |options| !options.environment.is_empty(),
     },
     Program {
         name: "sched_process_exec",
         tracepoint: "sched_process_exec",
-        class: Some(EventClass::Exec),
+        missed: Missed::Event(EventClass::Exec),
         is_wanted: |_| true,
     },
     Program {
         name: "sched_process_fork",
         tracepoint: "sched_process_fork",
-        class: Some(EventClass::Fork),
+        missed: Missed::Event(EventClass::Fork),
         is_wanted: |_| true,
     },
     Program {
         name: "failed_exec",
         tracepoint: "sys_exit",
-        class: None,
+        missed: Missed::Event(EventClass::FailedExec),
         is_wanted: |options| options.failed_execs,
     },
 ];
@@ -228,8 +228,8 @@ fn attach(ebpf: &mut Ebpf, wanted: &Program, misses: &mut Misses) -> Result<(), 
         .try_into()
         .map_err(|source| load_error(name, source))?;
     program.load().map_err(|source| load_error(name, source))?;
-    if let (Some(class), Ok(descriptor)) = (wanted.class, program.fd()) {
-        misses.watch(class, descriptor.as_fd());
+    if let Ok(descriptor) = program.fd() {
+        misses.watch(wanted.missed, descriptor.as_fd());
     }
     program
         .attach(wanted.tracepoint)

@@ -14,23 +14,32 @@ use event::EventClass;
 /// Enough for the lines of a program.
 const FDINFO_BYTES: usize = 1024;
 
-/// The counts of the programs whose events would otherwise be missed in silence.
+/// What is missing where a program was left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missed {
+    /// An event.
+    Event(EventClass),
+    /// A part of one, by the name that it has in [`event::Stats::incomplete`].
+    Part(&'static str),
+}
+
+/// The counts of the programs, whose events would otherwise be missed in silence.
 #[derive(Debug, Default)]
-pub(crate) struct Misses(Vec<(EventClass, File)>);
+pub(crate) struct Misses(Vec<(Missed, File)>);
 
 impl Misses {
     /// Watches a program. Where the kernel shows nothing there is nothing to watch.
-    pub(crate) fn watch(&mut self, class: EventClass, program: BorrowedFd<'_>) {
+    pub(crate) fn watch(&mut self, missed: Missed, program: BorrowedFd<'_>) {
         let path = format!("/proc/self/fdinfo/{}", program.as_raw_fd());
         if let Ok(file) = File::open(path) {
-            self.0.push((class, file));
+            self.0.push((missed, file));
         }
     }
 
-    /// Misses of the program of a class. For exits an upper bound: the program also runs for
-    /// threads whose process goes on.
-    pub(crate) fn of(&self, class: EventClass) -> u64 {
-        let watched = self.0.iter().filter(|(of, _)| *of == class);
+    /// How often it was. An upper bound for exits, whose program also runs for threads whose process
+    /// goes on, and for failed execs, whose program runs at the end of every system call.
+    pub(crate) fn of(&self, missed: Missed) -> u64 {
+        let watched = self.0.iter().filter(|(of, _)| *of == missed);
         watched.map(|(_, file)| read(file).unwrap_or(0)).sum()
     }
 }
@@ -57,6 +66,6 @@ mod tests {
             "pos:\t0\nprog_type:\t17\nrun_cnt:\t0\nrecursion_misses:\t35\nverified_insns:\t9\n";
         assert_eq!(parse(fdinfo), Some(35));
         assert_eq!(parse("pos:\t0\n"), None);
-        assert_eq!(Misses::default().of(EventClass::Exec), 0);
+        assert_eq!(Misses::default().of(Missed::Event(EventClass::Exec)), 0);
     }
 }

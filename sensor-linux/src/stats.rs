@@ -3,7 +3,7 @@
 use event::{AnnouncedLosses, BootTime, DropReason, EventClass, Lost, Stats};
 use sensor_ebpf::drops::Slot;
 
-use crate::misses::Misses;
+use crate::misses::{Missed, Misses};
 use crate::sys::Counters;
 
 /// Records dropped at the ring: each took a sequence number.
@@ -23,7 +23,24 @@ const MUTED: [(Slot, EventClass); 4] = [
 ];
 
 /// Programs that the kernel can leave out; see [`crate::misses`].
-const SKIPPED: [EventClass; 3] = [EventClass::Fork, EventClass::Exec, EventClass::Exit];
+const SKIPPED: [EventClass; 4] = [
+    EventClass::Fork,
+    EventClass::Exec,
+    EventClass::Exit,
+    EventClass::FailedExec,
+];
+
+const ARGS: &str = "args";
+/// A path that was lost is sent again at the next exec in that control group.
+pub(crate) const CONTAINER: &str = "container";
+pub(crate) const ENVIRONMENT: &str = "environment";
+
+/// Parts of events that come in a record of their own, or could not be read.
+const PARTS: [(Slot, &str); 3] = [
+    (Slot::ArgvUnreadable, ARGS),
+    (Slot::CgroupRingFull, CONTAINER),
+    (Slot::EnvironmentRingFull, ENVIRONMENT),
+];
 
 /// Kinds of loss that are announced: those at the ring, events at which the kernel left a program
 /// out, exits for want of room in the process map, and records that do not decode.
@@ -46,6 +63,8 @@ pub(crate) struct Tally {
     announced: AnnouncedLosses,
     /// What has been told of, so that stream and counters agree at any time.
     told: [Loss; KINDS],
+    /// By part, how often the kernel left its program out, when that was last looked up.
+    missed_parts: [u64; PARTS.len()],
 }
 
 impl Tally {
@@ -59,6 +78,7 @@ impl Tally {
             arrived: vec![(0, 0); cpus as usize],
             announced: AnnouncedLosses::since(now),
             told: [(EventClass::Unknown, DropReason::Malformed, 0); KINDS],
+            missed_parts: [0; PARTS.len()],
         }
     }
 
@@ -84,6 +104,7 @@ impl Tally {
         now: BootTime,
     ) -> Vec<Lost> {
         self.told = self.losses(counters, misses);
+        self.missed_parts = PARTS.map(|(_, part)| misses.of(Missed::Part(part)));
         self.announced.tell(self.told, now)
     }
 
@@ -107,6 +128,7 @@ impl Tally {
                 .saturating_sub(of_numbered)
                 .saturating_sub(self.delivered),
             truncated: self.truncated,
+            incomplete: self.incomplete(counters),
             sequence_gaps: self.sequence_gaps(),
             untracked_exits: counters
                 .total(Slot::ExitUntracked)
@@ -119,15 +141,29 @@ impl Tally {
         }
     }
 
+    fn incomplete(&self, counters: &Counters) -> Vec<(&'static str, u64)> {
+        let parts = PARTS.iter().zip(self.missed_parts);
+        parts
+            .map(|(&(slot, part), missed)| (part, counters.total(slot) + missed))
+            .filter(|(_, count)| *count > 0)
+            .collect()
+    }
+
     fn losses(&self, counters: &Counters, misses: &Misses) -> [Loss; KINDS] {
         let ring = RING_DROPS.map(|(slot, class)| {
             let count = counters.total(slot);
             (class, DropReason::RingFull, count)
         });
         let exits = self.exits_without_room(counters);
-        let skipped = SKIPPED.map(|class| (class, DropReason::SourceLost, misses.of(class)));
+        let skipped = SKIPPED.map(|class| {
+            (
+                class,
+                DropReason::SourceLost,
+                misses.of(Missed::Event(class)),
+            )
+        });
         let [forks, execs, ring_exits, failed_execs] = ring;
-        let [skipped_forks, skipped_execs, skipped_exits] = skipped;
+        let [skipped_forks, skipped_execs, skipped_exits, skipped_failed] = skipped;
         [
             forks,
             execs,
@@ -136,6 +172,7 @@ impl Tally {
             skipped_forks,
             skipped_execs,
             skipped_exits,
+            skipped_failed,
             (EventClass::Exit, DropReason::TableFull, exits),
             (EventClass::Unknown, DropReason::Malformed, self.malformed),
         ]
@@ -162,4 +199,44 @@ impl Tally {
 
 fn total<'a>(losses: impl IntoIterator<Item = &'a Loss>) -> u64 {
     losses.into_iter().map(|(_, _, count)| count).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::FileExt as _;
+
+    use rustix::fs::{MemfdFlags, memfd_create};
+
+    use super::*;
+
+    /// What the programs of two cpus counted.
+    fn counters(counts: &[(u32, Slot, u64)]) -> Counters {
+        use sensor_ebpf::drops::SLOTS_PER_CPU;
+        let file = File::from(memfd_create("counters", MemfdFlags::CLOEXEC).unwrap());
+        file.set_len(u64::from(2 * SLOTS_PER_CPU) * 8).unwrap();
+        for (cpu, slot, count) in counts {
+            let at = u64::from(cpu * SLOTS_PER_CPU + *slot as u32) * 8;
+            file.write_all_at(&count.to_ne_bytes(), at).unwrap();
+        }
+        Counters::map(&file, 2).unwrap()
+    }
+
+    #[test]
+    fn parts_that_could_not_be_had_are_told_and_are_no_dropped_events() {
+        let tally = Tally::new(2, BootTime(0));
+        let counted = counters(&[
+            (0, Slot::ArgvUnreadable, 2),
+            (1, Slot::ArgvUnreadable, 1),
+            (1, Slot::CgroupRingFull, 4),
+            (0, Slot::EnvironmentRingFull, 5),
+        ]);
+        let stats = tally.stats(&counted);
+        assert_eq!(
+            stats.incomplete,
+            [("args", 3), ("container", 4), ("environment", 5)]
+        );
+        assert_eq!((stats.seen, stats.dropped_total()), (0, 0));
+        assert_eq!(tally.stats(&counters(&[])).incomplete, []);
+    }
 }

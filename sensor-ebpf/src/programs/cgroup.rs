@@ -30,6 +30,8 @@ pub(crate) fn cgroup_of_exec(ctx: RawTracePointContext) -> i32 {
     if emit(&ctx, task, node, id) {
         // Fails only where another cpu has just told of it as well.
         let _ = CGROUPS.insert(&id, &1, 0);
+    } else {
+        count(Slot::CgroupRingFull);
     }
     0
 }
@@ -51,7 +53,6 @@ pub(crate) fn node_of(task: u64) -> u64 {
 #[inline(always)]
 fn emit(ctx: &RawTracePointContext, task: u64, node: u64, id: u64) -> bool {
     let Some(mut entry) = output::reserve::<Buffer<{ class::CGROUP }>>() else {
-        count(Slot::CgroupRingFull);
         return false;
     };
     let base: *mut u8 = entry.as_mut_ptr().cast();

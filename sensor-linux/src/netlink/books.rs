@@ -56,6 +56,7 @@ impl Books {
             dropped,
             held: inflow.waiting,
             truncated: self.truncated,
+            incomplete: Vec::new(),
             sequence_gaps: inflow.gaps,
             untracked_exits: self.untracked_exits,
             muted: Vec::new(),

@@ -50,6 +50,39 @@ fn losses_of_a_reader_that_stands_still_are_counted_to_the_last() {
     check_intervals(&recording);
 }
 
+/// They come in records of their own, which can be lost while their execs are not.
+#[test]
+fn environments_that_found_no_room_are_counted() {
+    if !place::kernel_scenarios_run() {
+        return;
+    }
+    let options = ["--ring-size", "1", "--env", "NONE"];
+    let (recording, _) = Recording::with(&options, |daemon| {
+        daemon.signal(Signal::STOP)?;
+        let workload = storm()?;
+        daemon.signal(Signal::CONT)?;
+        Ok(workload)
+    })
+    .unwrap();
+    let without = |event: &&Event| match &event.kind {
+        EventKind::Exec(exec) => exec.process.environment_truncated_bytes > 0,
+        _ => false,
+    };
+    let told = recording.events.iter().filter(without).count() as u64;
+    let parts = recording.stats["sensor"]["incomplete"].as_array();
+    let counted = parts.into_iter().flatten().find_map(|entry| {
+        let count = entry["count"].as_u64()?;
+        (entry["part"] == "environment").then_some(count)
+    });
+    let counted = counted.unwrap_or(0);
+    // Most of their execs found none either.
+    assert!(
+        counted > 0 && told <= counted,
+        "{told}: {}",
+        recording.stats
+    );
+}
+
 /// Processes that fork without end but for a limit: what the kernel refused is no event.
 #[test]
 fn fork_bomb_at_its_limit_gives_a_fork_and_an_exit_for_each_process_that_there_was() {
