@@ -9,7 +9,7 @@ use sensor_ebpf::config::Field;
 use sensor_ebpf::drops::Slot;
 use sensor_ebpf::record::{FailedExecRecord, class, header_flag, kind};
 
-use super::{Buffer, header, identify, mute};
+use super::{Buffer, header, identify, mute, task};
 use crate::maps::count;
 use crate::output;
 use crate::read::{comm, exec_syscalls, field, is_compat};
@@ -76,10 +76,7 @@ fn write_task(record: &mut FailedExecRecord, task: u64) {
     let cred: u64 = field(task, Field::TaskCred);
     // SAFETY: the field is 16 bytes.
     unsafe { comm(record.comm.as_mut_ptr(), task) };
-    record.uid = field(cred, Field::CredUid);
-    record.gid = field(cred, Field::CredGid);
-    record.euid = field(cred, Field::CredEuid);
-    record.egid = field(cred, Field::CredEgid);
+    [record.uid, record.gid, record.euid, record.egid] = task::ids(cred);
 }
 
 /// Bytes copied, the NUL included; 0 if the path cannot be read.

@@ -19,16 +19,24 @@ pub(crate) fn write(record: &mut ExecRecord, task: u64) {
     let cred: u64 = field(task, Field::TaskCred);
     // SAFETY: the field is 16 bytes.
     unsafe { comm(record.comm.as_mut_ptr(), task) };
-    record.uid = field(cred, Field::CredUid);
-    record.gid = field(cred, Field::CredGid);
-    record.euid = field(cred, Field::CredEuid);
-    record.egid = field(cred, Field::CredEgid);
+    [record.uid, record.gid, record.euid, record.egid] = ids(cred);
     record.cap_effective = field(cred, Field::CredCapEffective);
     record.login_uid = audit_id(task, Field::TaskLoginUid);
     record.session = audit_id(task, Field::TaskSessionId);
     write_session(record, field(task, Field::TaskSignal));
     write_namespaces(record, task, cred);
     record.flags |= capability_flags(cred, record.namespaces[USER], record.uid, record.euid);
+}
+
+/// Real user and group, effective user and group.
+#[inline(always)]
+pub(crate) fn ids(cred: u64) -> [u32; 4] {
+    [
+        field(cred, Field::CredUid),
+        field(cred, Field::CredGid),
+        field(cred, Field::CredEuid),
+        field(cred, Field::CredEgid),
+    ]
 }
 
 #[inline(always)]
