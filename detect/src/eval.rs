@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
+use crate::apply::apply;
 use crate::civil::Civil;
 use crate::ir::{Function, Predicate, Relation, Scalar};
 use crate::text::{basename, contains, dirname, fold_text, lower, upper};
@@ -124,9 +125,23 @@ pub(crate) fn scalar<'v>(scalar: &'v Scalar, view: &View<'v>) -> Option<Value<'v
                 is_root.then_some(Value::Text(Cow::Borrowed(b"root")))
             })
         }
-        Scalar::Call(function, arguments) => {
-            call(*function, self::scalar(arguments.first()?, view)?)
+        Scalar::Case(arms, otherwise) => {
+            let mut arms = arms.iter();
+            let arm = arms.find(|(condition, _)| predicate(condition, view) == Some(true));
+            let value = match arm {
+                Some((_, value)) => value.as_ref(),
+                None => otherwise.as_deref(),
+            };
+            self::scalar(value?, view)
         }
+        Scalar::Condition(condition) => predicate(condition, view).map(Value::Bool),
+        Scalar::Call(function, arguments) => match arguments.as_slice() {
+            [argument] => call(*function, self::scalar(argument, view)?),
+            arguments => {
+                let values = arguments.iter().map(|value| self::scalar(value, view));
+                apply(*function, values.collect::<Option<_>>()?)
+            }
+        },
     }
 }
 
@@ -146,7 +161,7 @@ fn call(function: Function, value: Value<'_>) -> Option<Value<'_>> {
         Function::Dirname => Some(Value::Text(part(text, dirname))),
         Function::Fold => Some(Value::Text(fold(&text))),
         Function::Number => number(&text).map(Value::Int),
-        // They take no text.
+        // They take no text, or more than that.
         Function::Cardinality
         | Function::Coalesce
         | Function::Account
@@ -158,7 +173,22 @@ fn call(function: Function, value: Value<'_>) -> Option<Value<'_>> {
         | Function::Day
         | Function::Week
         | Function::Month
-        | Function::Year => None,
+        | Function::Year
+        | Function::Substring
+        | Function::Position
+        | Function::Replace
+        | Function::Trim { .. }
+        | Function::Concat
+        | Function::SplitPart
+        | Function::Add
+        | Function::Subtract
+        | Function::Multiply
+        | Function::Divide
+        | Function::Remainder
+        | Function::BitAnd
+        | Function::BitOr
+        | Function::ShiftLeft
+        | Function::ShiftRight => None,
     }
 }
 

@@ -19,6 +19,10 @@ pub(crate) enum Scalar {
     /// Element of an array, counted from 1.
     Element(Box<Scalar>, usize),
     Call(Function, Vec<Scalar>),
+    /// The value beside the first condition that is true; else the last one. `None` is `NULL`.
+    Case(Vec<(Predicate, Option<Scalar>)>, Option<Box<Scalar>>),
+    /// Whether a condition holds; `NULL` is unknown.
+    Condition(Box<Predicate>),
 }
 
 /// Functions that give a value.
@@ -50,6 +54,25 @@ pub(crate) enum Function {
     Week,
     Month,
     Year,
+    /// What follows is `NULL` where one of the values is, see `apply.rs`.
+    Substring,
+    Position,
+    Replace,
+    Trim {
+        start: bool,
+        end: bool,
+    },
+    Concat,
+    SplitPart,
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Remainder,
+    BitAnd,
+    BitOr,
+    ShiftLeft,
+    ShiftRight,
 }
 
 /// A condition, in SQL's three-valued logic: true, false or unknown.
@@ -158,7 +181,12 @@ impl Scalar {
                 | Function::Hexadecimal
                 | Function::Fold
                 | Function::Account
-                | Function::UtcTime => Type::Text,
+                | Function::UtcTime
+                | Function::Substring
+                | Function::Replace
+                | Function::Trim { .. }
+                | Function::Concat
+                | Function::SplitPart => Type::Text,
                 Function::Length
                 | Function::OctetLength
                 | Function::Cardinality
@@ -168,9 +196,24 @@ impl Scalar {
                 | Function::Day
                 | Function::Week
                 | Function::Month
-                | Function::Year => Type::Int,
+                | Function::Year
+                | Function::Position
+                | Function::Add
+                | Function::Subtract
+                | Function::Multiply
+                | Function::Divide
+                | Function::Remainder
+                | Function::BitAnd
+                | Function::BitOr
+                | Function::ShiftLeft
+                | Function::ShiftRight => Type::Int,
                 Function::Coalesce => arguments.first().map_or(Type::Text, Self::ty),
             },
+            Self::Case(arms, otherwise) => {
+                let first = arms.iter().find_map(|(_, value)| value.as_ref());
+                first.or(otherwise.as_deref()).map_or(Type::Text, Self::ty)
+            }
+            Self::Condition(_) => Type::Bool,
         }
     }
 
@@ -179,6 +222,16 @@ impl Scalar {
             Self::Field(field) => into.insert(*field),
             Self::Element(list, _) => list.collect_fields(into),
             Self::Call(_, arguments) => arguments.iter().for_each(|a| a.collect_fields(into)),
+            Self::Case(arms, otherwise) => {
+                for (condition, value) in arms {
+                    condition.collect_fields(into);
+                    value.iter().for_each(|value| value.collect_fields(into));
+                }
+                otherwise
+                    .iter()
+                    .for_each(|value| value.collect_fields(into));
+            }
+            Self::Condition(condition) => condition.collect_fields(into),
             Self::Text(_) | Self::Int(_) | Self::Bool(_) => {}
         }
     }

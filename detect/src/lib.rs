@@ -8,6 +8,7 @@
 //! statement (`sql/`), whose names come from one table ([`catalog`]). It compiles to a form that
 //! knows nothing of SQL (`ir.rs`), whose meaning `eval.rs` states and `program/` finds fast.
 
+mod apply;
 pub mod catalog;
 mod civil;
 mod correlate;

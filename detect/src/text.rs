@@ -19,6 +19,17 @@ pub(crate) fn units(text: &[u8]) -> impl Iterator<Item = Unit> + '_ {
     })
 }
 
+/// Splits bytes into [`Unit`]s, each as its bytes.
+pub(crate) fn units_with_bytes(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (_, len) = first_unit(rest)?;
+        let (unit, after) = rest.split_at(len);
+        rest = after;
+        Some(unit)
+    })
+}
+
 /// The first unit and its length in bytes.
 pub(crate) fn first_unit(text: &[u8]) -> Option<(Unit, usize)> {
     let first = *text.first()?;

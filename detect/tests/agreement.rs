@@ -47,6 +47,8 @@ enum Cond {
     AnyLike(&'static str, String),
     IsNull(Text),
     Uid(&'static str, u32),
+    /// `uid * a % b = c`
+    Arithmetic(u32, u32, u32),
     IsMemfd,
 }
 
@@ -58,6 +60,9 @@ enum Text {
     Basename(Box<Text>),
     Argument(usize),
     Coalesce(&'static str, String),
+    Joined(Box<Text>, Box<Text>),
+    From(Box<Text>, usize),
+    Case(u32, Box<Text>, Option<String>),
 }
 
 const COLUMNS: [&str; 8] = [
@@ -80,6 +85,16 @@ impl Text {
             Self::Basename(inner) => format!("basename({})", inner.sql()),
             Self::Argument(index) => format!("process.args[{index}]"),
             Self::Coalesce(name, text) => format!("coalesce({name}, '{text}')"),
+            Self::Joined(left, right) => format!("({} || {})", left.sql(), right.sql()),
+            Self::From(inner, from) => format!("substr({}, {from})", inner.sql()),
+            Self::Case(uid, inner, otherwise) => {
+                let otherwise = otherwise.as_ref().map(|text| format!(" ELSE '{text}'"));
+                let otherwise = otherwise.unwrap_or_default();
+                format!(
+                    "CASE process.uid WHEN {uid} THEN {}{otherwise} END",
+                    inner.sql()
+                )
+            }
         }
     }
 
@@ -93,7 +108,29 @@ impl Text {
             Self::Coalesce(name, text) => {
                 value_of(name, process).or_else(|| Some(text.clone().into_bytes()))
             }
+            Self::Joined(left, right) => {
+                Some([left.value(process)?, right.value(process)?].concat())
+            }
+            Self::From(inner, from) => {
+                let text = inner.value(process)?;
+                let units = units(&text).into_iter().skip(from - 1);
+                Some(units.flat_map(bytes_of).collect())
+            }
+            Self::Case(uid, inner, otherwise) => {
+                if process.credentials.is_some_and(|ids| ids.uid == *uid) {
+                    inner.value(process)
+                } else {
+                    otherwise.clone().map(String::into_bytes)
+                }
+            }
         }
+    }
+}
+
+fn bytes_of(unit: u32) -> Vec<u8> {
+    match char::from_u32(unit) {
+        Some(c) => c.to_string().into_bytes(),
+        None => vec![u8::try_from(unit - STRAY).unwrap()],
     }
 }
 
@@ -249,6 +286,7 @@ impl Cond {
             Self::AnyLike(list, pattern) => format!("any_like({list}, '{pattern}')"),
             Self::IsNull(of) => format!("{} IS NULL", of.sql()),
             Self::Uid(comparison, uid) => format!("process.uid {comparison} {uid}"),
+            Self::Arithmetic(a, b, c) => format!("process.uid * {a} % {b} = {c}"),
             Self::IsMemfd => "process.is_memfd".to_owned(),
         }
     }
@@ -321,6 +359,10 @@ impl Cond {
                     _ => mine == *uid,
                 })
             }
+            Self::Arithmetic(a, b, c) => {
+                let product = process.credentials?.uid * a;
+                (*b != 0).then(|| product % b == *c)
+            }
             Self::IsMemfd => Some(process.exe_file?.memfd),
         }
     }
@@ -362,6 +404,11 @@ fn of() -> impl Strategy<Value = Text> {
         prop_oneof![
             inner.clone().prop_map(|of| Text::Lower(Box::new(of))),
             inner.clone().prop_map(|of| Text::Upper(Box::new(of))),
+            (inner.clone(), inner.clone())
+                .prop_map(|(left, right)| Text::Joined(Box::new(left), Box::new(right))),
+            (inner.clone(), 1usize..4).prop_map(|(of, from)| Text::From(Box::new(of), from)),
+            (0u32..3, inner.clone(), prop::option::of(literal()))
+                .prop_map(|(uid, of, otherwise)| Text::Case(uid, Box::new(of), otherwise)),
             inner.prop_map(|of| Text::Basename(Box::new(of))),
         ]
     })
@@ -387,6 +434,7 @@ fn cond() -> impl Strategy<Value = Cond> {
         2 => (list(), pattern()).prop_map(|(list, pattern)| Cond::AnyLike(list, pattern)),
         1 => of().prop_map(Cond::IsNull),
         1 => (comparison, 0u32..3).prop_map(|(comparison, uid)| Cond::Uid(comparison, uid)),
+        1 => (0u32..3, 0u32..3, 0u32..2).prop_map(|(a, b, c)| Cond::Arithmetic(a, b, c)),
         1 => Just(Cond::IsMemfd),
         1 => (column(), prop::collection::vec(literal(), 4..8)).prop_map(any_contains),
         1 => (column(), separated()).prop_map(|(of, end)| Cond::Like {

@@ -125,6 +125,105 @@ fn columns_hold_what_the_event_says() {
 }
 
 #[test]
+fn arithmetic_is_of_integers_and_null_where_it_has_no_result() {
+    check("process.pid + 2 * 3 - 1 = 15", true);
+    check("-process.pid = -10 AND - (process.pid) + 10 = 0", true);
+    check("process.pid % 3 = 1 AND process.pid / 3 = 3", true);
+    check("process.pid / 0 = 1", false);
+    check("(process.pid / (process.uid - 1000)) IS NULL", true);
+    check("process.pid & 8 <> 0 AND process.pid & 1 = 0", true);
+    check("process.file_mode & 2048 = 2048", true);
+    check("process.pid & (1 << 3) <> 0 AND process.pid >> 1 = 5", true);
+    check("process.pid | 5 = 15", true);
+    check("event.time - 5 < INTERVAL '1' SECOND", true);
+    check("event.time + INTERVAL '1 minute' = 60000000000", true);
+    check("process.login_uid + 1 = 1", false);
+    check("NOT process.login_uid + 1 = 1", false);
+}
+
+#[test]
+fn case_gives_the_value_of_the_first_condition_that_is_true() {
+    let case = "CASE WHEN process.login_uid = 1 THEN 'a' WHEN process.pid = 10 THEN 'b' \
+                WHEN process.uid = 1000 THEN 'c' ELSE 'd' END";
+    check(&format!("{case} = 'b'"), true);
+    check(
+        "CASE process.pid WHEN 9 THEN 1 WHEN 10 THEN 2 END = 2",
+        true,
+    );
+    check("CASE process.pid WHEN 9 THEN 1 END = 1", false);
+    check("CASE process.pid WHEN 9 THEN 1 END IS NULL", true);
+    check(
+        "CASE WHEN process.pid = 10 THEN NULL ELSE 1 END IS NULL",
+        true,
+    );
+    check(
+        "CASE WHEN process.pid = 10 THEN process.uid = 1000 ELSE false END",
+        true,
+    );
+    check(
+        "CASE WHEN process.is_setuid THEN process.is_memfd ELSE true END",
+        false,
+    );
+    check("(process.pid = 10) = (process.uid = 1000)", true);
+    check("coalesce(process.login_uid = 1, true)", true);
+}
+
+#[test]
+fn text_functions_count_characters() {
+    check(
+        "substr(process.name, 2, 2) = 'as' AND substring(process.name, 3) = 'sh'",
+        true,
+    );
+    check("substring(process.name FROM 2 FOR 2) = 'as'", true);
+    check(
+        "position('sh' IN process.name) = 3 AND strpos(process.name, 'x') = 0",
+        true,
+    );
+    check("instr(process.executable, 'bin') = 6", true);
+    check("replace(process.name, 'as', 'o') = 'boh'", true);
+    check(
+        "trim(both 'bh' FROM process.name) = 'as' AND trim('  x ') = 'x'",
+        true,
+    );
+    check(
+        "ltrim(process.name, 'b') = 'ash' AND rtrim(process.name, 'h') = 'bas'",
+        true,
+    );
+    check(
+        "trim(leading 'b' from process.name) = 'ash' AND btrim('  x ') = 'x'",
+        true,
+    );
+    check(
+        "split_part(process.executable, '/', -1) = process.name",
+        true,
+    );
+    check("process.name || '-' || process.comm = 'bash-bash'", true);
+    check("process.name || process.user = 'bash'", false);
+    check("concat(process.name, process.user) = 'bash'", true);
+    check("length(process.name || 'é') = 5", true);
+}
+
+#[test]
+fn glob_minds_case_and_matches_the_whole_text() {
+    check("process.executable GLOB '/usr/*/ba?h'", true);
+    check("process.executable GLOB '/USR/*'", false);
+    check(
+        "process.executable NOT GLOB '*/[a-c]ash' OR process.name glob 'bash'",
+        true,
+    );
+    check("process.executable NOT\n GLOB '*/[a-c]ash'", false);
+    check("process.user NOT GLOB 'x'", false);
+    check(
+        "glob(process.name, 'b*') AND any_glob(process.args, 'a ?')",
+        true,
+    );
+    check(
+        "lower(process.name) GLOB '[!x]*' OR process.name GLOB '[^x]*'",
+        true,
+    );
+}
+
+#[test]
 fn null_is_neither_true_nor_false() {
     check("process.user = 'root'", false);
     check("process.user <> 'root'", false);

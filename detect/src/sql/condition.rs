@@ -10,6 +10,8 @@ use crate::ir::{Comparison, Pattern, Predicate, Scalar};
 use crate::like::Like;
 use crate::sql::Fault;
 use crate::sql::function::{self, text_literal};
+use crate::sql::glob::{GLOB, NOT_GLOB, glob_pattern};
+use crate::sql::operator;
 use crate::sql::place::{START, start};
 use crate::sql::scalar::{Scalars, describe};
 
@@ -112,6 +114,7 @@ impl Conditions<'_> {
     /// A condition without conditions in it.
     fn term(self, expr: &Expr, at: Location) -> Result<Predicate, Fault> {
         match expr {
+            Expr::BinaryOp { op, .. } if operator::function(op).is_some() => self.truth(expr, at),
             Expr::BinaryOp { left, op, right } => self.binary(left, op, right, at),
             Expr::IsNull(inner) => Ok(Predicate::IsNull(self.scalars.compile(inner, at)?)),
             Expr::IsNotNull(inner) => Ok(not(Predicate::IsNull(self.scalars.compile(inner, at)?))),
@@ -168,7 +171,8 @@ impl Conditions<'_> {
                 Some(predicate) => Ok(predicate),
                 None => self.truth(expr, at),
             },
-            Expr::Identifier(_)
+            Expr::Case { .. }
+            | Expr::Identifier(_)
             | Expr::CompoundIdentifier(_)
             | Expr::CompoundFieldAccess { .. }
             | Expr::Value(_) => self.truth(expr, at),
@@ -202,6 +206,12 @@ impl Conditions<'_> {
             BinaryOperator::LtEq => Comparison::LessOrEqual,
             BinaryOperator::Gt => Comparison::Greater,
             BinaryOperator::GtEq => Comparison::GreaterOrEqual,
+            BinaryOperator::Custom(name) if name == GLOB => {
+                return self.glob(left, right, at);
+            }
+            BinaryOperator::Custom(name) if name == NOT_GLOB => {
+                return self.glob(left, right, at).map(not);
+            }
             BinaryOperator::PGRegexMatch => return self.regex(left, right, false, at),
             BinaryOperator::PGRegexIMatch => return self.regex(left, right, true, at),
             BinaryOperator::PGRegexNotMatch => return self.regex(left, right, false, at).map(not),
@@ -212,7 +222,8 @@ impl Conditions<'_> {
         self.compare(left, comparison, right, at)
     }
 
-    fn compare(
+    /// A comparison of a value that is compiled with one that is not.
+    pub(super) fn compare(
         self,
         left: Scalar,
         comparison: Comparison,
@@ -291,6 +302,17 @@ impl Conditions<'_> {
         };
         let pattern = like_pattern(pattern, escape, ignore_case, pattern_at)?;
         Ok(Predicate::Matches(subject, pattern))
+    }
+
+    fn glob(self, subject: &Expr, pattern: &Expr, at: Location) -> Result<Predicate, Fault> {
+        let subject = self.text(subject, at)?;
+        let pattern_at = start(pattern, at);
+        let pattern = text_literal(pattern)
+            .ok_or_else(|| Fault::ty(pattern_at, "the pattern of GLOB is a 'text'"))?;
+        Ok(Predicate::Matches(
+            subject,
+            glob_pattern(pattern, pattern_at)?,
+        ))
     }
 
     fn regex(

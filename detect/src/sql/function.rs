@@ -14,6 +14,7 @@ use crate::nearest::nearest;
 use crate::sql::Fault;
 use crate::sql::aggregate::is_aggregate;
 use crate::sql::condition::{like_pattern, regex_pattern};
+use crate::sql::glob::glob_pattern;
 use crate::sql::scalar::Scalars;
 
 /// A function as the documentation shows it.
@@ -33,8 +34,14 @@ enum Kind {
     Value(Function),
     Relation(Relation),
     Regexp,
-    AnyLike { ignore_case: bool },
+    AnyLike {
+        ignore_case: bool,
+    },
     AnyRegexp,
+    Glob,
+    AnyGlob,
+    /// Its arguments stand the other way round.
+    PartPosition,
 }
 
 const fn function(
@@ -63,42 +70,80 @@ pub static FUNCTIONS: &[FunctionDoc] = &[
     function("cardinality", Kind::Value(Function::Cardinality), "cardinality(array)", "number of elements"),
     function("array_length", Kind::Value(Function::Cardinality), "array_length(array)", "the same"),
     function("coalesce", Kind::Value(Function::Coalesce), "coalesce(value, …)", "the first value that is not `NULL`"),
+    function("substr", Kind::Value(Function::Substring), "substr(text, from [, count])", "characters from number `from` on, the first being 1; also `substring(text FROM … FOR …)`"),
+    function("position", Kind::Value(Function::Position), "position(part IN text)", "number of the character at which `part` begins; 0 where it does not occur"),
+    function("strpos", Kind::PartPosition, "strpos(text, part)", "the same"),
+    function("instr", Kind::PartPosition, "instr(text, part)", "the same"),
+    function("replace", Kind::Value(Function::Replace), "replace(text, part, by)", "text with `by` in place of every `part`"),
+    function("trim", Kind::Value(BOTH_ENDS), "trim([BOTH\\|LEADING\\|TRAILING] [characters FROM] text)", "text without these characters at its ends; without spaces if none are given"),
+    function("btrim", Kind::Value(BOTH_ENDS), "btrim(text [, characters])", "the same"),
+    function("ltrim", Kind::Value(Function::Trim { start: true, end: false }), "ltrim(text [, characters])", "the same, at its start"),
+    function("rtrim", Kind::Value(Function::Trim { start: false, end: true }), "rtrim(text [, characters])", "the same, at its end"),
+    function("split_part", Kind::Value(Function::SplitPart), "split_part(text, separator, number)", "part of that number, the first being 1 and the last -1; empty where there is none"),
+    function("concat", Kind::Value(Function::Concat), "concat(text, …)", "texts one after the other; `NULL` is nothing. With `\\|\\|` it is `NULL`"),
     function("starts_with", Kind::Relation(Relation::StartsWith), "starts_with(text, part)", "`text` begins with `part`"),
     function("ends_with", Kind::Relation(Relation::EndsWith), "ends_with(text, part)", "`text` ends with `part`"),
     function("contains", Kind::Relation(Relation::Contains), "contains(text, part)", "`part` occurs in `text`"),
     function("regexp_like", Kind::Regexp, "regexp_like(text, 'pattern' [, 'i'])", "the pattern occurs in `text`; `i` ignores case"),
+    function("glob", Kind::Glob, "glob(text, 'pattern')", "as `text GLOB 'pattern'`"),
     function("any_like", Kind::AnyLike { ignore_case: false }, "any_like(array, 'pattern')", "one element is `LIKE` the pattern"),
     function("any_ilike", Kind::AnyLike { ignore_case: true }, "any_ilike(array, 'pattern')", "one element is `ILIKE` the pattern"),
     function("any_regexp_like", Kind::AnyRegexp, "any_regexp_like(array, 'pattern' [, 'i'])", "the pattern occurs in one element"),
+    function("any_glob", Kind::AnyGlob, "any_glob(array, 'pattern')", "one element is `GLOB` the pattern"),
 ];
+
+const BOTH_ENDS: Function = Function::Trim {
+    start: true,
+    end: true,
+};
 
 /// A call whose result is a value.
 pub(super) fn scalar(
     scalars: Scalars<'_>,
     call: &Call,
+    expr: &Expr,
     at: Location,
     depth: usize,
 ) -> Result<Scalar, Fault> {
     let (doc, arguments) = resolve(call, at)?;
-    let Kind::Value(function) = doc.kind else {
-        let message = format!("{}() is a condition and no value", doc.name);
-        return Err(Fault::ty(at, message));
+    let function = match doc.kind {
+        Kind::Value(function) => function,
+        Kind::PartPosition => Function::Position,
+        _ => return scalars.condition(expr, at),
     };
-    let arguments = arguments
+    let mut arguments = arguments
         .into_iter()
         .map(|argument| scalars.at_depth(argument, at, depth + 1))
         .collect::<Result<Vec<_>, _>>()?;
+    if doc.kind == Kind::PartPosition {
+        arguments.reverse();
+    }
+    value(function, arguments).ok_or_else(|| misuse(doc, at))
+}
+
+/// A function of values; `None` if they do not fit it.
+pub(super) fn value(function: Function, mut arguments: Vec<Scalar>) -> Option<Scalar> {
+    use Type::{Int, List, Text};
+    if matches!(function, Function::Trim { .. }) && arguments.len() == 1 {
+        arguments.push(Scalar::Text((*b" ").into()));
+    }
     let types: Vec<Type> = arguments.iter().map(Scalar::ty).collect();
     let fits = match function {
         Function::Coalesce => types.len() >= 2 && types.iter().all(|ty| *ty == types[0]),
-        Function::Cardinality => types == [Type::List],
-        _ => types == [Type::Text],
+        Function::Cardinality => types == [List],
+        Function::Substring => types == [Text, Int] || types == [Text, Int, Int],
+        Function::Position | Function::Trim { .. } => types == [Text, Text],
+        Function::Replace => types == [Text, Text, Text],
+        Function::SplitPart => types == [Text, Text, Int],
+        Function::Concat => types.len() >= 2 && types.iter().all(|ty| *ty == Text),
+        _ => types == [Text],
     };
-    if fits {
-        Ok(Scalar::Call(function, arguments))
-    } else {
-        Err(misuse(doc, at))
+    if function == Function::Concat {
+        let or_nothing =
+            |value| Scalar::Call(Function::Coalesce, vec![value, Scalar::Text([].into())]);
+        arguments = arguments.into_iter().map(or_nothing).collect();
     }
+    fits.then_some(Scalar::Call(function, arguments))
 }
 
 /// A call that is a condition; `None` if it is one that gives a value.
@@ -109,12 +154,12 @@ pub(super) fn condition(
 ) -> Result<Option<Predicate>, Fault> {
     let (doc, arguments) = resolve(call, at)?;
     let (subject, rest) = match (doc.kind, arguments.split_first()) {
-        (Kind::Value(_), _) => return Ok(None),
+        (Kind::Value(_) | Kind::PartPosition, _) => return Ok(None),
         (_, Some((subject, rest))) => (scalars.compile(subject, at)?, rest),
         (_, None) => return Err(misuse(doc, at)),
     };
     let wanted = match doc.kind {
-        Kind::AnyLike { .. } | Kind::AnyRegexp => Type::List,
+        Kind::AnyLike { .. } | Kind::AnyRegexp | Kind::AnyGlob => Type::List,
         _ => Type::Text,
     };
     if subject.ty() != wanted {
@@ -132,6 +177,14 @@ pub(super) fn condition(
             let pattern = text_literal(pattern).ok_or_else(|| misuse(doc, at))?;
             let pattern = like_pattern(pattern, None, ignore_case, at)?;
             Predicate::AnyMatches(subject, pattern)
+        }
+        (Kind::Glob | Kind::AnyGlob, [pattern]) => {
+            let pattern = text_literal(pattern).ok_or_else(|| misuse(doc, at))?;
+            let pattern = glob_pattern(pattern, at)?;
+            match doc.kind {
+                Kind::AnyGlob => Predicate::AnyMatches(subject, pattern),
+                _ => Predicate::Matches(subject, pattern),
+            }
         }
         (Kind::Regexp | Kind::AnyRegexp, [pattern, flags @ ..]) => {
             let pattern = text_literal(pattern).ok_or_else(|| misuse(doc, at))?;
@@ -176,6 +229,18 @@ pub(super) fn text_literal(expr: &Expr) -> Option<&str> {
             _ => None,
         },
         _ => None,
+    }
+}
+
+/// For a function that has a syntax of its own.
+pub(super) fn wrong_arguments(function: Function, at: Location) -> Fault {
+    let is = |doc: &&FunctionDoc| match (doc.kind, function) {
+        (Kind::Value(Function::Trim { .. }), Function::Trim { .. }) => true,
+        (kind, function) => kind == Kind::Value(function),
+    };
+    match FUNCTIONS.iter().find(is) {
+        Some(doc) => misuse(doc, at),
+        None => Fault::ty(at, "wrong arguments"),
     }
 }
 

@@ -5,15 +5,18 @@ mod aggregate;
 mod condition;
 mod from;
 mod function;
+mod glob;
 mod group;
 mod having;
 mod interval;
 mod join;
+mod operator;
 mod parse;
 mod place;
 mod scalar;
 mod scope;
 mod select;
+mod spelling;
 
 use sqlparser::tokenizer::Location;
 

@@ -9,6 +9,7 @@ use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, TokenizerE
 use crate::error::ErrorKind;
 use crate::sql::Fault;
 use crate::sql::place::START;
+use crate::sql::spelling::rewrite;
 
 const MAX_SQL_BYTES: usize = 32 * 1024;
 /// Chains such as `a OR b OR c` become trees as deep as they are long, and the parser's own
@@ -25,7 +26,7 @@ pub(super) fn parse(sql: &str) -> Result<Box<Query>, Fault> {
             format_args!("{MAX_SQL_BYTES} bytes"),
         ));
     }
-    let tokens = tokenize(sql)?;
+    let tokens = rewrite(tokenize(sql)?);
     let end = end_of(&tokens);
     check_is_one_select(&tokens, end)?;
     let mut parser = Parser::new(&PostgreSqlDialect {})

@@ -68,6 +68,7 @@ pub(super) fn start(expr: &Expr, otherwise: Location) -> Location {
                 return known(query_start(query), otherwise);
             }
             Expr::Substring { expr, .. }
+            | Expr::Overlay { expr, .. }
             | Expr::Trim { expr, .. }
             | Expr::Position { expr, .. }
             | Expr::Extract { expr, .. }

@@ -4,9 +4,12 @@ use sqlparser::ast::{AccessExpr, Expr, Ident, Subscript, UnaryOperator, Value, V
 use sqlparser::tokenizer::Location;
 
 use crate::catalog::Type;
-use crate::ir::Scalar;
+use crate::ir::{Function, Predicate, Scalar};
 use crate::sql::Fault;
+use crate::sql::condition::Conditions;
 use crate::sql::function;
+use crate::sql::interval;
+use crate::sql::operator;
 use crate::sql::place::start;
 use crate::sql::scope::Scope;
 
@@ -55,11 +58,66 @@ impl Scalars<'_> {
                 expr,
             } => match literal_of(expr, at)? {
                 Some(Scalar::Int(number)) => Ok(Scalar::Int(-number)),
-                _ => Err(Fault::unsupported(at, "`-` other than before a number")),
+                _ => operator::minus(self, expr, at, depth),
             },
-            Expr::Function(call) => function::scalar(self, call, at, depth),
+            Expr::Interval(length) => {
+                interval::nanoseconds(length, at).map(|ns| Scalar::Int(ns.into()))
+            }
+            Expr::Case {
+                case_token: _,
+                end_token: _,
+                operand,
+                conditions,
+                else_result,
+            } => operator::case(
+                self,
+                operand.as_deref(),
+                conditions,
+                else_result.as_deref(),
+                at,
+                depth,
+            ),
+            Expr::Substring { .. } | Expr::Position { .. } | Expr::Trim { .. } => {
+                operator::spelled_out(self, expr, at, depth)
+            }
+            Expr::BinaryOp { left, op, right } => match operator::function(op) {
+                Some(Function::Concat) => operator::concat(self, expr, at, depth),
+                Some(function) => operator::binary(self, function, [left, right], at, depth),
+                None => self.condition(expr, at),
+            },
+            Expr::UnaryOp {
+                op: UnaryOperator::Not,
+                ..
+            }
+            | Expr::IsNull(_)
+            | Expr::IsNotNull(_)
+            | Expr::IsTrue(_)
+            | Expr::IsNotTrue(_)
+            | Expr::IsFalse(_)
+            | Expr::IsNotFalse(_)
+            | Expr::IsUnknown(_)
+            | Expr::IsNotUnknown(_)
+            | Expr::InList { .. }
+            | Expr::Between { .. }
+            | Expr::Like { any: false, .. }
+            | Expr::ILike { any: false, .. }
+            | Expr::AnyOp { .. }
+            | Expr::AllOp { .. } => self.condition(expr, at),
+            Expr::Function(call) => function::scalar(self, call, expr, at, depth),
             other => Err(Fault::unsupported(at, describe(other))),
         }
+    }
+
+    /// A condition as a value.
+    pub(super) fn condition(self, expr: &Expr, at: Location) -> Result<Scalar, Fault> {
+        let condition = self.predicate(expr, at)?;
+        Ok(Scalar::Condition(Box::new(condition)))
+    }
+
+    /// A condition within a value.
+    pub(super) fn predicate(self, expr: &Expr, at: Location) -> Result<Predicate, Fault> {
+        let conditions = Conditions { scalars: self };
+        self.scope.inner(at, || conditions.compile(expr))
     }
 
     /// `process.args[1]`, which the parser gives as `process` with the accesses `.args` and `[1]`.
@@ -163,13 +221,8 @@ pub(super) fn describe(expr: &Expr) -> String {
         Expr::BinaryOp { op, .. } => return format!("operator {op} here"),
         Expr::UnaryOp { op, .. } => return format!("operator {op} here"),
         Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } => "a subquery",
-        Expr::Case { .. } => "CASE",
         Expr::Cast { .. } | Expr::Convert { .. } => "a cast",
-        Expr::Substring { .. } => "SUBSTRING",
-        Expr::Trim { .. } => "TRIM",
-        Expr::Position { .. } => "POSITION",
         Expr::Extract { .. } => "EXTRACT",
-        Expr::Interval(_) => "INTERVAL",
         Expr::SimilarTo { .. } => "SIMILAR TO (use regexp_like)",
         Expr::RLike { .. } => "RLIKE (use regexp_like)",
         Expr::Tuple(_) => "a tuple",
@@ -178,12 +231,6 @@ pub(super) fn describe(expr: &Expr) -> String {
         Expr::AnyOp { .. } => "ANY other than `value = ANY(array)`",
         Expr::AllOp { .. } => "ALL other than `value <> ALL(array)`",
         Expr::Like { any: true, .. } | Expr::ILike { any: true, .. } => "LIKE ANY (use OR)",
-        Expr::InList { .. }
-        | Expr::Between { .. }
-        | Expr::Like { .. }
-        | Expr::ILike { .. }
-        | Expr::IsNull(_)
-        | Expr::IsNotNull(_) => "a condition in the place of a value",
         _ => "this kind of expression",
     }
     .to_owned()

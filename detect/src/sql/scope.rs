@@ -9,6 +9,9 @@ use crate::error::ErrorKind;
 use crate::nearest::nearest;
 use crate::sql::Fault;
 
+/// Conditions within values within conditions …
+const MAX_INNER: usize = 8;
+
 /// Conditions in one rule.
 const MAX_TERMS: usize = 512;
 
@@ -19,6 +22,8 @@ pub(super) struct Scope {
     terms: Cell<usize>,
     /// Streams of which a column was named, as a bit set.
     named: Cell<u32>,
+    /// Conditions within values within conditions …, at present.
+    inner: Cell<usize>,
 }
 
 /// A stream in `FROM`.
@@ -35,6 +40,7 @@ impl Scope {
             streams,
             terms: Cell::new(0),
             named: Cell::new(0),
+            inner: Cell::new(0),
         }
     }
 
@@ -60,6 +66,22 @@ impl Scope {
                 format!("{what} from several streams"),
             )),
         }
+    }
+
+    /// Compiles a condition that stands within a value.
+    pub(super) fn inner<T>(
+        &self,
+        at: Location,
+        compile: impl FnOnce() -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        if self.inner.get() == MAX_INNER {
+            let limit = format_args!("{MAX_INNER} levels");
+            return Err(Fault::limit(at, "nesting of conditions in values", limit));
+        }
+        self.inner.set(self.inner.get() + 1);
+        let compiled = compile();
+        self.inner.set(self.inner.get() - 1);
+        compiled
     }
 
     /// Counts one more condition.
