@@ -1,7 +1,8 @@
 //! Which rules run: files and directories of the operator's, those that are shipped, or both.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use detect::sigma::Os;
@@ -46,17 +47,19 @@ impl Wanted {
 /// there are no others: then none is loaded.
 pub fn load(wanted: &Wanted) -> Result<RuleSet, Error> {
     let mut files = Vec::new();
+    let mut lists = BTreeMap::new();
     for path in &wanted.paths {
         if path.as_os_str() == BUILTIN {
             files.extend(shipped());
         } else {
             files.extend(read(path)?);
+            read_lists(path, &mut lists)?;
         }
     }
-    let rules = compile(&files, wanted.host)?;
+    let rules = compile(&files, wanted.host, lists)?;
     let is_empty = |(file, text): &&File| {
         let has_rules = rules.rules().iter().any(|rule| rule.file == *file);
-        !has_rules && !detect::sigma::is_sigma(file, text)
+        !has_rules && !detect::is_exceptions(file) && !detect::sigma::is_sigma(file, text)
     };
     match files.iter().find(is_empty) {
         Some((file, _)) => Err(Error::NoRuleInFile(file.into())),
@@ -110,6 +113,9 @@ pub fn export(dir: &Path) -> Result<usize, Error> {
 /// A rule file's name and text.
 type File = (String, String);
 
+/// Values of lists by name.
+type Lists = BTreeMap<String, Vec<String>>;
+
 fn shipped() -> Vec<File> {
     detect::shipped()
         .iter()
@@ -117,15 +123,12 @@ fn shipped() -> Vec<File> {
         .collect()
 }
 
-fn compile(files: &[File], host: Option<Os>) -> Result<RuleSet, Error> {
+fn compile(files: &[File], host: Option<Os>, lists: Lists) -> Result<RuleSet, Error> {
     let sources: Vec<Source<'_>> = files
         .iter()
         .map(|(file, text)| Source { file, text })
         .collect();
-    let options = Options {
-        host,
-        ..Options::default()
-    };
+    let options = Options { host, lists };
     RuleSet::load(&sources, &options).map_err(Error::RulesInvalid)
 }
 
@@ -137,6 +140,43 @@ fn read(path: &Path) -> Result<Vec<File>, Error> {
     }
     paths.sort();
     paths.iter().map(|path| read_file(path)).collect()
+}
+
+/// Adds the lists beside the rules: `lists/NAME.txt` in the directory, or in that of the file.
+/// Lists of one name in several directories are one.
+fn read_lists(path: &Path, lists: &mut Lists) -> Result<(), Error> {
+    let dir = if path.is_dir() {
+        path
+    } else {
+        path.parent().unwrap_or(path)
+    };
+    let dir = dir.join("lists");
+    let unreadable = |source| Error::RulesUnreadable {
+        path: dir.clone(),
+        source,
+    };
+    let entries = match fs::read_dir(&dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let paths: Result<Vec<PathBuf>, _> = entries.map(|entry| Ok(entry?.path())).collect();
+    let mut paths = paths.map_err(unreadable)?;
+    paths.sort();
+    for path in paths {
+        if path.extension().is_none_or(|extension| extension != "txt") {
+            continue;
+        }
+        let (file, text) = read_file(&path)?;
+        let values = detect::read_list(&Source {
+            file: &file,
+            text: &text,
+        });
+        let values = values.map_err(|error| Error::RulesInvalid(vec![error]))?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        lists.entry(name.into_owned()).or_default().extend(values);
+    }
+    Ok(())
 }
 
 fn collect(path: &Path, depth: u32, out: &mut Vec<PathBuf>) -> Result<(), Error> {
@@ -253,6 +293,44 @@ mod tests {
                 assert!(matches!(&error, Error::NoRuleInFile(path) if *path == file));
             }
         }
+    }
+
+    #[test]
+    fn lists_and_exceptions_stand_beside_the_rules() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+        fs::create_dir(dir.path().join("lists")).unwrap();
+        write("lists/shells.txt", "# shells\nsh\n\n bash \n");
+        write("lists/notes.md", "no list");
+        write(
+            "mine.yaml",
+            "id: mine\ntitle: Mine\nlevel: low\nsql: |\n  SELECT process.pid FROM exec WHERE \
+             process.name IN LIST('shells')\ntests:\n  fires: [{exe: /bin/sh}, {exe: /bin/bash}]\n  \
+             silent: [{exe: /bin/zsh}, {exe: /bin/sh, cwd: /srv}]\n",
+        );
+        write(
+            "exceptions.yaml",
+            "- {rule: mine, name: of the service, when: process.working_directory = '/srv'}\n",
+        );
+        for path in [dir.path().to_owned(), dir.path().join("mine.yaml")] {
+            let rules = load_one(&path).unwrap();
+            let failed = detect::run_tests(&rules)
+                .into_iter()
+                .filter(|o| !o.passed)
+                .count();
+            // Named outright, the rule file stands alone but for its lists.
+            assert_eq!(failed, usize::from(!path.is_dir()), "{}", path.display());
+        }
+        write("exceptions.yaml", "- {rule: mime, name: x, when: 'TRUE'}\n");
+        let error = load_one(dir.path()).err().unwrap().to_string();
+        assert!(
+            error.contains("unknown rule `mime` (did you mean `mine`?)"),
+            "{error}"
+        );
+        write("exceptions.yaml", "# none yet\n");
+        fs::remove_file(dir.path().join("lists/shells.txt")).unwrap();
+        let error = load_one(dir.path()).err().unwrap().to_string();
+        assert!(error.contains("unknown list `shells`"), "{error}");
     }
 
     #[test]

@@ -6,7 +6,9 @@ use event::{Event, Level};
 
 use crate::catalog::{Column, FieldSet, Stream};
 use crate::error::{Error, ErrorKind, Place};
+use crate::exception::{self, is_exceptions};
 use crate::ir::{Predicate, Scalar};
+use crate::list::Lists;
 use crate::program::Halves;
 use crate::sigma::{self, Os, Provenance, Report, is_sigma};
 use crate::trigger::Trigger;
@@ -53,6 +55,8 @@ pub struct Rule {
     pub missing: Vec<String>,
     /// What a Sigma rule says about itself.
     pub provenance: Option<Box<Provenance>>,
+    /// Names of what is let pass.
+    pub exceptions: Vec<String>,
     /// File it came from.
     pub file: String,
     /// Line of its id there.
@@ -71,6 +75,8 @@ pub struct Rule {
 /// One kind of event that a rule looks for.
 #[derive(Debug)]
 pub(crate) struct Clause {
+    /// What its columns begin with where a rule has several clauses.
+    pub(crate) alias: Option<String>,
     pub(crate) stream: Stream,
     /// All must hold.
     pub(crate) conditions: Vec<Condition>,
@@ -181,7 +187,8 @@ pub struct RuleSet {
 pub struct Options {
     /// The system that the rules are to run on; `None`: on events of all of them.
     pub host: Option<Os>,
-    /// Values of named lists, which placeholders of Sigma rules stand for.
+    /// Values of named lists, for `IN LIST('name')` and the placeholders of Sigma rules; see
+    /// [`read_list`](crate::read_list).
     pub lists: BTreeMap<String, Vec<String>>,
 }
 
@@ -200,15 +207,24 @@ impl RuleSet {
     /// # Errors
     /// Every error in every file of SQL rules; they are all there or the set is not.
     pub fn load(sources: &[Source<'_>], options: &Options) -> Result<Self, Vec<Error>> {
-        let (sigma, sql): (Vec<_>, Vec<_>) = sources.iter().partition(|s| is_sigma(s.file, s.text));
-        let mut rules = sql_rules(&sql)?;
+        let (exceptions, sources): (Vec<_>, Vec<_>) =
+            sources.iter().partition(|s| is_exceptions(s.file));
+        let (sigma, sql): (Vec<_>, Vec<_>) = sources
+            .into_iter()
+            .partition(|s: &&Source<'_>| is_sigma(s.file, s.text));
+        let mut rules = sql_rules(&sql, &options.lists)?;
         let places = rules
             .iter()
             .map(|(rule, at)| (rule.id.clone(), format!("{}:{at}", rule.file)));
         let mut taken = places.collect();
         let (of_sigma, report) = sigma::load(&sigma, options.host, &options.lists, &mut taken);
         let rules = rules.drain(..).map(|(rule, _)| rule);
-        let rules: Vec<Rule> = rules.chain(of_sigma).collect();
+        let mut rules: Vec<Rule> = rules.chain(of_sigma).collect();
+        let apply = |source| exception::apply(source, &options.lists, &mut rules, &report);
+        let errors: Vec<Error> = exceptions.into_iter().flat_map(apply).collect();
+        if !errors.is_empty() {
+            return Err(errors);
+        }
         let clauses = positions(&rules);
         let programs = programs(&rules);
         Ok(Self {
@@ -241,10 +257,10 @@ impl RuleSet {
     }
 }
 
-fn sql_rules(sources: &[&Source<'_>]) -> Result<Vec<(Rule, Place)>, Vec<Error>> {
+fn sql_rules(sources: &[&Source<'_>], lists: &Lists) -> Result<Vec<(Rule, Place)>, Vec<Error>> {
     let (mut rules, mut errors) = (Vec::new(), Vec::new());
     for source in sources {
-        match yaml::read(source) {
+        match yaml::read(source, lists) {
             Ok(found) => rules.extend(found),
             Err(found) => errors.extend(found),
         }

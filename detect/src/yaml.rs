@@ -5,6 +5,8 @@ use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
 use crate::error::{Error, ErrorKind, Place};
+use crate::exception::{self, Exception};
+use crate::list::Lists;
 use crate::rule::{MAX_ID_BYTES, Rule, Source, TestCase, column_names, is_id};
 use crate::sql;
 use crate::sql_place::SqlPlaces;
@@ -29,6 +31,8 @@ struct Document {
     falsepositives: Vec<String>,
     sql: Spanned<String>,
     #[serde(default)]
+    exceptions: Vec<Exception>,
+    #[serde(default)]
     tests: Tests,
 }
 
@@ -43,7 +47,7 @@ struct Tests {
 
 /// The rules of a file with the places of their ids, or all its errors. After an error in the
 /// YAML itself the rest of the file cannot be told apart, so that one stands alone.
-pub(crate) fn read(source: &Source<'_>) -> Result<Vec<(Rule, Place)>, Vec<Error>> {
+pub(crate) fn read(source: &Source<'_>, lists: &Lists) -> Result<Vec<(Rule, Place)>, Vec<Error>> {
     let error = |place, kind| Error {
         file: source.file.to_owned(),
         place,
@@ -67,7 +71,7 @@ pub(crate) fn read(source: &Source<'_>) -> Result<Vec<(Rule, Place)>, Vec<Error>
     let (mut rules, mut errors) = (Vec::new(), Vec::new());
     for document in documents {
         let id_place = place(document.id.defined);
-        match rule(document, source) {
+        match rule(document, source, lists) {
             Ok(rule) => rules.push((rule, id_place)),
             Err(found) => errors.extend(found.into_iter().map(|(place, kind)| error(place, kind))),
         }
@@ -79,9 +83,9 @@ pub(crate) fn read(source: &Source<'_>) -> Result<Vec<(Rule, Place)>, Vec<Error>
     }
 }
 
-type Found = (Place, ErrorKind);
+pub(crate) type Found = (Place, ErrorKind);
 
-fn rule(document: Document, source: &Source<'_>) -> Result<Rule, Vec<Found>> {
+fn rule(document: Document, source: &Source<'_>, lists: &Lists) -> Result<Rule, Vec<Found>> {
     let mut errors = Vec::new();
     check_id(&document.id, &mut errors);
     if document.title.value.trim().is_empty() {
@@ -97,7 +101,7 @@ fn rule(document: Document, source: &Source<'_>) -> Result<Rule, Vec<Found>> {
         Level::default()
     });
     let places = SqlPlaces::new(source.text, &document.sql);
-    let query = sql::compile(&document.sql.value).map_err(|faults| {
+    let query = sql::compile(&document.sql.value, lists).map_err(|faults| {
         errors.extend(
             faults
                 .into_iter()
@@ -119,6 +123,7 @@ fn rule(document: Document, source: &Source<'_>) -> Result<Rule, Vec<Found>> {
         references: document.references,
         falsepositives: document.falsepositives,
         columns: Vec::new(),
+        exceptions: Vec::new(),
         missing: Vec::new(),
         provenance: None,
         file: source.file.to_owned(),
@@ -130,6 +135,11 @@ fn rule(document: Document, source: &Source<'_>) -> Result<Rule, Vec<Found>> {
         trigger: query.trigger,
         tests,
     };
+    let add = |exception| exception::add(exception, source.text, lists, &mut rule);
+    let errors: Vec<Found> = document.exceptions.iter().flat_map(add).collect();
+    if !errors.is_empty() {
+        return Err(errors);
+    }
     rule.columns = column_names(rule.all_deciding_fields());
     Ok(rule)
 }
@@ -169,7 +179,7 @@ fn test_cases(
     .collect()
 }
 
-fn key(key: &'static str, problem: impl Into<String>) -> ErrorKind {
+pub(crate) fn key(key: &'static str, problem: impl Into<String>) -> ErrorKind {
     ErrorKind::Key {
         key,
         problem: problem.into(),

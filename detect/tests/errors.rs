@@ -736,7 +736,7 @@ fn files_of_the_wrong_shape_are_refused() {
         &format!("{head}sqll: x\n"),
         &[
             "4:1: unknown field `sqll`, expected one of id, title, description, level, tags, \
-           references, falsepositives, sql, tests",
+           references, falsepositives, sql, exceptions, tests",
         ],
     );
     let id = "id: a b\ntitle: X\nlevel: low\nsql: SELECT * FROM exec\n";

@@ -162,6 +162,7 @@ fn build(
         predicate: expr.predicate(),
     });
     let clause = Clause {
+        alias: None,
         stream: source.stream,
         conditions: conditions.collect(),
     };
@@ -170,6 +171,7 @@ fn build(
     let unmapped = |name: &&String| source.meaning(name).field().is_none();
     let missing = degraded.map(|degraded| degraded.fields.iter().filter(unmapped).cloned());
     Rule {
+        exceptions: Vec::new(),
         select: selected(source.stream, fields, items, &header.fields),
         id: header.id,
         title: header.title,

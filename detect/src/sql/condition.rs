@@ -1,7 +1,9 @@
 //! Conditions of `WHERE`.
 
 use regex::bytes::RegexBuilder;
-use sqlparser::ast::{BinaryOperator, Expr, UnaryOperator, Value};
+use sqlparser::ast::{
+    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, UnaryOperator, Value,
+};
 use sqlparser::tokenizer::Location;
 
 use crate::catalog::Type;
@@ -9,7 +11,7 @@ use crate::error::ErrorKind;
 use crate::ir::{Comparison, Pattern, Predicate, Scalar};
 use crate::like::Like;
 use crate::sql::Fault;
-use crate::sql::function::{self, text_literal};
+use crate::sql::function::{self, call_name, text_literal};
 use crate::sql::glob::{GLOB, NOT_GLOB, glob_pattern};
 use crate::sql::operator;
 use crate::sql::place::{START, start};
@@ -50,7 +52,7 @@ pub(super) fn operands<'q>(expr: &'q Expr, of: &BinaryOperator) -> Vec<&'q Expr>
     operands
 }
 
-impl Conditions<'_> {
+impl<'q> Conditions<'q> {
     pub(super) fn compile(self, expr: &Expr) -> Result<Predicate, Fault> {
         let at = start(expr, START);
         self.at_depth(expr, at, 0)
@@ -254,6 +256,18 @@ impl Conditions<'_> {
         let (mut texts, mut numbers, mut others) = (Vec::new(), Vec::new(), Vec::new());
         for member in list {
             let member_at = start(member, at);
+            if let Some(list) = self.list(member, member_at)? {
+                match subject.ty() {
+                    Type::Int => numbers.extend(integers(list, member_at)?),
+                    Type::Text => texts.extend(list.iter().map(|v| v.as_bytes().into())),
+                    other => {
+                        let message =
+                            format!("a list holds text or integers, not {}", other.name());
+                        return Err(Fault::ty(member_at, message));
+                    }
+                }
+                continue;
+            }
             let member = self.scalars.compile(member, member_at)?;
             same_type(&subject, &member, member_at)?;
             match member {
@@ -269,7 +283,9 @@ impl Conditions<'_> {
             }
         }
         texts.sort_unstable();
+        texts.dedup();
         numbers.sort_unstable();
+        numbers.dedup();
         if !texts.is_empty() {
             others.push(Predicate::TextIn(subject.clone(), texts.into()));
         }
@@ -277,9 +293,30 @@ impl Conditions<'_> {
             others.push(Predicate::IntIn(subject, numbers.into()));
         }
         Ok(match others.len() {
+            // Only lists, and they are empty.
+            0 => Predicate::TextIn(Scalar::Text([].into()), [].into()),
             1 => others.remove(0),
             _ => Predicate::Or(others),
         })
+    }
+
+    /// The values of `LIST('name')`, if the expression is that.
+    fn list(self, expr: &Expr, at: Location) -> Result<Option<&'q [String]>, Fault> {
+        let Expr::Function(call) = expr else {
+            return Ok(None);
+        };
+        if call_name(call) != "list" {
+            return Ok(None);
+        }
+        let misuse = || Fault::ty(at, "a list is written LIST('name')");
+        let FunctionArguments::List(arguments) = &call.args else {
+            return Err(misuse());
+        };
+        let [FunctionArg::Unnamed(FunctionArgExpr::Expr(name))] = arguments.args.as_slice() else {
+            return Err(misuse());
+        };
+        let name = text_literal(name).ok_or_else(misuse)?;
+        self.scalars.scope.list(name, at).map(Some)
     }
 
     fn like(
@@ -372,6 +409,14 @@ fn not(predicate: Predicate) -> Predicate {
 
 fn negate(predicate: Predicate, negated: bool) -> Predicate {
     if negated { not(predicate) } else { predicate }
+}
+
+fn integers(list: &[String], at: Location) -> Result<Vec<i128>, Fault> {
+    let integer = |value: &String| {
+        let number = value.parse::<i64>().ok().map(i128::from);
+        number.ok_or_else(|| Fault::ty(at, format!("`{value}` in this list is no integer")))
+    };
+    list.iter().map(integer).collect()
 }
 
 fn one_char(text: &str) -> Option<char> {

@@ -70,13 +70,14 @@ enum Time {
 impl<'q> Joined<'q> {
     fn new(scalars: Scalars<'q>) -> Self {
         let streams = scalars.scope.streams();
-        let clause = |stream| Clause {
-            stream,
+        let clause = |named: &Named| Clause {
+            alias: named.alias.clone(),
+            stream: named.stream,
             conditions: Vec::new(),
         };
         Self {
             scalars,
-            clauses: streams.iter().map(|named| clause(named.stream)).collect(),
+            clauses: streams.iter().map(clause).collect(),
             steps: streams.iter().map(|_| Step::default()).collect(),
             ordered: vec![false; streams.len()],
         }

@@ -20,9 +20,16 @@ mod spelling;
 
 use sqlparser::tokenizer::Location;
 
+use crate::catalog::Stream;
 use crate::error::ErrorKind;
+use crate::ir::Predicate;
+use crate::list::Lists;
 use crate::rule::{Clause, Selected};
 use crate::trigger::Trigger;
+use condition::Conditions;
+use place::START;
+use scalar::Scalars;
+use scope::{Named, Scope};
 
 pub use aggregate::{AGGREGATES, AggregateDoc};
 pub use function::{FUNCTIONS, FunctionDoc};
@@ -66,7 +73,28 @@ impl Fault {
 }
 
 /// Compiles a statement, or says all that is wrong with it.
-pub(crate) fn compile(sql: &str) -> Result<Query, Vec<Fault>> {
+pub(crate) fn compile(sql: &str, lists: &Lists) -> Result<Query, Vec<Fault>> {
     let query = parse::parse(sql).map_err(|fault| vec![fault])?;
-    select::compile(sql, &query)
+    select::compile(sql, &query, lists)
+}
+
+/// Compiles a condition on one of these streams that must not be true: the position of the stream,
+/// and that it is not.
+pub(crate) fn compile_exception(
+    sql: &str,
+    streams: Vec<(Option<String>, Stream)>,
+    lists: &Lists,
+) -> Result<(usize, Predicate), Fault> {
+    let expr = parse::parse_condition(sql)?;
+    let named = |(alias, stream)| Named {
+        alias,
+        stream,
+        at: START,
+    };
+    let scope = Scope::new(streams.into_iter().map(named).collect(), lists);
+    let scalars = Scalars { scope: &scope };
+    let condition = Conditions { scalars }.compile(&expr)?;
+    let stream = scope.one_named("an exception on values", START)?;
+    let is_true = Predicate::Is(Box::new(condition), Some(true));
+    Ok((stream.unwrap_or(0), Predicate::Not(Box::new(is_true))))
 }

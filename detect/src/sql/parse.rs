@@ -1,6 +1,6 @@
 //! Text to a syntax tree, within bounds, with a place for every error.
 
-use sqlparser::ast::{Query, Statement};
+use sqlparser::ast::{Expr, Query, Statement};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
@@ -19,19 +19,10 @@ const MAX_TOKENS: usize = 4096;
 const MAX_NESTING: usize = 50;
 
 pub(super) fn parse(sql: &str) -> Result<Box<Query>, Fault> {
-    if sql.len() > MAX_SQL_BYTES {
-        return Err(Fault::limit(
-            START,
-            "SQL text",
-            format_args!("{MAX_SQL_BYTES} bytes"),
-        ));
-    }
     let tokens = rewrite(tokenize(sql)?);
     let end = end_of(&tokens);
     check_is_one_select(&tokens, end)?;
-    let mut parser = Parser::new(&PostgreSqlDialect {})
-        .with_recursion_limit(MAX_NESTING)
-        .with_tokens_with_locations(tokens);
+    let mut parser = parser(tokens);
     let statement = parser
         .parse_statement()
         .map_err(|error| fault(error, end))?;
@@ -46,7 +37,31 @@ pub(super) fn parse(sql: &str) -> Result<Box<Query>, Fault> {
     }
 }
 
+/// A condition by itself.
+pub(super) fn parse_condition(sql: &str) -> Result<Expr, Fault> {
+    let tokens = rewrite(tokenize(sql)?);
+    let end = end_of(&tokens);
+    let mut parser = parser(tokens);
+    let expr = parser.parse_expr().map_err(|error| fault(error, end))?;
+    let rest = parser.peek_token();
+    if rest.token != Token::EOF {
+        let message = format!("expected the end of the condition, found {}", rest.token);
+        return Err(Fault::new(rest.span.start, ErrorKind::Syntax(message)));
+    }
+    Ok(expr)
+}
+
+fn parser(tokens: Vec<TokenWithSpan>) -> Parser<'static> {
+    Parser::new(&PostgreSqlDialect {})
+        .with_recursion_limit(MAX_NESTING)
+        .with_tokens_with_locations(tokens)
+}
+
 fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>, Fault> {
+    if sql.len() > MAX_SQL_BYTES {
+        let limit = format_args!("{MAX_SQL_BYTES} bytes");
+        return Err(Fault::limit(START, "SQL text", limit));
+    }
     let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql)
         .tokenize_with_location()
         .map_err(|TokenizerError { message, location }| {

@@ -19,7 +19,7 @@ const MAX_DEPTH: usize = 16;
 /// Compiles values.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scalars<'q> {
-    pub(super) scope: &'q Scope,
+    pub(super) scope: &'q Scope<'q>,
 }
 
 impl Scalars<'_> {

@@ -6,6 +6,7 @@ use sqlparser::tokenizer::Location;
 
 use crate::catalog::{COLUMNS, Column, Stream};
 use crate::error::ErrorKind;
+use crate::list::Lists;
 use crate::nearest::nearest;
 use crate::sql::Fault;
 
@@ -17,7 +18,8 @@ const MAX_TERMS: usize = 512;
 
 /// The streams that a statement reads, and what is counted while it is compiled.
 #[derive(Debug)]
-pub(super) struct Scope {
+pub(super) struct Scope<'l> {
+    lists: &'l Lists,
     streams: Vec<Named>,
     terms: Cell<usize>,
     /// Streams of which a column was named, as a bit set.
@@ -34,9 +36,10 @@ pub(super) struct Named {
     pub(super) at: Location,
 }
 
-impl Scope {
-    pub(super) fn new(streams: Vec<Named>) -> Self {
+impl<'l> Scope<'l> {
+    pub(super) fn new(streams: Vec<Named>, lists: &'l Lists) -> Self {
         Self {
+            lists,
             streams,
             terms: Cell::new(0),
             named: Cell::new(0),
@@ -46,6 +49,19 @@ impl Scope {
 
     pub(super) fn streams(&self) -> &[Named] {
         &self.streams
+    }
+
+    /// The values of a list.
+    pub(super) fn list(&self, name: &str, at: Location) -> Result<&'l [String], Fault> {
+        self.lists.get(name).map(Vec::as_slice).ok_or_else(|| {
+            let names = self.lists.keys().map(String::as_str);
+            let kind = ErrorKind::Unknown {
+                what: "list",
+                name: name.to_owned(),
+                nearest: nearest(name, names).map(str::to_owned),
+            };
+            Fault::new(at, kind)
+        })
     }
 
     /// Positions of the streams of which a column was named since this was last asked.

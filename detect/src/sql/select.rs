@@ -10,6 +10,7 @@ use sqlparser::tokenizer::Location;
 use crate::catalog::COLUMNS;
 use crate::error::ErrorKind;
 use crate::ir::Scalar;
+use crate::list::Lists;
 use crate::rule::{Clause, Condition, Output, Selected};
 use crate::sql::aggregate::{Aggregates, same};
 use crate::sql::condition::{Conditions, conjuncts};
@@ -23,11 +24,11 @@ use crate::sql::scope::Scope;
 use crate::sql::{Fault, Query as Compiled};
 use crate::trigger::{Having, Threshold, Trigger};
 
-pub(super) fn compile(sql: &str, query: &Query) -> Result<Compiled, Vec<Fault>> {
+pub(super) fn compile(sql: &str, query: &Query, lists: &Lists) -> Result<Compiled, Vec<Fault>> {
     let clauses = only_select(query).and_then(only_clauses);
     let clauses = clauses.map_err(|fault| vec![fault])?;
     let (streams, on) = from::streams(clauses.from).map_err(|fault| vec![fault])?;
-    let scope = Scope::new(streams);
+    let scope = Scope::new(streams, lists);
     let scalars = Scalars { scope: &scope };
     let counts = !clauses.group_by.is_empty() || clauses.having.is_some();
     if scope.streams().len() > 1 {
@@ -60,6 +61,7 @@ fn each(sql: &str, clauses: &Clauses<'_>, scalars: Scalars<'_>) -> Result<Compil
     Ok(Compiled {
         select: selected,
         clauses: vec![Clause {
+            alias: None,
             stream: scalars.scope.streams()[0].stream,
             conditions,
         }],
@@ -95,6 +97,7 @@ fn grouped(sql: &str, clauses: &Clauses<'_>, scalars: Scalars<'_>) -> Result<Com
         (Ok(having), Ok(aggregates)) if faults.is_empty() => Ok(Compiled {
             select,
             clauses: vec![Clause {
+                alias: None,
                 stream: scalars.scope.streams()[0].stream,
                 conditions,
             }],
