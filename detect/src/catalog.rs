@@ -68,6 +68,8 @@ pub enum Type {
     Bool,
     /// An array of text.
     List,
+    /// An array of integers.
+    IntList,
 }
 
 impl Type {
@@ -79,6 +81,17 @@ impl Type {
             Self::Int => "integer",
             Self::Bool => "boolean",
             Self::List => "text[]",
+            Self::IntList => "integer[]",
+        }
+    }
+
+    /// What an array holds; `None` for what is none.
+    #[must_use]
+    pub fn element(self) -> Option<Self> {
+        match self {
+            Self::List => Some(Self::Text),
+            Self::IntList => Some(Self::Int),
+            Self::Text | Self::Int | Self::Bool => None,
         }
     }
 }
@@ -167,6 +180,12 @@ pub(crate) enum Field {
     ParentEuid,
     ParentUser,
     GrandparentExecutable,
+    AncestorPid,
+    AncestorEntityId,
+    AncestorName,
+    AncestorExecutable,
+    AncestorCommandLine,
+    AncestorEuid,
     ExitCode,
     ExitSignal,
     CoreDumped,
@@ -387,6 +406,12 @@ pub static COLUMNS: &[Column] = &[
     column("parent.euid", Field::ParentEuid, Type::Int, EXEC, "its effective user id"),
     column("parent.user", Field::ParentUser, Type::Text, EXEC, "its account name"),
     column("grandparent.executable", Field::GrandparentExecutable, Type::Text, EXEC, "path of the program of the parent's parent"),
+    column("ancestor.pid", Field::AncestorPid, Type::IntList, EXEC, "process ids of the parent, of its parent, and so on up to the first process"),
+    column("ancestor.entity_id", Field::AncestorEntityId, Type::List, EXEC, "their unique ids"),
+    column("ancestor.name", Field::AncestorName, Type::List, EXEC, "the last parts of the paths of their programs"),
+    column("ancestor.executable", Field::AncestorExecutable, Type::List, EXEC, "paths of their programs"),
+    column("ancestor.command_line", Field::AncestorCommandLine, Type::List, EXEC, "their command lines; known of the parent, `NULL` of those above"),
+    column("ancestor.euid", Field::AncestorEuid, Type::IntList, EXEC, "their effective user ids"),
     column("process.exit_code", Field::ExitCode, Type::Int, EXIT, "exit code; 0 where a signal ended it"),
     column("process.exit_signal", Field::ExitSignal, Type::Int, EXIT, "signal that ended it; 0 for none"),
     column("process.core_dumped", Field::CoreDumped, Type::Bool, EXIT, "the kernel wrote a core dump"),

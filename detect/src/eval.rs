@@ -7,7 +7,7 @@ use crate::apply::apply;
 use crate::civil::Civil;
 use crate::ir::{Function, Predicate, Relation, Scalar};
 use crate::text::{basename, contains, dirname, fold_text, lower, upper};
-use crate::view::{Value, View};
+use crate::view::{Ancestors, Value, View};
 
 /// Three-valued: `None` is unknown.
 pub(crate) type Truth = Option<bool>;
@@ -41,14 +41,23 @@ pub(crate) fn predicate(predicate: &Predicate, view: &View<'_>) -> Truth {
         Predicate::Matches(value, pattern) => Some(pattern.matches(&text(value, view)?)),
         Predicate::AnyMatches(array, pattern) => match scalar(array, view)? {
             Value::List(argv) => Some(argv.iter().any(|argument| pattern.matches(argument))),
+            Value::Ancestors(ancestors) => any_element(ancestors, |element| match element {
+                Value::Text(text) => pattern.matches(text),
+                _ => false,
+            }),
             _ => None,
         },
         Predicate::AnyEquals(array, value) => {
-            let Value::List(argv) = scalar(array, view)? else {
-                return None;
-            };
-            let wanted = text(value, view)?;
-            Some(argv.iter().any(|argument| argument == &*wanted))
+            let (array, wanted) = (scalar(array, view)?, scalar(value, view)?);
+            match (array, wanted) {
+                (Value::List(argv), Value::Text(wanted)) => {
+                    Some(argv.iter().any(|argument| argument == &*wanted))
+                }
+                (Value::Ancestors(ancestors), wanted) => {
+                    any_element(ancestors, |element| *element == wanted)
+                }
+                _ => None,
+            }
         }
         Predicate::Relation(left, relation, right) => {
             let (whole, part) = (text(left, view)?, text(right, view)?);
@@ -64,6 +73,19 @@ pub(crate) fn predicate(predicate: &Predicate, view: &View<'_>) -> Truth {
             Some(network.contains(address))
         }
     }
+}
+
+/// Unknown where only an element that is `NULL` could be meant.
+fn any_element(ancestors: Ancestors<'_>, is_meant: impl Fn(&Value<'_>) -> bool) -> Truth {
+    let mut truth = Some(false);
+    for element in ancestors.iter() {
+        match element {
+            Some(element) if is_meant(&element) => return Some(true),
+            Some(_) => {}
+            None => truth = None,
+        }
+    }
+    truth
 }
 
 fn all(parts: &[Predicate], view: &View<'_>) -> Truth {
@@ -111,6 +133,7 @@ pub(crate) fn scalar<'v>(scalar: &'v Scalar, view: &View<'v>) -> Option<Value<'v
                 let element = argv.iter().nth(position.checked_sub(1)?)?;
                 Some(Value::Text(Cow::Borrowed(element)))
             }
+            Value::Ancestors(ancestors) => ancestors.iter().nth(position.checked_sub(1)?)?,
             _ => None,
         },
         Scalar::Call(Function::Coalesce, arguments) => arguments
@@ -150,6 +173,7 @@ fn call(function: Function, value: Value<'_>) -> Option<Value<'_>> {
         Value::Text(text) => text,
         Value::Int(number) => return of_number(function, number),
         Value::List(argv) if function == Function::Cardinality => return count(argv.len()),
+        Value::Ancestors(all) if function == Function::Cardinality => return count(all.len()),
         _ => return None,
     };
     match function {

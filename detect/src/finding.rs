@@ -1,6 +1,6 @@
 //! What a match tells.
 
-use event::{Argv, EventKind, Finding};
+use event::{EventKind, Finding};
 
 use crate::catalog::{COLUMNS, Column, Field, FieldSet};
 use crate::correlate::Match;
@@ -97,16 +97,21 @@ pub(crate) fn text_of(value: &Value<'_>) -> String {
         Value::Text(text) => escape(text),
         Value::Int(number) => number.to_string(),
         Value::Bool(truth) => truth.to_string(),
-        Value::List(argv) => list(argv),
+        Value::List(argv) => list(argv.iter().map(quoted)),
+        Value::Ancestors(ancestors) => list(ancestors.iter().map(|element| match element {
+            Some(Value::Text(text)) => quoted(&text),
+            Some(other) => text_of(&other),
+            None => "NULL".to_owned(),
+        })),
     }
 }
 
-fn list(argv: &Argv) -> String {
-    let quoted: Vec<String> = argv
-        .iter()
-        .map(|argument| format!("\"{}\"", escape(argument).replace('"', "\\\"")))
-        .collect();
-    format!("[{}]", quoted.join(","))
+fn list(elements: impl Iterator<Item = String>) -> String {
+    format!("[{}]", elements.collect::<Vec<_>>().join(","))
+}
+
+fn quoted(element: &[u8]) -> String {
+    format!("\"{}\"", escape(element).replace('"', "\\\""))
 }
 
 /// `column = value` for messages.

@@ -169,7 +169,8 @@ impl Scalar {
     pub(crate) fn ty(&self) -> Type {
         match self {
             Self::Field(field) => crate::catalog::Column::of(*field).ty,
-            Self::Text(_) | Self::Element(..) => Type::Text,
+            Self::Text(_) => Type::Text,
+            Self::Element(array, _) => array.ty().element().unwrap_or(Type::Text),
             Self::Int(_) => Type::Int,
             Self::Bool(_) => Type::Bool,
             Self::Call(function, arguments) => match function {

@@ -75,6 +75,8 @@ fn word() -> impl Strategy<Value = String> {
             "process.name",
             "process.pid",
             "process.args",
+            "ancestor.name",
+            "ancestor.pid",
             "process",
             ".",
             "lower",

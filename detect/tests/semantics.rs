@@ -224,6 +224,105 @@ fn glob_minds_case_and_matches_the_whole_text() {
 }
 
 #[test]
+fn ancestors_are_arrays_from_the_parent_up() {
+    let ancestor = |pid, exe: &'static str, euid| Ancestor {
+        key: key(pid),
+        exe: Bytes::from_static(exe.as_bytes()),
+        euid,
+        ..Ancestor::default()
+    };
+    let mut process = bash();
+    let parent = Ancestor {
+        argv: ["nginx", "-g"].into_iter().collect(),
+        ..ancestor(9, "/usr/sbin/nginx", Some(33))
+    };
+    process.parent_process = Some(Box::new(parent));
+    process.ancestors = [
+        ancestor(8, "/usr/sbin/sshd", Some(0)),
+        ancestor(1, "", None),
+    ]
+    .into();
+    let check_of = |process: &Process, condition: &str, fires: bool| {
+        let sql = format!("SELECT process.pid FROM exec WHERE {condition}");
+        let fired = !findings(&sql, exec(process.clone())).is_empty();
+        assert_eq!(fired, fires, "{condition}");
+    };
+    let check = |condition: &str, fires| check_of(&process, condition, fires);
+    check(
+        "'sshd' = ANY(ancestor.name) AND 8 = ANY(ancestor.pid)",
+        true,
+    );
+    check(
+        "ancestor.name[1] = 'nginx' AND ancestor.pid[3] = 1 AND ancestor.pid[4] IS NULL",
+        true,
+    );
+    check(
+        "ancestor.executable[2] LIKE '%/sshd' AND ancestor.name[3] IS NULL",
+        true,
+    );
+    check(
+        "any_like(ancestor.executable, '/usr/%/ssh_') AND any_regexp_like(ancestor.name, '^NG', 'i')",
+        true,
+    );
+    check(
+        "ancestor.command_line[1] = 'nginx -g' AND ancestor.command_line[2] IS NULL",
+        true,
+    );
+    check(
+        "0 = ANY(ancestor.euid) AND cardinality(ancestor.pid) = 3",
+        true,
+    );
+    check(
+        "any_like(ancestor.entity_id, '%-8-5') AND ancestor.euid[1] + 1 = 34",
+        true,
+    );
+    // The name of the third one is unknown: it may be that.
+    check("'cron' = ANY(ancestor.name)", false);
+    check("NOT 'cron' = ANY(ancestor.name)", false);
+    check("'cron' <> ALL(ancestor.name)", false);
+    check("('cron' = ANY(ancestor.name)) IS UNKNOWN", true);
+    check("5 = ANY(ancestor.pid)", false);
+    check("5 <> ALL(ancestor.pid)", true);
+    process.parent_process = None;
+    check_of(
+        &process,
+        "ancestor.pid IS NULL AND ('x' = ANY(ancestor.name)) IS UNKNOWN",
+        true,
+    );
+}
+
+#[test]
+fn ancestors_print_as_arrays_and_tell_when_the_rest_is_unknown() {
+    let mut process = bash();
+    let init = Ancestor {
+        parent: Some(key(7)),
+        ..Ancestor::default()
+    };
+    process.ancestors = [init].into();
+    let sql = "SELECT ancestor.name, ancestor.euid, ancestor.pid FROM exec \
+               WHERE cardinality(ancestor.name) = 2";
+    let found = findings(sql, exec(process));
+    let values: Vec<&str> = found[0]
+        .selected
+        .iter()
+        .map(|(_, value)| value.as_str())
+        .collect();
+    assert_eq!(values, ["[\"nginx\",NULL]", "[NULL,NULL]", "[9,0]"]);
+    assert_eq!(found[0].absent, ["ancestor.name"]);
+}
+
+#[test]
+fn tests_of_rules_have_ancestors() {
+    let text = "id: r\ntitle: R\nlevel: low\nsql: |\n  SELECT process.pid FROM exec WHERE 'sshd' = \
+                ANY(ancestor.name) AND ancestor.pid[3] = 997\ntests:\n  fires:\n    - {exe: /a, parent: \
+                {exe: /b}, ancestors: [{exe: /usr/sbin/sshd}, {exe: /init}]}\n  silent:\n    - {exe: /a, \
+                parent: {exe: /b}}\n";
+    let source = Source { file: "r", text };
+    let rules = RuleSet::compile(&[source]).unwrap_or_else(|e| panic!("{}", e[0]));
+    assert!(run_tests(&rules).iter().all(|outcome| outcome.passed));
+}
+
+#[test]
 fn null_is_neither_true_nor_false() {
     check("process.user = 'root'", false);
     check("process.user <> 'root'", false);

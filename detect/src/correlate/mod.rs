@@ -158,5 +158,13 @@ fn hash_value(value: &Value<'_>, state: &mut impl Hasher) {
         Value::Int(number) => (2, number).hash(state),
         Value::Bool(truth) => (3, truth).hash(state),
         Value::List(argv) => (4, argv.as_block().as_ref()).hash(state),
+        Value::Ancestors(ancestors) => {
+            for element in ancestors.iter() {
+                5.hash(state);
+                element
+                    .iter()
+                    .for_each(|element| hash_value(element, state));
+            }
+        }
     }
 }

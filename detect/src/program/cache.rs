@@ -40,7 +40,7 @@ struct Entry {
 /// Columns that are hardly ever the same for two events, so that clauses that read them are not
 /// worth remembering.
 pub(crate) fn is_volatile(fields: FieldSet) -> bool {
-    const VOLATILE: [Field; 13] = [
+    const VOLATILE: [Field; 15] = [
         Field::EventTime,
         Field::Pid,
         Field::Ppid,
@@ -50,6 +50,8 @@ pub(crate) fn is_volatile(fields: FieldSet) -> bool {
         Field::ParentPid,
         Field::ParentPpid,
         Field::ParentEntityId,
+        Field::AncestorPid,
+        Field::AncestorEntityId,
         Field::RunTime,
         Field::MntNs,
         Field::PidNs,
@@ -98,15 +100,26 @@ impl Cache {
 fn write_key(view: &View<'_>, fields: &[Field], key: &mut Vec<u8>) {
     key.clear();
     for field in fields {
-        match view.get(*field) {
-            None => key.push(0),
-            Some(Value::Text(text)) => write_bytes(1, &text, key),
-            Some(Value::Int(number)) => {
-                key.push(2);
-                key.extend_from_slice(&number.to_le_bytes());
-            }
-            Some(Value::Bool(truth)) => key.push(3 + u8::from(truth)),
-            Some(Value::List(list)) => write_bytes(5, list.as_block(), key),
+        write_value(view.get(*field), key);
+    }
+}
+
+fn write_value(value: Option<Value<'_>>, key: &mut Vec<u8>) {
+    match value {
+        None => key.push(0),
+        Some(Value::Text(text)) => write_bytes(1, &text, key),
+        Some(Value::Int(number)) => {
+            key.push(2);
+            key.extend_from_slice(&number.to_le_bytes());
+        }
+        Some(Value::Bool(truth)) => key.push(3 + u8::from(truth)),
+        Some(Value::List(list)) => write_bytes(5, list.as_block(), key),
+        Some(Value::Ancestors(ancestors)) => {
+            key.push(6);
+            key.extend_from_slice(&(ancestors.len() as u64).to_le_bytes());
+            ancestors
+                .iter()
+                .for_each(|element| write_value(element, key));
         }
     }
 }

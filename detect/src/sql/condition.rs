@@ -391,12 +391,13 @@ impl<'q> Conditions<'q> {
             self.scalars.compile(value, at)?,
             self.scalars.compile(array, array_at)?,
         );
-        if array.ty() != Type::List {
+        let Some(element) = array.ty().element() else {
             let message = format!("ANY needs an array and this is {}", array.ty().name());
             return Err(Fault::ty(array_at, message));
-        }
-        if value.ty() != Type::Text {
-            let message = format!("the array holds text and this is {}", value.ty().name());
+        };
+        if value.ty() != element {
+            let (element, this) = (element.name(), value.ty().name());
+            let message = format!("the array holds {element} and this is {this}");
             return Err(Fault::ty(at, message));
         }
         Ok(Predicate::AnyEquals(array, value))
@@ -426,7 +427,7 @@ fn one_char(text: &str) -> Option<char> {
 
 pub(super) fn same_type(left: &Scalar, right: &Scalar, at: Location) -> Result<(), Fault> {
     match (left.ty(), right.ty()) {
-        (Type::List, _) | (_, Type::List) => Err(Fault::ty(
+        (Type::List | Type::IntList, _) | (_, Type::List | Type::IntList) => Err(Fault::ty(
             at,
             "an array cannot be compared; use 'text' = ANY(array)",
         )),

@@ -130,7 +130,7 @@ pub(super) fn value(function: Function, mut arguments: Vec<Scalar>) -> Option<Sc
     let types: Vec<Type> = arguments.iter().map(Scalar::ty).collect();
     let fits = match function {
         Function::Coalesce => types.len() >= 2 && types.iter().all(|ty| *ty == types[0]),
-        Function::Cardinality => types == [List],
+        Function::Cardinality => types == [List] || types == [Type::IntList],
         Function::Substring => types == [Text, Int] || types == [Text, Int, Int],
         Function::Position | Function::Trim { .. } => types == [Text, Text],
         Function::Replace => types == [Text, Text, Text],

@@ -3,7 +3,7 @@
 use sqlparser::ast::{Expr, Function as Call, FunctionArg, FunctionArgExpr, FunctionArguments};
 use sqlparser::tokenizer::Location;
 
-use crate::catalog::{Field, Type};
+use crate::catalog::Field;
 use crate::ir::Scalar;
 use crate::sql::Fault;
 use crate::sql::function::call_name;
@@ -55,7 +55,7 @@ pub(super) fn group_by(
 
 fn group(expr: &Expr, scalars: Scalars<'_>, at: Location) -> Result<Group, Fault> {
     let value = scalars.compile(expr, at)?;
-    if value.ty() == Type::List {
+    if value.ty().element().is_some() {
         return Err(Fault::ty(at, "events cannot be grouped by an array"));
     }
     let name = column_name(expr).unwrap_or_else(|| expr.to_string());

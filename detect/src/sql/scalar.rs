@@ -3,7 +3,6 @@
 use sqlparser::ast::{AccessExpr, Expr, Ident, Subscript, UnaryOperator, Value, ValueWithSpan};
 use sqlparser::tokenizer::Location;
 
-use crate::catalog::Type;
 use crate::ir::{Function, Predicate, Scalar};
 use crate::sql::Fault;
 use crate::sql::condition::Conditions;
@@ -138,7 +137,7 @@ impl Scalars<'_> {
             name = format!("{name}.{}", ident_name(ident));
         }
         let column = self.scope.column(&name, false, at)?;
-        if column.ty != Type::List {
+        if column.ty.element().is_none() {
             let message = format!("`{name}` is {} and no array", column.ty.name());
             return Err(Fault::ty(at, message));
         }

@@ -84,6 +84,8 @@ pub(crate) struct TestEvent {
     file_mtime: Option<u64>,
     file_ctime: Option<u64>,
     parent: Option<TestParent>,
+    /// Above the parent, nearest first.
+    ancestors: Option<Vec<TestParent>>,
     exit_code: Option<u32>,
     exit_signal: Option<u32>,
     core_dumped: Option<bool>,
@@ -197,8 +199,9 @@ impl TestEvent {
     }
 
     /// Keys that only a program that starts has, and whether they are given.
-    fn exec_only(&self) -> [(&'static str, bool); 37] {
+    fn exec_only(&self) -> [(&'static str, bool); 38] {
         [
+            ("ancestors", self.ancestors.is_some()),
             ("md5", self.md5.is_some()),
             ("sha1", self.sha1.is_some()),
             ("imphash", self.imphash.is_some()),
@@ -244,7 +247,9 @@ impl TestEvent {
     }
 
     fn parent_pid(&self) -> Option<u32> {
-        self.parent.as_ref().map(|parent| parent.pid.unwrap_or(999))
+        self.parent
+            .as_ref()
+            .map(|parent| parent.pid.unwrap_or(process::PARENT_PID))
     }
 
     /// The program's path; empty where it is not given.

@@ -4,6 +4,9 @@ use event::{Ancestor, Bytes, Container, FileIdentity, Namespaces, Process, Windo
 
 use super::{TestEvent, TestParent, arguments, comm, hash, key};
 
+/// Of a parent that is not given one.
+pub(super) const PARENT_PID: u32 = 999;
+
 impl TestEvent {
     pub(super) fn process(&self) -> Result<Process, String> {
         let bytes = |text: &Option<String>| text.clone().map(Bytes::from);
@@ -36,10 +39,20 @@ impl TestEvent {
             sha256: self.digest()?,
             exe_changed: self.exe_changed == Some(true),
             exe_touched: self.exe_touched == Some(true),
-            parent_process: self.parent.as_ref().map(|p| Box::new(p.ancestor())),
+            parent_process: self
+                .parent
+                .as_ref()
+                .map(|p| Box::new(p.ancestor(PARENT_PID))),
+            ancestors: self.ancestors().collect(),
             windows: self.windows()?,
             ..Process::default()
         })
+    }
+
+    fn ancestors(&self) -> impl Iterator<Item = Ancestor> {
+        let given = self.ancestors.iter().flatten();
+        let pids = (0..PARENT_PID).rev();
+        given.zip(pids).map(|(given, pid)| given.ancestor(pid))
     }
 
     fn windows(&self) -> Result<Option<Box<WindowsProcess>>, String> {
@@ -105,9 +118,9 @@ impl TestEvent {
 }
 
 impl TestParent {
-    fn ancestor(&self) -> Ancestor {
+    fn ancestor(&self, pid: u32) -> Ancestor {
         Ancestor {
-            key: key(self.pid.unwrap_or(999)),
+            key: key(self.pid.unwrap_or(pid)),
             comm: comm(self.comm.as_deref(), self.exe.as_deref()),
             exe: Bytes::from(self.exe.clone().unwrap_or_default()),
             argv: arguments(self.args.as_deref(), self.exe.as_deref()),

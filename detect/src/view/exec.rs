@@ -2,7 +2,7 @@
 
 use event::{Ancestor, Argv, Credentials, FileIdentity, Namespaces, Process, WindowsProcess};
 
-use super::{Scratch, Value, flag, int, known, nonzero, text};
+use super::{Ancestors, Scratch, Value, flag, int, known, nonzero, text};
 use crate::catalog::Field;
 use crate::text::basename;
 
@@ -30,6 +30,12 @@ pub(super) fn exec<'v>(
         Field::Environment => process.environment.as_ref().map(Value::List),
         Field::Sha256 => process.sha256.and(text(&scratch.sha256)),
         Field::Hashes => known(&scratch.hashes),
+        Field::AncestorPid
+        | Field::AncestorEntityId
+        | Field::AncestorName
+        | Field::AncestorExecutable
+        | Field::AncestorCommandLine
+        | Field::AncestorEuid => Ancestors::of(process, field).map(Value::Ancestors),
         Field::GrandparentExecutable => known(&process.ancestors.first()?.exe),
         Field::ExeChanged if process.exe_changed => flag(true),
         Field::ExeChanged => process.sha256.and(flag(false)),

@@ -1,5 +1,6 @@
 //! Column values of one event.
 
+mod ancestors;
 mod exec;
 mod scratch;
 
@@ -9,6 +10,7 @@ use event::{Argv, Event, EventKind, Exit, FailedExec, Fork, Hashed, Header, Lost
 
 use crate::catalog::{Field, Stream};
 use crate::text::basename;
+pub(crate) use ancestors::Ancestors;
 use exec::{credential, exec, file};
 pub(crate) use scratch::Scratch;
 
@@ -19,6 +21,7 @@ pub(crate) enum Value<'v> {
     Int(i128),
     Bool(bool),
     List(&'v Argv),
+    Ancestors(Ancestors<'v>),
 }
 
 /// An event as a row of its stream.
@@ -105,6 +108,14 @@ impl<'v> View<'v> {
             Field::Environment => {
                 process.environment_truncated_bytes > 0
                     || process.environment.as_ref().is_some_and(is_cut)
+            }
+            Field::AncestorPid
+            | Field::AncestorEntityId
+            | Field::AncestorName
+            | Field::AncestorExecutable
+            | Field::AncestorCommandLine
+            | Field::AncestorEuid => {
+                Ancestors::of(process, field).is_some_and(|ancestors| ancestors.is_cut())
             }
             _ => false,
         }
