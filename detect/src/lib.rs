@@ -6,7 +6,8 @@
 //!
 //! Start with [`RuleSet::compile`] and [`Matcher`]. A rule file is YAML (`yaml.rs`) around one SQL
 //! statement (`sql/`), whose names come from one table ([`catalog`]). It compiles to a form that
-//! knows nothing of SQL (`ir.rs`), whose meaning `eval.rs` states and `program/` finds fast.
+//! knows nothing of SQL (`ir.rs`), whose meaning `eval.rs` states and `program/` finds fast. A rule
+//! fires on single events, or on what `correlate/` remembers of several (`trigger.rs`).
 
 mod apply;
 pub mod catalog;

@@ -15,6 +15,7 @@ static SHIPPED: &[(&str, &str)] = files![
     "persistence.yaml",
     "privilege_escalation.yaml",
     "sensor.yaml",
+    "series.yaml",
 ];
 
 /// Name and text of every shipped rule file.
