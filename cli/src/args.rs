@@ -371,6 +371,33 @@ pub(crate) enum Rules {
         #[command(flatten)]
         os: RulesOf,
     },
+    /// Say which rules recorded events of Sysmon satisfy.
+    Try {
+        /// Rule file or directory, or `builtin`.
+        rules: PathBuf,
+        /// Events, one JSON object a line: Sysmon's fields, or such an object as `event`.
+        events: PathBuf,
+        #[command(flatten)]
+        os: RulesOf,
+    },
+    /// Show which conditions of a rule hold for an event, and which do not.
+    Explain {
+        /// Id of the rule.
+        rule: String,
+        /// The event as JSON: Sysmon's fields, or what tests of rules have (`exe`, `args` …).
+        event: PathBuf,
+        /// Rule files or directories, or `builtin`, that the rule is in.
+        #[arg(long, value_name = "PATH", default_value = BUILTIN)]
+        rules: Vec<PathBuf>,
+    },
+    /// Print the SQL rules that find what Sigma rules find.
+    Convert {
+        /// Files or directories of Sigma rules.
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<PathBuf>,
+        #[command(flatten)]
+        os: RulesOf,
+    },
     /// Write the built-in rules to a directory, to read them or to change a copy.
     Export {
         /// Directory; created if it does not exist. Files in it are not overwritten.

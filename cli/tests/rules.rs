@@ -101,3 +101,96 @@ fn tests_beside_sigma_rules_are_run() {
         "{told}"
     );
 }
+
+#[test]
+fn recorded_events_are_tried_against_rules() {
+    let dir = directory();
+    let events = dir.path().join("events.ndjson");
+    let lines_of = "{\"Image\": \"/bin/nc\"}\n\n{\"event\": {\"Image\": \"/bin/ls\"}}\n";
+    fs::write(&events, lines_of).unwrap();
+    let output = rules(["try", "--os", "linux", text(dir.path()), text(&events)]);
+    assert_eq!(lines(&output), ["1: medium a T"]);
+    let output = rules([
+        "try",
+        "--json",
+        "--os",
+        "linux",
+        text(dir.path()),
+        text(&events),
+    ]);
+    assert_eq!(
+        lines(&output),
+        [
+            r#"{"findings":["a"],"line":1}"#,
+            r#"{"findings":[],"line":3}"#
+        ]
+    );
+    fs::write(&events, "{\"EventID\": 3}\n").unwrap();
+    let output = rules(["try", "--os", "linux", text(dir.path()), text(&events)]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("events.ndjson:1: EventID 3"));
+}
+
+#[test]
+fn an_explanation_shows_what_held_and_what_did_not() {
+    let dir = TempDir::new().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let rule = "title: T\nid: s\nlogsource: {category: process_creation, product: linux}\n\
+                detection:\n  sel:\n    Image|endswith: [/nc, /ncat]\n  filter:\n    \
+                CommandLine|contains: help\n  condition: sel and not filter\n";
+    let sigma = write("s.yml", rule);
+    let event = write(
+        "e.json",
+        r#"{"Image": "/bin/ncat", "CommandLine": "ncat --help"}"#,
+    );
+    let output = rules(["explain", "s", text(&event), "--rules", text(&sigma)]);
+    assert_eq!(
+        lines(&output),
+        [
+            "s does not hold",
+            "  true    sel",
+            "    true    any of",
+            "      true    process.executable ILIKE '%/ncat', with process.executable = /bin/ncat",
+            "      false   process.executable ILIKE '%/nc', with process.executable = /bin/ncat",
+            "  false   not filter",
+            "    false   not",
+            "      true    process.command_line ILIKE '%help%', with process.command_line = ncat --help",
+        ]
+    );
+    let sql = "id: q\ntitle: T\nlevel: low\nsql: SELECT * FROM exec WHERE process.name = 'nc' AND process.uid = 0\n";
+    let sql = write("q.yaml", sql);
+    let event = write("f.json", r#"{"exe": "/bin/nc"}"#);
+    let output = rules(["explain", "q", text(&event), "--rules", text(&sql)]);
+    assert_eq!(
+        lines(&output),
+        [
+            "q does not hold",
+            "  true    process.name = 'nc', with process.name = nc",
+            "  unknown process.uid = 0, with process.uid = NULL",
+        ]
+    );
+    let output = rules(["explain", "nobody", text(&event), "--rules", text(&sql)]);
+    assert_eq!(output.status.code(), Some(3));
+}
+
+#[test]
+fn a_converted_rule_is_a_rule() {
+    let dir = directory();
+    let output = rules(["convert", "--os", "linux", text(dir.path())]);
+    assert_eq!(output.status.code(), Some(0));
+    let sql = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        sql.contains("WHERE (process.executable ILIKE '%/nc')"),
+        "{sql}"
+    );
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("c.yml:8:5: unknown modifier"), "{stderr}");
+    let path = dir.path().join("converted.yaml");
+    fs::write(&path, sql).unwrap();
+    let output = rules(["check", text(&path)]);
+    assert_eq!(lines(&output).last().unwrap(), "2 rules");
+}

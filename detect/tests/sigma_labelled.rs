@@ -96,3 +96,62 @@ fn every_rule_loads_or_says_why_not() {
         assert!(report.elsewhere.is_empty());
     }
 }
+
+/// Rules that can be said in SQL find the same there.
+#[test]
+fn converted_rules_find_the_same() {
+    let Some(data) = data() else { return };
+    let rules = load(&files(&data.join("rules/windows")), None);
+    let converted: Vec<(String, String)> = rules
+        .rules()
+        .iter()
+        .filter_map(|rule| Some((rule.id.clone(), detect::sigma::to_sql(rule).yaml?)))
+        .collect();
+    // Some are longer than SQL rules may be.
+    let fits = |(id, yaml): &&(String, String)| {
+        let source = Source {
+            file: id,
+            text: yaml,
+        };
+        match RuleSet::compile(&[source]) {
+            Ok(_) => true,
+            Err(errors) => {
+                let error = errors[0].to_string();
+                assert!(error.contains("exceeds the limit"), "{error}\n{yaml}");
+                false
+            }
+        }
+    };
+    let fitting: Vec<&(String, String)> = converted.iter().filter(fits).collect();
+    let sources: Vec<Source<'_>> = fitting
+        .iter()
+        .map(|(id, yaml)| Source {
+            file: id,
+            text: yaml,
+        })
+        .collect();
+    let sql = RuleSet::compile(&sources).unwrap();
+    eprintln!(
+        "{} of {} rules have an equivalent, {} of which fit",
+        converted.len(),
+        rules.rules().len(),
+        fitting.len()
+    );
+    assert!(fitting.len() * 10 > rules.rules().len() * 9);
+    let ids: BTreeSet<&str> = fitting.iter().map(|(id, _)| id.as_str()).collect();
+    let (mut sigma, mut sql) = (Matcher::new(Arc::new(rules)), Matcher::new(Arc::new(sql)));
+    let events = std::fs::read_to_string(data.join("events/windows.ndjson")).unwrap();
+    for (number, line) in events.lines().enumerate() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let event = sysmon::from_value(&line["event"]).unwrap();
+        let found = |matcher: &mut Matcher| {
+            let mut findings = Vec::new();
+            matcher.on_event(&event, number as u64, &mut findings);
+            let found = findings.into_iter().map(|finding| finding.rule_id);
+            found
+                .filter(|id| ids.contains(id.as_str()))
+                .collect::<BTreeSet<_>>()
+        };
+        assert_eq!(found(&mut sigma), found(&mut sql), "line {}", number + 1);
+    }
+}

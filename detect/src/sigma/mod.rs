@@ -8,6 +8,7 @@
 //! Nothing here decides about events: `eval.rs` and `program/` do, for both languages alike.
 
 mod condition;
+mod convert;
 mod detection;
 mod encode;
 mod expr;
@@ -25,6 +26,7 @@ mod side_tests;
 pub mod sysmon;
 mod value;
 
+pub use convert::{Conversion, to_sql};
 pub use header::Provenance;
 pub use load::is_sigma;
 pub(crate) use load::load;

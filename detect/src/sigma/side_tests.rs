@@ -98,7 +98,7 @@ fn case(
         .get("name")
         .and_then(Value::as_str)
         .map(str::to_owned);
-    let events = if series(&test.value).iter().any(is_sysmon) {
+    let events = if series(&test.value).iter().any(sysmon::has_fields) {
         of_sysmon(series(&test.value)).map_err(wrong)?
     } else {
         let event: TestEvent = serde_json::from_value(test.value)
@@ -138,11 +138,4 @@ fn of_sysmon(series: &[Value]) -> Result<Vec<Event>, String> {
     }
     events.sort_by_key(|event| event.header.time);
     Ok(events)
-}
-
-/// Sysmon's fields are capitalized, the keys of rules' tests are not.
-fn is_sysmon(test: &Value) -> bool {
-    let keys = test.as_object().into_iter().flatten();
-    keys.into_iter()
-        .any(|(key, _)| key.starts_with(|c: char| c.is_ascii_uppercase()))
 }

@@ -1,4 +1,6 @@
-//! `daemoneye rules check|test|list|export`.
+//! `daemoneye rules …`: check, test, list and export; `asked.rs` has the rest.
+
+mod asked;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -18,6 +20,11 @@ pub(crate) fn rules(command: &Rules, json: bool) -> Result<ExitCode, Failure> {
         Rules::Test { paths, os } => test(&os.of(paths), json),
         Rules::List { paths, os } => list(&os.of(paths), json),
         Rules::Export { dir } => export(dir, json),
+        Rules::Try { rules, events, os } => {
+            asked::satisfied(&os.of(std::slice::from_ref(rules)), events, json)
+        }
+        Rules::Explain { rule, event, rules } => asked::explain(rule, event, rules, json),
+        Rules::Convert { paths, os } => asked::convert(&os.of(paths), json),
     }
 }
 
