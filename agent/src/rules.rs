@@ -80,6 +80,7 @@ pub fn summary(rules: &RuleSet) -> String {
     let parts = [
         (report.degraded.len(), "of them degraded"),
         (never, "of those cannot fire here"),
+        (report.components.len(), "only as part of others"),
         (report.rejected_documents, "rejected"),
         (report.elsewhere.len(), "for other systems"),
     ];

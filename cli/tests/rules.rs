@@ -72,6 +72,18 @@ fn check_says_what_became_of_every_rule() {
 }
 
 #[test]
+fn rules_that_only_serve_a_correlation_are_called_components() {
+    let dir = directory();
+    let correlation = "title: C\nid: many\ncorrelation:\n  type: event_count\n  rules: [a]\n  \
+                       group-by: [User]\n  timespan: 1m\n  condition: {gte: 5}\n";
+    fs::write(dir.path().join("e.yml"), correlation).unwrap();
+    let output = rules(["check", "--os", "linux", text(dir.path())]);
+    let path = text(dir.path());
+    assert!(lines(&output).contains(&format!("loaded    {path}/e.yml:2: many")));
+    assert!(lines(&output).contains(&format!("component {path}/a.yml:2: a: of many alone")));
+}
+
+#[test]
 fn strictness_makes_a_rejected_rule_an_error() {
     let dir = directory();
     let output = rules(["check", "--strict", text(dir.path())]);

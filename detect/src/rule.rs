@@ -73,7 +73,7 @@ pub struct Rule {
 }
 
 /// One kind of event that a rule looks for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Clause {
     /// What its columns begin with where a rule has several clauses.
     pub(crate) alias: Option<String>,
@@ -99,7 +99,7 @@ pub(crate) enum Output {
 }
 
 /// A part of a clause that must hold.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Condition {
     /// As in the rule, for explanations.
     pub(crate) text: String,

@@ -113,6 +113,8 @@ pub(crate) enum AggregateFunction {
     Average,
     Min,
     Max,
+    /// So many hundredths of the values lie below it; between two values in proportion.
+    Percentile(u8),
 }
 
 /// A condition on aggregates; unknown where one of them has no value.

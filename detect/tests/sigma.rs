@@ -638,3 +638,210 @@ fn tests_stand_in_a_file_beside_the_rule() {
         "{error}"
     );
 }
+
+/// Rules `a` and `b` on images of these names, and a correlation.
+fn correlated(correlation: &str) -> RuleSet {
+    let rule = |id: &str| {
+        format!(
+            "title: {id}\nid: {id}-id\nname: {id}\nlevel: low\nlogsource: {{category: \
+             process_creation, product: windows}}\ndetection:\n  sel:\n    Image: {id}\n  \
+             condition: sel\n---\n"
+        )
+    };
+    let text = format!(
+        "{}{}title: C\nid: c\ncorrelation:\n{correlation}",
+        rule("a"),
+        rule("b")
+    );
+    load(&[("c.yml", &text)], None)
+}
+
+/// Leaf indices, which are the positions of the events, of the findings of `c`.
+#[track_caller]
+fn fired(correlation: &str, events: &[(u64, &str)]) -> Vec<u64> {
+    let rules = correlated(correlation);
+    let errors = &rules.report().rejected;
+    assert!(errors.is_empty(), "{correlation}: {}", errors[0]);
+    let mut matcher = Matcher::new(Arc::new(rules));
+    let mut findings = Vec::new();
+    for (leaf_index, (second, fields)) in (0..).zip(events) {
+        let mut event = sysmon::event(&format!("{{{fields}}}")).unwrap();
+        event.header.time = event::BootTime((1000 + second) * 1_000_000_000);
+        matcher.on_event(&event, leaf_index, &mut findings);
+    }
+    let found = findings
+        .into_iter()
+        .filter(|finding| finding.rule_id == "c");
+    found.map(|finding| finding.leaf_index).collect()
+}
+
+const A: &str = r#""Image": "a""#;
+const B: &str = r#""Image": "b""#;
+
+#[test]
+fn event_counts_are_by_group_and_within_the_timespan() {
+    let count = "  type: event_count\n  rules: [a]\n  timespan: 10s\n  condition: {gte: 3}\n";
+    assert_eq!(fired(count, &[(0, A), (5, A), (10, A)]), [2]);
+    assert_eq!(fired(count, &[(0, A), (5, A), (11, A)]), [0u64; 0]);
+    assert_eq!(fired(count, &[(0, A), (1, B), (2, A)]), [0u64; 0]);
+    let both = count.replace("[a]", "[a, b-id]");
+    assert_eq!(fired(&both, &[(0, A), (1, B), (2, A)]), [2]);
+    let grouped = format!("{count}  group-by: [User]\n");
+    let of = |user| format!(r#""Image": "a", "User": "{user}""#);
+    let (x, y) = (of("x"), of("y"));
+    let events: [(u64, &str); 5] = [(0, &x), (1, &y), (2, &x), (3, &y), (4, &y)];
+    assert_eq!(fired(&grouped, &events), [4]);
+    let range = count.replace("{gte: 3}", "{gt: 1, lte: 2}");
+    assert_eq!(fired(&range, &[(0, A), (1, A), (2, A)]), [1]);
+}
+
+#[test]
+fn values_are_counted_and_summed() {
+    let of = |kind: &str, condition: &str| {
+        format!("  type: {kind}\n  rules: [a]\n  timespan: 1m\n  condition: {{{condition}}}\n")
+    };
+    let event = |pid: u32| format!(r#""Image": "a", "ProcessId": {pid}"#);
+    let check = |kind: &str, condition: &str, pids: &[u32], expected: &[u64]| {
+        let events: Vec<String> = pids.iter().map(|pid| event(*pid)).collect();
+        let events: Vec<(u64, &str)> = (0..).zip(events.iter().map(String::as_str)).collect();
+        assert_eq!(
+            fired(&of(kind, condition), &events),
+            expected,
+            "{kind} {condition}"
+        );
+    };
+    check("value_count", "field: ProcessId, gte: 2", &[1, 1, 2], &[2]);
+    check("value_sum", "field: ProcessId, gt: 5", &[1, 4, 1], &[2]);
+    check("value_avg", "field: ProcessId, gte: 2.5", &[1, 2, 5], &[2]);
+    check(
+        "value_median",
+        "field: ProcessId, gte: 3",
+        &[1, 9, 1, 9],
+        &[1],
+    );
+    check(
+        "value_median",
+        "field: ProcessId, eq: 2",
+        &[1, 2],
+        &[0u64; 0],
+    );
+    check("value_median", "field: ProcessId, eq: 1.5", &[1, 2], &[1]);
+    let ninety = "field: ProcessId, percentile: 90, gte: 9";
+    check("value_percentile", ninety, &[0, 5, 10], &[2]);
+    check(
+        "value_percentile",
+        "field: ProcessId, percentile: 0, gte: 2",
+        &[2],
+        &[0],
+    );
+}
+
+#[test]
+fn temporal_rules_want_all_rules_in_any_order_or_in_theirs() {
+    let temporal = "  type: temporal\n  rules: [a, b]\n  timespan: 10s\n";
+    assert_eq!(fired(temporal, &[(0, B), (5, A)]), [1]);
+    assert_eq!(fired(temporal, &[(0, B), (11, A)]), [0u64; 0]);
+    assert_eq!(fired(temporal, &[(0, A), (1, A)]), [0u64; 0]);
+    let some = format!("{temporal}  condition: {{gte: 1}}\n");
+    assert_eq!(fired(&some, &[(0, A)]), [0]);
+    let ordered = temporal.replace("temporal", "temporal_ordered");
+    assert_eq!(fired(&ordered, &[(0, B), (5, A)]), [0u64; 0]);
+    assert_eq!(fired(&ordered, &[(0, A), (5, B)]), [1]);
+    assert_eq!(fired(&ordered, &[(0, A), (11, B)]), [0u64; 0]);
+}
+
+#[test]
+fn aliases_name_what_is_the_same_in_different_events() {
+    let check = |kind: &str, child: &str, expected: &[u64]| {
+        let correlation = format!(
+            "  type: {kind}\n  rules: [a, b]\n  group-by: [pid]\n  timespan: 10s\n  aliases:\n    \
+             pid:\n      a: ProcessId\n      b: ParentProcessId\n"
+        );
+        let parent = r#""Image": "a", "ProcessId": 7"#;
+        assert_eq!(
+            fired(&correlation, &[(0, parent), (1, child)]),
+            expected,
+            "{kind}"
+        );
+    };
+    for kind in ["temporal", "temporal_ordered"] {
+        check(kind, r#""Image": "b", "ParentProcessId": 7"#, &[1]);
+        check(kind, r#""Image": "b", "ParentProcessId": 8"#, &[]);
+    }
+}
+
+#[test]
+fn rules_of_a_correlation_are_silent_unless_it_generates() {
+    let of = |generate: &str| {
+        correlated(&format!(
+            "  type: temporal\n  rules: [a, b]\n  timespan: 1s\n{generate}"
+        ))
+    };
+    let ids = |rules: &RuleSet| {
+        rules
+            .rules()
+            .iter()
+            .map(|r| r.id.clone())
+            .collect::<Vec<_>>()
+    };
+    let rules = of("");
+    assert_eq!(ids(&rules), ["c"]);
+    assert_eq!(rules.rules()[0].level.name(), "low");
+    let components = &rules.report().components;
+    assert_eq!((components.len(), &*components[0].correlation), (2, "c"));
+    assert_eq!(ids(&of("  generate: true\n")), ["a-id", "b-id", "c"]);
+    assert_eq!(
+        ids(&of("generate: true\nlevel: high\n")),
+        ["a-id", "b-id", "c"]
+    );
+}
+
+#[test]
+fn broken_correlations_say_what_is_wrong_and_leave_their_rules() {
+    let check = |correlation: &str, message: &str| {
+        let rules = correlated(correlation);
+        let error = rules.report().rejected[0].to_string();
+        assert!(error.contains(message), "{error}: {message}");
+        assert_eq!(rules.rules().len(), 2);
+    };
+    check("  rules: [a]\n  timespan: 1s\n", "has no `type`");
+    check("  type: count\n  rules: [a]\n", "unknown type `count`");
+    check("  type: temporal\n  timespan: 1s\n", "has no `rules`");
+    check(
+        "  type: temporal\n  rules: [x]\n  timespan: 1s\n",
+        "c.yml:25:11: `correlation` names the rule `x`",
+    );
+    check("  type: temporal\n  rules: [a]\n", "has no `timespan`");
+    check(
+        "  type: temporal\n  rules: [a]\n  timespan: 5x\n",
+        "timespan `5x`",
+    );
+    check(
+        "  type: temporal\n  rules: [a]\n  timespan: 99d\n",
+        "30 days",
+    );
+    check(
+        "  type: event_count\n  rules: [a]\n  timespan: 1s\n",
+        "has no `condition`",
+    );
+    check(
+        "  type: event_count\n  rules: [a]\n  timespan: 1s\n  condition: {gtee: 1}\n",
+        "unknown bound `gtee`",
+    );
+    check(
+        "  type: event_count\n  rules: [a]\n  timespan: 1s\n  condition: {gte: 5000}\n",
+        "limit of 4096",
+    );
+    check(
+        "  type: value_count\n  rules: [a]\n  timespan: 1s\n  condition: {gte: 1}\n",
+        "needs one `field`",
+    );
+    check(
+        "  type: value_percentile\n  rules: [a]\n  timespan: 1s\n  condition: {field: User, gte: 1}\n",
+        "percentile",
+    );
+    check(
+        "  type: temporal\n  rules: [a]\n  timespan: 1s\n  group-by: [Foo]\n",
+        "`Foo`, which is not produced",
+    );
+}

@@ -211,5 +211,7 @@ fn value(function: AggregateFunction, cell: &Cell) -> Option<Number> {
         AggregateFunction::Average => Number::ratio(cell.sum, i128::from(cell.count)),
         AggregateFunction::Min => cell.range.map(|(low, _)| Number::from(low)),
         AggregateFunction::Max => cell.range.map(|(_, high)| Number::from(high)),
+        // Needs the values, which only sliding windows keep.
+        AggregateFunction::Percentile(_) => None,
     }
 }

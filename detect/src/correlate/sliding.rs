@@ -139,6 +139,24 @@ impl Total {
             AggregateFunction::Average => Number::ratio(self.sum, i128::from(self.count)),
             AggregateFunction::Min => self.values.first_key_value().map(number),
             AggregateFunction::Max => self.values.last_key_value().map(number),
+            AggregateFunction::Percentile(percentile) => self.percentile(percentile.into()),
         }
+    }
+
+    fn percentile(&self, percentile: u64) -> Option<Number> {
+        let rank = percentile * self.count.checked_sub(1)?;
+        let (low, high) = (self.nth(rank / 100)?, self.nth(rank.div_ceil(100))?);
+        let part = high.checked_sub(low)?.checked_mul(i128::from(rank % 100))?;
+        Number::ratio(low.checked_mul(100)?.checked_add(part)?, 100)
+    }
+
+    /// By size, from 0.
+    fn nth(&self, position: u64) -> Option<i128> {
+        let mut passed = 0;
+        let at = |(value, count): (&i128, &u32)| {
+            passed += u64::from(*count);
+            (passed > position).then_some(*value)
+        };
+        self.values.iter().find_map(at)
     }
 }

@@ -446,6 +446,14 @@ impl<'a> Items<'a> {
         Ok(Expr::leaf(predicate))
     }
 
+    /// The value of a field, where there is such a field.
+    pub(crate) fn field(&self, name: &str) -> Option<Scalar> {
+        match self.source.meaning(name) {
+            Meaning::Absent => None,
+            meaning => Some(self.scalar_of(meaning)),
+        }
+    }
+
     /// The field as text.
     fn text_of(&self, meaning: Meaning) -> Scalar {
         let call = |function, field| Scalar::Call(function, vec![Scalar::Field(field)]);

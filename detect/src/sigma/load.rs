@@ -1,14 +1,16 @@
 //! All Sigma documents of a set.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::error::{Error, ErrorKind, Place};
 use crate::rule::{Rule, Source};
+use crate::sigma::correlation::{self, Known};
 use crate::sigma::filter::Filter;
-use crate::sigma::item::{Found, Lists};
+use crate::sigma::header::scalar;
+use crate::sigma::item::{Found, Items, Lists};
 use crate::sigma::logsource::Os;
 use crate::sigma::node::{Node, documents};
-use crate::sigma::report::Report;
+use crate::sigma::report::{Component, Elsewhere, Report};
 use crate::sigma::rule::{Outcome, Site, compile};
 use crate::sigma::side_tests::{give, is_tests};
 use crate::yaml::{yaml_message, yaml_place};
@@ -53,12 +55,8 @@ pub(crate) fn load(
             }
         }
     }
-    for (file, document) in read.iter().filter(|(_, d)| d.get("correlation").is_some()) {
-        let kind = ErrorKind::Unsupported("a correlation".to_owned());
-        report.reject(file, vec![(document.at, kind)]);
-    }
     let filters = filters(&read, host, lists, &mut report);
-    let (mut rules, mut known) = (Vec::new(), HashSet::new());
+    let (mut rules, mut known): (Vec<Known>, _) = (Vec::new(), HashSet::new());
     for (file, document) in read.iter().filter(|(_, document)| is_rule(document)) {
         known.extend(names(document));
         let site = Site {
@@ -69,7 +67,7 @@ pub(crate) fn load(
         };
         match compile(document, &site) {
             Ok(Outcome::Elsewhere(elsewhere)) => report.elsewhere.push(elsewhere),
-            Ok(Outcome::Loaded(rule, degraded)) => match claim(&rule, document, taken) {
+            Ok(Outcome::Loaded(rule, degraded)) => match claim(&rule.rule, document, taken) {
                 Ok(()) => {
                     report.degraded.extend(degraded);
                     rules.push(*rule);
@@ -90,12 +88,87 @@ pub(crate) fn load(
         }
     }
     report.filters = filters.len();
+    let mut rules = correlations(&read, rules, host, taken, &mut report);
     for source in tests {
         if let Err(errors) = give(source, &mut rules) {
             report.reject(source.file, errors);
         }
     }
     (rules, report)
+}
+
+/// The rules that fire by themselves, and the correlations of rules.
+fn correlations(
+    read: &[(&str, Node)],
+    known: Vec<Known>,
+    host: Option<Os>,
+    taken: &mut HashMap<String, String>,
+    report: &mut Report,
+) -> Vec<Rule> {
+    static NO_LISTS: Lists = Lists::new();
+    let items = |source| Items::new(source, host, &NO_LISTS);
+    let (mut found, mut silent) = (Vec::new(), BTreeMap::new());
+    let mut loud = HashSet::new();
+    for (file, document) in read.iter().filter(|(_, d)| d.get("correlation").is_some()) {
+        if let Some(elsewhere) = elsewhere(document, file, report) {
+            report.elsewhere.push(elsewhere);
+            continue;
+        }
+        let correlation = correlation::compile(document, file, &known, items);
+        let claimed = correlation.and_then(|correlation| {
+            claim(&correlation.rule, document, taken).map_err(|error| vec![error])?;
+            Ok(correlation)
+        });
+        match claimed {
+            Ok(correlation) if correlation.generate => {
+                loud.extend(correlation.of);
+                found.push(correlation.rule);
+            }
+            Ok(correlation) => {
+                let of = correlation.of.into_iter();
+                silent.extend(of.map(|rule| (rule, correlation.rule.id.clone())));
+                found.push(correlation.rule);
+            }
+            Err(errors) => report.reject(file, errors),
+        }
+    }
+    let mut rules = Vec::new();
+    for (position, known) in known.into_iter().enumerate() {
+        match silent
+            .remove(&position)
+            .filter(|_| !loud.contains(&position))
+        {
+            Some(correlation) => report.components.push(Component {
+                rule_id: known.rule.id,
+                file: known.rule.file,
+                line: known.rule.line,
+                correlation,
+            }),
+            None => rules.push(known.rule),
+        }
+    }
+    rules.extend(found);
+    rules
+}
+
+/// A correlation of rules for another system is for that system.
+fn elsewhere(document: &Node, file: &str, report: &Report) -> Option<Elsewhere> {
+    let rules = document.get("correlation")?.get("rules")?.items();
+    let of = |node: &Node| {
+        let name = scalar(node);
+        let named = |e: &&Elsewhere| e.rule_id == name || e.name.as_ref() == Some(&name);
+        report.elsewhere.iter().find(named)
+    };
+    let os = rules.iter().find_map(of)?.os;
+    let text = |key| document.get(key).map(scalar);
+    Some(Elsewhere {
+        rule_id: text("id").or_else(|| text("name")).unwrap_or_default(),
+        name: text("name"),
+        title: text("title").unwrap_or_default(),
+        file: file.to_owned(),
+        line: document.at.line,
+        os,
+    })
 }
 
 fn is_rule(document: &Node) -> bool {

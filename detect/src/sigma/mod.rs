@@ -9,6 +9,7 @@
 
 mod condition;
 mod convert;
+mod correlation;
 mod detection;
 mod encode;
 mod expr;
@@ -31,4 +32,4 @@ pub use header::Provenance;
 pub use load::is_sigma;
 pub(crate) use load::load;
 pub use logsource::{Os, fields};
-pub use report::{Degraded, Elsewhere, Report};
+pub use report::{Component, Degraded, Elsewhere, Report};

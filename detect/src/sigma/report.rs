@@ -15,6 +15,8 @@ pub struct Report {
     pub rejected_documents: usize,
     /// Rules for another operating system.
     pub elsewhere: Vec<Elsewhere>,
+    /// Rules that only fire as parts of correlations.
+    pub components: Vec<Component>,
     /// Number of filters that were applied.
     pub filters: usize,
 }
@@ -59,6 +61,8 @@ impl std::fmt::Display for Degraded {
 pub struct Elsewhere {
     /// The rule.
     pub rule_id: String,
+    /// The other name that it has.
+    pub name: Option<String>,
     /// Its title.
     pub title: String,
     /// Its file.
@@ -67,4 +71,17 @@ pub struct Elsewhere {
     pub line: u64,
     /// The system.
     pub os: Os,
+}
+
+/// A rule that only fires as a part of a correlation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Component {
+    /// The rule.
+    pub rule_id: String,
+    /// Its file.
+    pub file: String,
+    /// Its line there.
+    pub line: u64,
+    /// The correlation.
+    pub correlation: String,
 }

@@ -6,6 +6,7 @@ use crate::catalog::{COLUMNS, Column, FieldSet, Stream};
 use crate::error::ErrorKind;
 use crate::ir::Scalar;
 use crate::rule::{Clause, Condition, Output, Rule, Selected, column_names};
+use crate::sigma::correlation::Known;
 use crate::sigma::detection::Detection;
 use crate::sigma::expr::Expr;
 use crate::sigma::filter::Filter;
@@ -18,7 +19,7 @@ use crate::trigger::Trigger;
 
 /// How a rule came out.
 pub(crate) enum Outcome {
-    Loaded(Box<Rule>, Option<Degraded>),
+    Loaded(Box<Known>, Option<Degraded>),
     Elsewhere(Elsewhere),
 }
 
@@ -45,9 +46,10 @@ pub(crate) fn compile(document: &Node, site: &Site<'_>) -> Result<Outcome, Vec<F
         && os != host
     {
         let (line, file) = (header.at.line, site.file.to_owned());
-        let (rule_id, title) = (header.id, header.title);
+        let (rule_id, title, name) = (header.id, header.title, header.name);
         return Ok(Outcome::Elsewhere(Elsewhere {
             rule_id,
+            name,
             title,
             file,
             line,
@@ -59,8 +61,10 @@ pub(crate) fn compile(document: &Node, site: &Site<'_>) -> Result<Outcome, Vec<F
     let whole = Expr::And(parts.iter().map(|(_, expr)| expr.clone()).collect());
     check_satisfiable(document, &whole, &items).map_err(|error| vec![error])?;
     let degraded = degraded(&header, &whole, site);
+    let name = header.name.clone();
     let rule = build(header, source, &items, parts, site.file, degraded.as_ref());
-    Ok(Outcome::Loaded(Box::new(rule), degraded))
+    let known = Known { rule, name, source };
+    Ok(Outcome::Loaded(Box::new(known), degraded))
 }
 
 /// The conditions of the rule, and of the filters that are for it.

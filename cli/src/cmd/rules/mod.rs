@@ -58,6 +58,10 @@ fn tell(rules: &RuleSet) -> std::io::Result<()> {
             Some(degraded) => line(format_args!("degraded  {file}:{at}: {id}: {degraded}"))?,
         }
     }
+    for rule in &report.components {
+        let (file, at, id, of) = (&rule.file, rule.line, &rule.rule_id, &rule.correlation);
+        line(format_args!("component {file}:{at}: {id}: of {of} alone"))?;
+    }
     for rule in &report.elsewhere {
         let (file, at, id) = (&rule.file, rule.line, &rule.rule_id);
         let os = rule.os.name();
@@ -85,6 +89,11 @@ fn outcomes(rules: &RuleSet) -> Value {
     let elsewhere = report.elsewhere.iter().map(|rule| {
         json!({ "id": rule.rule_id, "file": rule.file, "line": rule.line, "os": rule.os.name() })
     });
+    let components = report.components.iter().map(|rule| {
+        json!({
+            "id": rule.rule_id, "file": rule.file, "line": rule.line, "of": rule.correlation,
+        })
+    });
     let rejected = report.rejected.iter().map(|error| {
         json!({
             "file": error.file, "line": error.place.line, "column": error.place.column,
@@ -95,6 +104,7 @@ fn outcomes(rules: &RuleSet) -> Value {
         "rules": rules.rules().len(), "loaded": loaded.collect::<Vec<_>>(),
         "degraded": degraded.collect::<Vec<_>>(), "rejected": rejected.collect::<Vec<_>>(),
         "elsewhere": elsewhere.collect::<Vec<_>>(), "filters": report.filters,
+        "components": components.collect::<Vec<_>>(),
     })
 }
 
