@@ -299,3 +299,91 @@ fn any_bytes_are_matched_against_the_shipped_rules() {
     });
     result.unwrap();
 }
+
+fn sigma_word() -> impl Strategy<Value = String> {
+    prop_oneof![
+        prop::sample::select(vec![
+            "title: T\n",
+            "id: i\n",
+            "logsource:\n",
+            "  category: process_creation\n",
+            "detection:\n",
+            "  sel:\n",
+            "  condition: ",
+            "sel\n",
+            "not ",
+            "1 of ",
+            "all of ",
+            "them",
+            "sel*",
+            " and ",
+            " or ",
+            "(",
+            ")",
+            "    Image",
+            "    CommandLine",
+            "|contains",
+            "|re",
+            "|all",
+            "|windash",
+            "|base64offset",
+            "|wide",
+            "|cidr",
+            "|exists",
+            "|fieldref",
+            "|expand",
+            "|gt",
+            "|hour",
+            "|i",
+            ": ",
+            "- ",
+            "'*'",
+            "'a\\*?'",
+            "'%x%'",
+            "null",
+            "7",
+            "[",
+            "]",
+            "{",
+            "}",
+            "correlation:\n",
+            "  type: temporal\n",
+            "  rules: [i]\n",
+            "  timespan: 1s\n",
+            "filter:\n",
+            "---\n",
+            "\n",
+            " ",
+            ",",
+        ])
+        .prop_map(str::to_owned),
+        ".{0,4}",
+    ]
+}
+
+proptest! {
+    #[test]
+    fn any_words_are_a_sigma_rule_or_an_error(words in prop::collection::vec(sigma_word(), 0..40)) {
+        let whole = words.concat();
+        let in_a_rule = format!(
+            "title: T\nlogsource: {{category: process_creation}}\ndetection:\n  sel:\n    Image|contains: x\n{whole}\n  condition: sel\n"
+        );
+        for text in [&whole, &in_a_rule] {
+            let Ok(rules) = compile(text) else { continue };
+            for error in &rules.report().rejected {
+                prop_assert!(!error.to_string().contains('\n'));
+                prop_assert!(error.place.line >= 1 && error.place.column >= 1);
+            }
+            for rule in rules.rules() {
+                let _ = detect::sigma::to_sql(rule);
+            }
+        }
+    }
+
+    #[test]
+    fn any_json_is_an_event_of_sysmon_or_an_error(text in ".{0,60}", hashes in ".{0,20}", time in "[0-9 :.-]{0,24}") {
+        let _ = detect::sigma::sysmon::event(&text);
+        let event = serde_json::json!({ "Image": text, "Hashes": hashes, "UtcTime": time });
+        prop_assert!(detect::sigma::sysmon::from_value(&event).is_ok());
+    }
+}
