@@ -74,7 +74,7 @@ pub(crate) fn finding_on_event(found: &Match<'_>) -> Finding {
 
 /// Columns that decide about the clause and that this event could not fill, or not wholly.
 pub(crate) fn absent(found: &Match<'_>) -> FieldSet {
-    let deciding = found.rule.deciding_fields(found.clause);
+    let deciding = found.deciding;
     let view = &found.view;
     let mut absent = FieldSet::default();
     for column in COLUMNS.iter().filter(|c| deciding.contains(c.field)) {

@@ -8,7 +8,7 @@ use crate::catalog::Stream;
 use crate::correlate::{Match, Memory, State};
 use crate::finding::finding_on_event;
 use crate::program::{Cache, Memo};
-use crate::rule::RuleSet;
+use crate::rule::{Position, RuleSet};
 use crate::trigger::Trigger;
 use crate::view::{Scratch, View, stream_of};
 
@@ -110,19 +110,25 @@ impl Buffers {
         program.run(&view, &mut self.memo, cache, &mut self.fired);
         let mut completed = None;
         for position in in_order(&self.fired, rules) {
-            let (position, clause) = rules.position(position);
+            let Position {
+                rule: position,
+                clause,
+                deciding,
+                read,
+            } = rules.position(position);
             // What completes a sequence takes no other part in one.
             if completed == Some(position) {
                 continue;
             }
             let rule = &rules.rules()[position];
-            self.scratch.fill(event, rule.match_fields(clause));
+            self.scratch.fill_more(event, read);
             let Some(view) = View::new(event, &self.scratch) else {
                 continue;
             };
             let found = Match {
                 rule,
                 clause,
+                deciding,
                 event,
                 view,
                 leaf_index,
@@ -142,7 +148,7 @@ impl Buffers {
 
 /// By rule; of one rule, the last clause first, so that no event follows itself in a sequence.
 fn in_order<'f>(fired: &'f [u32], rules: &'f RuleSet) -> impl Iterator<Item = usize> + use<'f> {
-    let rule = |clause: &u32| rules.position(*clause as usize).0;
+    let rule = |clause: &u32| rules.position(*clause as usize).rule;
     let by_rule = fired.chunk_by(move |left, right| rule(left) == rule(right));
     by_rule.flat_map(|clauses| clauses.iter().rev().map(|clause| *clause as usize))
 }

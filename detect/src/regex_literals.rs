@@ -5,6 +5,9 @@ use regex_syntax::hir::{Hir, HirKind};
 
 use crate::program::rarest;
 
+/// Begins a pattern that ignores case.
+pub(crate) const IGNORE_CASE: &str = "(?i)";
+
 /// More alternatives than this are not worth searching for.
 const MAX_TEXTS: usize = 64;
 
@@ -19,7 +22,7 @@ pub(crate) fn required_texts(pattern: &str) -> Option<Vec<Box<[u8]>>> {
         .utf8(false)
         .dot_matches_new_line(true)
         .build()
-        .parse(pattern)
+        .parse(pattern.strip_prefix(IGNORE_CASE).unwrap_or(pattern))
         .ok()?;
     of(&hir).filter(|texts| texts.len() <= MAX_TEXTS)
 }
@@ -90,7 +93,8 @@ mod tests {
         check("(curl|wget) x", Some(&["curl", "wget"]));
         check("(ab)?|cd", None);
         check("[ab]*", None);
-        check("(?i)abc", None);
+        check("(?i)abc", Some(&["abc"]));
+        check("a(?i)bc", Some(&["a"]));
         check("(ab){2,}", Some(&["ab"]));
         check("é", Some(&["é"]));
         check("(?u:k)", None);

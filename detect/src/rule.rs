@@ -175,11 +175,23 @@ impl Rule {
 #[derive(Debug, Default)]
 pub struct RuleSet {
     rules: Vec<Rule>,
-    /// The clauses of all rules one after the other, as the position of the rule and of the clause
-    /// in it.
-    clauses: Vec<(usize, usize)>,
+    /// The clauses of all rules one after the other.
+    clauses: Vec<Position>,
     programs: [Halves; Stream::ALL.len()],
     report: Report,
+}
+
+/// A clause among all.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Position {
+    /// Of its rule.
+    pub(crate) rule: usize,
+    /// Of it in the rule.
+    pub(crate) clause: usize,
+    /// What decides about it.
+    pub(crate) deciding: FieldSet,
+    /// What is read of an event that satisfies it.
+    pub(crate) read: FieldSet,
 }
 
 /// For whom a set is compiled.
@@ -251,8 +263,8 @@ impl RuleSet {
         &self.programs[stream as usize]
     }
 
-    /// Of a clause by its position among all: the positions of its rule and of it in that.
-    pub(crate) fn position(&self, clause: usize) -> (usize, usize) {
+    /// A clause by its number among all.
+    pub(crate) fn position(&self, clause: usize) -> Position {
         self.clauses[clause]
     }
 }
@@ -287,9 +299,17 @@ fn programs(rules: &[Rule]) -> [Halves; Stream::ALL.len()] {
     })
 }
 
-fn positions(rules: &[Rule]) -> Vec<(usize, usize)> {
-    let of = |(index, rule): (usize, &Rule)| (0..rule.clauses.len()).map(move |c| (index, c));
-    rules.iter().enumerate().flat_map(of).collect()
+fn positions(rules: &[Rule]) -> Vec<Position> {
+    let of_rule = |(position, rule): (usize, &Rule)| {
+        let of_clause = |clause| Position {
+            rule: position,
+            clause,
+            deciding: rule.deciding_fields(clause),
+            read: rule.match_fields(clause),
+        };
+        (0..rule.clauses.len()).map(of_clause).collect::<Vec<_>>()
+    };
+    rules.iter().enumerate().flat_map(of_rule).collect()
 }
 
 fn duplicate_ids(rules: &[(Rule, Place)]) -> Vec<Error> {

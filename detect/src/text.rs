@@ -154,6 +154,10 @@ pub(crate) fn contains_ignore_ascii_case(text: &[u8], part: &[u8]) -> bool {
 /// For people: what is not UTF-8, and control characters, as `\xHH`.
 pub(crate) fn escape(text: &[u8]) -> String {
     use std::fmt::Write as _;
+    let plain = !text.iter().any(u8::is_ascii_control);
+    if let Some(text) = std::str::from_utf8(text).ok().filter(|_| plain) {
+        return text.to_owned();
+    }
     let mut out = String::with_capacity(text.len());
     for unit in units(text) {
         // Writing to a String cannot fail.

@@ -19,6 +19,7 @@ use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
 use event::{BootId, Event, Finding};
 
+use crate::catalog::FieldSet;
 use crate::eval;
 use crate::ir::Scalar;
 use crate::rule::{Rule, RuleSet};
@@ -64,6 +65,8 @@ pub struct Memory {
 pub(crate) struct Match<'m> {
     pub(crate) rule: &'m Rule,
     pub(crate) clause: usize,
+    /// What decides about the clause.
+    pub(crate) deciding: FieldSet,
     pub(crate) event: &'m Event,
     pub(crate) view: View<'m>,
     pub(crate) leaf_index: u64,

@@ -18,18 +18,25 @@ pub(crate) type AtomId = u32;
 pub(crate) enum Atom {
     /// True if the fact was seen.
     Seen { slot: Slot, fact: FactId },
-    /// Case does not matter, so the folded text is compared.
-    Folded { slot: Slot, shape: Shape },
-    /// One of many texts occurs in the folded text.
-    AnyOf { slot: Slot, search: Box<Search> },
-    /// Evaluated as it stands, …
-    Leaf(Predicate),
+    /// Tested, …
+    Test(Test),
     /// … but false without that where none of these facts was seen.
     Guarded {
         slot: Slot,
         facts: Box<[FactId]>,
-        leaf: Predicate,
+        test: Test,
     },
+}
+
+/// How a leaf is decided by itself.
+#[derive(Debug)]
+pub(crate) enum Test {
+    /// Case does not matter, so the folded text is compared.
+    Folded { slot: Slot, shape: Shape },
+    /// One of many texts occurs in the folded text.
+    AnyOf { slot: Slot, search: Box<Search> },
+    /// Evaluated as it stands.
+    Leaf(Predicate),
 }
 
 /// How a folded text relates to the folded text of a pattern.
@@ -105,12 +112,23 @@ impl Atom {
     pub(super) fn cost(&self) -> u32 {
         match self {
             Self::Seen { .. } => 1,
+            Self::Test(test) => test.cost(),
+            Self::Guarded { facts, .. } => {
+                let facts = u32::try_from(facts.len()).unwrap_or(u32::MAX);
+                facts.saturating_add(4)
+            }
+        }
+    }
+}
+
+impl Test {
+    fn cost(&self) -> u32 {
+        match self {
             Self::Folded { shape, .. } => match shape {
                 Shape::Contains(_) => 30,
                 Shape::Equal(_) | Shape::Prefix(_) | Shape::Suffix(_) => 3,
             },
-            Self::Guarded { facts, .. } => 4 + u32::try_from(facts.len()).unwrap_or(u32::MAX / 2),
-            Self::Leaf(Predicate::Matches(_, Pattern::Regex(_))) => 400,
+            Self::Leaf(Predicate::Matches(_, Pattern::Regex(_) | Pattern::Chars(_))) => 400,
             Self::Leaf(_) => 60,
             Self::AnyOf { .. } => 200,
         }

@@ -1,12 +1,13 @@
 //! Compiles the clauses of one stream.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::atom::{self, Atom, AtomId};
-use super::fact::{self, Fact, GROUPS, Group};
-use super::lookup::{FactId, Lookup, Search};
+use super::atom::{self, Atom, AtomId, Test};
+use super::fact::{self, Fact, GROUPS, Group, Kind};
+use super::lookup::{FactId, Lookup, Search, Speed};
 use super::node::{Children, Node, NodeId};
 use super::row::Slot;
+use super::window::Grams;
 use crate::catalog::{Field, FieldSet};
 use crate::ir::Predicate;
 
@@ -77,10 +78,18 @@ impl Program {
 /// A column, and whether a condition on it is false where the column is not known.
 type Searched = (Field, bool);
 
+/// What is looked for in place of a fact.
+#[derive(Debug, Clone, Copy)]
+struct Sought {
+    id: FactId,
+    /// It is the fact itself and not a part of its text.
+    whole: bool,
+}
+
 #[derive(Default)]
 struct Builder {
     program: Program,
-    facts: HashMap<Fact, FactId>,
+    facts: HashMap<Fact, Sought>,
     slots: HashMap<Field, Slot>,
     atoms: HashMap<String, AtomId>,
     nodes: HashMap<(Node, Vec<NodeId>), NodeId>,
@@ -93,28 +102,47 @@ impl Builder {
             .iter()
             .map(|(_, conditions)| fact::groups(conditions.iter().copied()))
             .collect();
-        for fact in groups.iter().flatten().flatten() {
-            let next = FactId::try_from(self.facts.len()).expect("facts fit memory");
-            self.facts.entry(fact.clone()).or_insert(next);
-        }
-        let unsearchable = self.build_lookups();
-        for id in &unsearchable {
-            self.facts.retain(|_, fact| fact != id);
-        }
+        let sought = self.seek(groups.iter().flatten().flatten());
+        let unsearchable = self.build_lookups(&sought);
+        self.facts
+            .retain(|_, sought| !unsearchable.contains(&sought.id));
         self.mark(&groups);
     }
 
-    fn build_lookups(&mut self) -> Vec<FactId> {
-        let mut by_field: HashMap<Field, Vec<(FactId, &Fact)>> = HashMap::new();
-        for (fact, id) in &self.facts {
-            by_field.entry(fact.field).or_default().push((*id, fact));
+    /// Gives each fact what to look for, and returns all of that by number.
+    fn seek<'f>(&mut self, facts: impl Iterator<Item = &'f Fact> + Clone) -> Vec<Fact> {
+        let mut grams: HashMap<Field, Grams> = HashMap::new();
+        for fact in facts.clone().filter(|fact| fact.kind == Kind::Contains) {
+            grams.entry(fact.field).or_default().count(&fact.text);
         }
-        let mut by_field: Vec<_> = by_field.into_iter().collect();
-        by_field.sort_by_key(|(field, _)| *field);
-        self.program.fact_count = self.facts.len();
-        let mut unsearchable = Vec::new();
-        for (field, mut facts) in by_field {
-            facts.sort_by_key(|(id, _)| *id);
+        let mut sought = Vec::new();
+        let mut ids: HashMap<Fact, FactId> = HashMap::new();
+        for fact in facts {
+            if self.facts.contains_key(fact) {
+                continue;
+            }
+            let mut part = fact.clone();
+            if fact.kind == Kind::Contains {
+                part.text = grams[&fact.field].rarest(&fact.text).into();
+            }
+            let whole = part == *fact;
+            let id = *ids.entry(part).or_insert_with_key(|part| {
+                sought.push(part.clone());
+                FactId::try_from(sought.len() - 1).expect("facts fit memory")
+            });
+            self.facts.insert(fact.clone(), Sought { id, whole });
+        }
+        sought
+    }
+
+    fn build_lookups(&mut self, sought: &[Fact]) -> HashSet<FactId> {
+        let mut by_field: BTreeMap<Field, Vec<(FactId, &Fact)>> = BTreeMap::new();
+        for (id, fact) in (0..).zip(sought) {
+            by_field.entry(fact.field).or_default().push((id, fact));
+        }
+        self.program.fact_count = sought.len();
+        let mut unsearchable = HashSet::new();
+        for (field, facts) in by_field {
             let (of, failed) = Lookup::build(facts.into_iter());
             unsearchable.extend(failed);
             let slot = slot(&mut self.slots, &mut self.program.slots, field);
@@ -132,10 +160,8 @@ impl Builder {
         for (position, groups) in groups.iter().enumerate() {
             let (word, bit) = (position / 64, 1u64 << (position % 64));
             for (number, group) in groups.iter().enumerate() {
-                let ids: Option<Vec<FactId>> = group
-                    .iter()
-                    .map(|fact| self.facts.get(fact).copied())
-                    .collect();
+                let ids = group.iter().map(|fact| Some(self.facts.get(fact)?.id));
+                let ids: Option<Vec<FactId>> = ids.collect();
                 let Some(ids) = ids else { continue };
                 let at = number * words + word;
                 preset[at] &= !bit;
@@ -239,11 +265,12 @@ impl Builder {
         let id = *self.atoms.entry(name).or_insert(next);
         if id == next {
             let numbered = texts.iter().map(|text| (0, &**text)).collect();
-            let search = Search::build(numbered).ok().flatten();
-            let search = search
-                .expect("the texts of one list make an automaton")
-                .into();
-            self.program.atoms.push(Atom::AnyOf { slot, search });
+            let search = Search::build(numbered, Speed::Small).ok().flatten();
+            let search = search.expect("the texts of one list make an automaton");
+            let search = Box::new(search);
+            self.program
+                .atoms
+                .push(Atom::Test(Test::AnyOf { slot, search }));
         }
         let node = self.add(Node::Atom(id));
         if sure {
@@ -320,26 +347,36 @@ impl Builder {
 
     fn decider(&mut self, leaf: &Predicate) -> Atom {
         if let Some(fact) = atom::as_fact(leaf)
-            && let Some(id) = self.facts.get(&fact).copied()
+            && let Some(Sought { id, whole: true }) = self.facts.get(&fact).copied()
         {
             let slot = self.slot(fact.field);
             return Atom::Seen { slot, fact: id };
         }
-        if let Some((field, shape)) = atom::folded(leaf) {
-            let slot = self.slot(field);
-            return Atom::Folded { slot, shape };
+        let test = self.test(leaf);
+        match self.guard(leaf) {
+            Some((field, facts)) => {
+                let slot = self.slot(field);
+                Atom::Guarded { slot, facts, test }
+            }
+            None => Atom::Test(test),
         }
-        if let Some((field, group)) = fact::of_leaf(leaf)
-            && let Some(facts) = group
-                .iter()
-                .map(|fact| self.facts.get(fact).copied())
-                .collect()
-        {
-            let slot = self.slot(field);
-            let leaf = leaf.clone();
-            return Atom::Guarded { slot, facts, leaf };
+    }
+
+    fn test(&mut self, leaf: &Predicate) -> Test {
+        match atom::folded(leaf) {
+            Some((field, shape)) => {
+                let slot = self.slot(field);
+                Test::Folded { slot, shape }
+            }
+            None => Test::Leaf(leaf.clone()),
         }
-        Atom::Leaf(leaf.clone())
+    }
+
+    /// Facts without which the leaf is false wherever its column is known, if all are looked for.
+    fn guard(&self, leaf: &Predicate) -> Option<(Field, Box<[FactId]>)> {
+        let (field, group) = fact::of_leaf(leaf)?;
+        let facts = group.iter().map(|fact| Some(self.facts.get(fact)?.id));
+        Some((field, facts.collect::<Option<_>>()?))
     }
 
     fn slot(&mut self, field: Field) -> Slot {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use aho_corasick::automaton::Automaton;
 use aho_corasick::{Anchored, MatchKind, StartKind, dfa, nfa};
+use foldhash::fast::FixedState;
 
 use super::fact::{Fact, Kind, base_of};
 
@@ -13,11 +14,14 @@ const MAX_DFA_BYTES: usize = 64 * 1024;
 /// Number of a fact in its program.
 pub(crate) type FactId = u32;
 
+/// Filled once from rules; nobody can choose texts that collide to make it slow later.
+type Texts = HashMap<Box<[u8]>, FactId, FixedState>;
+
 /// The facts about one column.
 #[derive(Debug)]
 pub(crate) struct Lookup {
-    equal: HashMap<Box<[u8]>, FactId>,
-    base: HashMap<Box<[u8]>, FactId>,
+    equal: Texts,
+    base: Texts,
     ascii: Option<Search>,
     /// Texts with other characters: looked for in texts with such characters only, which are rare,
     /// and kept apart so that the other automaton stays small.
@@ -30,7 +34,7 @@ impl Lookup {
     pub(crate) fn build<'f>(
         facts: impl Iterator<Item = (FactId, &'f Fact)>,
     ) -> (Self, Vec<FactId>) {
-        let (mut equal, mut base) = (HashMap::new(), HashMap::new());
+        let (mut equal, mut base) = (Texts::default(), Texts::default());
         let (mut ascii, mut wide) = (Vec::new(), Vec::new());
         for (id, fact) in facts {
             match fact.kind {
@@ -41,8 +45,8 @@ impl Lookup {
             }
         }
         let mut unsearchable = Vec::new();
-        let mut search = |texts| {
-            Search::build(texts).unwrap_or_else(|ids| {
+        let mut search = |texts, speed| {
+            Search::build(texts, speed).unwrap_or_else(|ids| {
                 unsearchable.extend(ids);
                 None
             })
@@ -50,15 +54,17 @@ impl Lookup {
         let lookup = Self {
             equal,
             base,
-            ascii: search(ascii),
-            wide: search(wide),
+            ascii: search(ascii, Speed::Fast),
+            wide: search(wide, Speed::Small),
         };
         (lookup, unsearchable)
     }
 
     /// Tells each fact that the text, letter case folded, shows; some more than once.
     pub(crate) fn find(&self, text: &[u8], mut found: impl FnMut(FactId)) {
-        if let Some(id) = self.equal.get(text) {
+        if !self.equal.is_empty()
+            && let Some(id) = self.equal.get(text)
+        {
             found(*id);
         }
         if !self.base.is_empty()
@@ -77,6 +83,15 @@ impl Lookup {
     }
 }
 
+/// What to spend memory for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Speed {
+    /// Each event is searched.
+    Fast,
+    /// Few are.
+    Small,
+}
+
 /// Texts that are searched for together.
 #[derive(Debug)]
 pub(crate) struct Search {
@@ -92,12 +107,15 @@ enum Machine {
 
 impl Search {
     /// `None` for no texts; an error returns their ids.
-    pub(crate) fn build(texts: Vec<(FactId, &[u8])>) -> Result<Option<Self>, Vec<FactId>> {
+    pub(crate) fn build(
+        texts: Vec<(FactId, &[u8])>,
+        speed: Speed,
+    ) -> Result<Option<Self>, Vec<FactId>> {
         if texts.is_empty() {
             return Ok(None);
         }
         let (ids, texts): (Vec<FactId>, Vec<&[u8]>) = texts.into_iter().unzip();
-        match Machine::build(&texts) {
+        match Machine::build(&texts, speed) {
             Some(automaton) => Ok(Some(Self { automaton, ids })),
             None => Err(ids),
         }
@@ -124,9 +142,9 @@ impl Search {
 }
 
 impl Machine {
-    fn build(texts: &[&[u8]]) -> Option<Self> {
+    fn build(texts: &[&[u8]], speed: Speed) -> Option<Self> {
         let total: usize = texts.iter().map(|text| text.len()).sum();
-        if total <= MAX_DFA_BYTES {
+        if speed == Speed::Fast && total <= MAX_DFA_BYTES {
             let dfa = dfa::DFA::builder()
                 .match_kind(MatchKind::Standard)
                 .start_kind(StartKind::Unanchored)

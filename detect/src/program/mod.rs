@@ -19,6 +19,7 @@ mod lookup;
 mod node;
 mod row;
 mod run;
+mod window;
 
 pub(crate) use cache::Cache;
 pub(crate) use fact::rarest;

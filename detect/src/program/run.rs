@@ -1,6 +1,6 @@
 //! Runs a program on one event.
 
-use super::atom::{Atom, AtomId};
+use super::atom::{Atom, AtomId, Test};
 use super::build::Program;
 use super::lookup::FactId;
 use super::node::{Children, Node, NodeId};
@@ -162,16 +162,22 @@ impl Program {
 fn decide(atom: &Atom, view: &View<'_>, memo: &Memo) -> Truth {
     match atom {
         Atom::Seen { slot, fact } => memo.row.text(*slot).map(|_| memo.has_seen(*fact)),
-        Atom::Folded { slot, shape } => memo.row.text(*slot).map(|text| shape.matches(text)),
-        Atom::AnyOf { slot, search } => memo.row.text(*slot).map(|text| search.is_match(text)),
-        Atom::Leaf(leaf) => eval::predicate(leaf, view),
-        Atom::Guarded { slot, facts, leaf } => {
+        Atom::Test(test) => decide_test(test, view, memo),
+        Atom::Guarded { slot, facts, test } => {
             memo.row.text(*slot)?;
             if facts.iter().any(|fact| memo.has_seen(*fact)) {
-                eval::predicate(leaf, view)
+                decide_test(test, view, memo)
             } else {
                 Some(false)
             }
         }
+    }
+}
+
+fn decide_test(test: &Test, view: &View<'_>, memo: &Memo) -> Truth {
+    match test {
+        Test::Folded { slot, shape } => memo.row.text(*slot).map(|text| shape.matches(text)),
+        Test::AnyOf { slot, search } => memo.row.text(*slot).map(|text| search.is_match(text)),
+        Test::Leaf(leaf) => eval::predicate(leaf, view),
     }
 }

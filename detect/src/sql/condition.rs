@@ -10,6 +10,7 @@ use crate::catalog::Type;
 use crate::error::ErrorKind;
 use crate::ir::{Comparison, Pattern, Predicate, Scalar};
 use crate::like::Like;
+use crate::regex_literals::IGNORE_CASE;
 use crate::sql::Fault;
 use crate::sql::function::{self, call_name, text_literal};
 use crate::sql::glob::{GLOB, NOT_GLOB, glob_pattern};
@@ -471,10 +472,11 @@ pub(super) fn regex_pattern(
         let limit = format_args!("{MAX_REGEX_BYTES} bytes");
         return Err(Fault::limit(at, "regular expression", limit));
     }
-    RegexBuilder::new(pattern)
+    // In the text, which alone tells patterns apart.
+    let flags = if ignore_case { IGNORE_CASE } else { "" };
+    RegexBuilder::new(&format!("{flags}{pattern}"))
         .unicode(false)
         .dot_matches_new_line(true)
-        .case_insensitive(ignore_case)
         .size_limit(MAX_REGEX_SIZE)
         .dfa_size_limit(MAX_REGEX_SIZE)
         .nest_limit(50)

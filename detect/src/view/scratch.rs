@@ -18,11 +18,21 @@ pub(crate) struct Scratch {
     pub(super) sha1: Vec<u8>,
     pub(super) imphash: Vec<u8>,
     pub(super) hashes: Vec<u8>,
+    /// What was computed of the present event.
+    filled: FieldSet,
 }
 
 impl Scratch {
-    /// Computes those of `fields` that need computing.
+    /// Computes those of `fields` that need computing, of another event than before.
     pub(crate) fn fill(&mut self, event: &Event, fields: FieldSet) {
+        self.filled = FieldSet::default();
+        self.fill_more(event, fields);
+    }
+
+    /// Computes those of `fields` that need computing, of the same event as before.
+    pub(crate) fn fill_more(&mut self, event: &Event, fields: FieldSet) {
+        let fields = fields.without(self.filled);
+        self.filled = self.filled.union(fields);
         if fields.contains(Field::EntityId) {
             write_key(&mut self.entity_id, event.key());
         }
@@ -109,9 +119,11 @@ fn write_hex(out: &mut Vec<u8>, hash: &[u8]) {
 }
 
 fn push_hex(out: &mut Vec<u8>, hash: &[u8], ten: u8) {
-    out.extend(hash.iter().flat_map(|byte| {
-        [byte >> 4, byte & 15].map(|d| if d < 10 { b'0' + d } else { ten + d - 10 })
-    }));
+    out.reserve(2 * hash.len());
+    for byte in hash {
+        let digit = |d: u8| if d < 10 { b'0' + d } else { ten + d - 10 };
+        out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
 }
 
 /// In the form and order of Sysmon.
