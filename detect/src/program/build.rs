@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::atom::{self, Atom, AtomId, Test};
 use super::fact::{self, Fact, GROUPS, Group, Kind};
-use super::lookup::{FactId, Lookup, Search, Speed};
+use super::lookup::{FactId, Lookup, Search, Speed, Wanted};
 use super::node::{Children, Node, NodeId};
 use super::row::Slot;
 use super::window::Grams;
@@ -27,6 +27,8 @@ pub(crate) struct Program {
     pub(super) words: usize,
     /// Group after group: clauses that need no fact there.
     pub(super) preset: Vec<u64>,
+    /// Group after group: clauses with a fact there that is not looked for at first.
+    pub(super) open: Vec<u64>,
     pub(super) clauses: Vec<Clause>,
     pub(super) nodes: Vec<Node>,
     pub(super) children: Vec<NodeId>,
@@ -37,6 +39,8 @@ pub(crate) struct Program {
 pub(super) struct SlotLookup {
     pub(super) slot: Slot,
     pub(super) of: Lookup,
+    /// Clauses that facts matter to which are not looked for at first.
+    pub(super) needed_by: Vec<u64>,
 }
 
 /// A clause of the program.
@@ -67,6 +71,7 @@ impl Program {
         let mut builder = Builder::default();
         builder.find_facts(clauses);
         builder.compile(clauses);
+        builder.find_needs();
         builder.program
     }
 
@@ -90,6 +95,10 @@ struct Sought {
 struct Builder {
     program: Program,
     facts: HashMap<Fact, Sought>,
+    /// Facts to look for in every event.
+    first: HashSet<FactId>,
+    /// The others, with the place of their lookup.
+    later: HashMap<FactId, usize>,
     slots: HashMap<Field, Slot>,
     atoms: HashMap<String, AtomId>,
     nodes: HashMap<(Node, Vec<NodeId>), NodeId>,
@@ -102,7 +111,9 @@ impl Builder {
             .iter()
             .map(|(_, conditions)| fact::groups(conditions.iter().copied()))
             .collect();
+        self.program.words = groups.len().div_ceil(64);
         let sought = self.seek(groups.iter().flatten().flatten());
+        self.first = self.first_facts(&groups);
         let unsearchable = self.build_lookups(&sought);
         self.facts
             .retain(|_, sought| !unsearchable.contains(&sought.id));
@@ -135,27 +146,49 @@ impl Builder {
         sought
     }
 
+    /// Texts to look for in every event: those of clauses that no lookup by hash can rule out.
+    fn first_facts(&self, groups: &[Vec<Group>]) -> HashSet<FactId> {
+        let is_cheap = |group: &Group| group.iter().all(|fact| fact.kind != Kind::Contains);
+        let costly = groups.iter().filter(|groups| !groups.iter().any(is_cheap));
+        let first = costly.filter_map(|groups| groups.first()).flatten();
+        first.map(|fact| self.facts[fact].id).collect()
+    }
+
+    fn is_first(&self, id: FactId, kind: Kind) -> bool {
+        kind != Kind::Contains || self.first.contains(&id)
+    }
+
     fn build_lookups(&mut self, sought: &[Fact]) -> HashSet<FactId> {
-        let mut by_field: BTreeMap<Field, Vec<(FactId, &Fact)>> = BTreeMap::new();
+        let mut by_field: BTreeMap<Field, Vec<Wanted<'_>>> = BTreeMap::new();
         for (id, fact) in (0..).zip(sought) {
-            by_field.entry(fact.field).or_default().push((id, fact));
+            let first = self.is_first(id, fact.kind);
+            let wanted = Wanted { id, fact, first };
+            by_field.entry(fact.field).or_default().push(wanted);
         }
         self.program.fact_count = sought.len();
         let mut unsearchable = HashSet::new();
         for (field, facts) in by_field {
-            let (of, failed) = Lookup::build(facts.into_iter());
+            let (of, failed) = Lookup::build(&facts);
             unsearchable.extend(failed);
             let slot = slot(&mut self.slots, &mut self.program.slots, field);
-            self.program.lookups.push(SlotLookup { slot, of });
+            let later = facts.iter().filter(|wanted| !wanted.first);
+            self.later
+                .extend(later.map(|wanted| (wanted.id, self.program.lookups.len())));
+            self.program.lookups.push(SlotLookup {
+                slot,
+                of,
+                needed_by: vec![0; self.program.words],
+            });
         }
         unsearchable
     }
 
     /// A group with a fact that cannot be looked for is none.
     fn mark(&mut self, groups: &[Vec<Group>]) {
-        let words = groups.len().div_ceil(64);
+        let words = self.program.words;
         let mut preset = vec![u64::MAX; words * GROUPS];
         clear_beyond(&mut preset, words, groups.len());
+        let mut open = vec![0; words * GROUPS];
         let mut marks: Vec<HashMap<u32, u64>> = vec![HashMap::new(); self.program.fact_count];
         for (position, groups) in groups.iter().enumerate() {
             let (word, bit) = (position / 64, 1u64 << (position % 64));
@@ -165,14 +198,18 @@ impl Builder {
                 let Some(ids) = ids else { continue };
                 let at = number * words + word;
                 preset[at] &= !bit;
+                if ids.iter().any(|id| self.later.contains_key(id)) {
+                    open[at] |= bit;
+                }
                 let at = u32::try_from(at).expect("clauses fit memory");
                 for id in ids {
+                    self.need(id, position);
                     *marks[id as usize].entry(at).or_default() |= bit;
                 }
             }
         }
-        self.program.words = words;
         self.program.preset = preset;
+        self.program.open = open;
         self.program.marks = flatten(marks);
     }
 
@@ -190,6 +227,43 @@ impl Builder {
         }
         for field in &self.program.slots {
             self.program.fields.insert(*field);
+        }
+    }
+
+    /// A clause needs the facts that decide its atoms, too.
+    fn find_needs(&mut self) {
+        for position in 0..self.program.clauses.len() {
+            let mut needed = Vec::new();
+            let root = self.program.clauses[position].root;
+            self.facts_below(root, &mut |fact| needed.push(fact));
+            needed
+                .into_iter()
+                .for_each(|fact| self.need(fact, position));
+        }
+    }
+
+    fn need(&mut self, fact: FactId, position: usize) {
+        if let Some(lookup) = self.later.get(&fact) {
+            let needed_by = &mut self.program.lookups[*lookup].needed_by;
+            needed_by[position / 64] |= 1 << (position % 64);
+        }
+    }
+
+    fn facts_below(&self, node: NodeId, note: &mut impl FnMut(FactId)) {
+        match self.program.nodes[node as usize] {
+            Node::Atom(atom) => match &self.program.atoms[atom as usize] {
+                Atom::Seen { fact, .. } => note(*fact),
+                Atom::Guarded { facts, .. } => facts.iter().copied().for_each(note),
+                Atom::Test(_) => {}
+            },
+            Node::Not(inner) | Node::Is(inner, _) => self.facts_below(inner, note),
+            Node::And(children) | Node::Or(children) => {
+                let first = children.first as usize;
+                let children = &self.program.children[first..first + children.count as usize];
+                children
+                    .iter()
+                    .for_each(|child| self.facts_below(*child, note));
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use aho_corasick::automaton::Automaton;
-use aho_corasick::{Anchored, MatchKind, StartKind, dfa, nfa};
+use aho_corasick::{Anchored, MatchKind, StartKind, dfa, nfa, packed};
 use foldhash::fast::FixedState;
 
 use super::fact::{Fact, Kind, base_of};
@@ -22,45 +22,57 @@ type Texts = HashMap<Box<[u8]>, FactId, FixedState>;
 pub(crate) struct Lookup {
     equal: Texts,
     base: Texts,
+    /// Texts that some clause can only be ruled out by.
+    first: Searches,
+    /// Texts that are looked for only where a clause is left that needs them.
+    rest: Searches,
+}
+
+/// Texts with other characters than ASCII are looked for in texts with such characters only, which
+/// are rare, and kept apart so that the other automaton stays small.
+#[derive(Debug)]
+struct Searches {
     ascii: Option<Search>,
-    /// Texts with other characters: looked for in texts with such characters only, which are rare,
-    /// and kept apart so that the other automaton stays small.
     wide: Option<Search>,
 }
 
+/// A fact to look for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'f> {
+    pub(crate) id: FactId,
+    pub(crate) fact: &'f Fact,
+    /// Look for it in every event.
+    pub(crate) first: bool,
+}
+
 impl Lookup {
-    /// `facts` are those of one column, with their numbers. Returned beside it are those that no automaton could
-    /// be built for: there are too many.
-    pub(crate) fn build<'f>(
-        facts: impl Iterator<Item = (FactId, &'f Fact)>,
-    ) -> (Self, Vec<FactId>) {
+    /// Returned beside it are facts that no automaton could be built for: there are too many.
+    pub(crate) fn build(facts: &[Wanted<'_>]) -> (Self, Vec<FactId>) {
         let (mut equal, mut base) = (Texts::default(), Texts::default());
-        let (mut ascii, mut wide) = (Vec::new(), Vec::new());
-        for (id, fact) in facts {
+        for Wanted { id, fact, .. } in facts {
             match fact.kind {
-                Kind::Equal => drop(equal.insert(fact.text.clone(), id)),
-                Kind::Base => drop(base.insert(fact.text.clone(), id)),
-                Kind::Contains if fact.text.is_ascii() => ascii.push((id, &*fact.text)),
-                Kind::Contains => wide.push((id, &*fact.text)),
+                Kind::Equal => drop(equal.insert(fact.text.clone(), *id)),
+                Kind::Base => drop(base.insert(fact.text.clone(), *id)),
+                Kind::Contains => {}
             }
         }
         let mut unsearchable = Vec::new();
-        let mut search = |texts, speed| {
-            Search::build(texts, speed).unwrap_or_else(|ids| {
-                unsearchable.extend(ids);
-                None
-            })
+        let mut searches = |first| {
+            let facts = facts.iter().filter(|f| f.fact.kind == Kind::Contains);
+            Searches::build(facts.filter(|f| f.first == first), &mut unsearchable)
         };
+        let (first, rest) = (searches(true), searches(false));
         let lookup = Self {
             equal,
             base,
-            ascii: search(ascii, Speed::Fast),
-            wide: search(wide, Speed::Small),
+            first,
+            rest,
         };
         (lookup, unsearchable)
     }
 
-    /// Tells each fact that the text, letter case folded, shows; some more than once.
+    /// Tells facts that the text, letter case folded, shows; some more than once. Not those that
+    /// [`Self::find_rest`] tells.
     pub(crate) fn find(&self, text: &[u8], mut found: impl FnMut(FactId)) {
         if !self.equal.is_empty()
             && let Some(id) = self.equal.get(text)
@@ -72,13 +84,42 @@ impl Lookup {
         {
             found(*id);
         }
+        self.first.find(text, &mut found);
+    }
+
+    /// Tells the remaining facts.
+    pub(crate) fn find_rest(&self, text: &[u8], mut found: impl FnMut(FactId)) {
+        self.rest.find(text, &mut found);
+    }
+}
+
+impl Searches {
+    fn build<'f>(
+        facts: impl Iterator<Item = &'f Wanted<'f>>,
+        unsearchable: &mut Vec<FactId>,
+    ) -> Self {
+        let texts = facts.map(|wanted| (wanted.id, &*wanted.fact.text));
+        let (ascii, wide): (Vec<_>, Vec<_>) = texts.partition(|(_, text)| text.is_ascii());
+        let mut search = |texts, speed| {
+            Search::build(texts, speed).unwrap_or_else(|ids| {
+                unsearchable.extend(ids);
+                None
+            })
+        };
+        Self {
+            ascii: search(ascii, Speed::Fast),
+            wide: search(wide, Speed::Small),
+        }
+    }
+
+    fn find(&self, text: &[u8], found: &mut impl FnMut(FactId)) {
         if let Some(search) = &self.ascii {
-            search.find(text, &mut found);
+            search.find(text, found);
         }
         if let Some(search) = &self.wide
             && !text.is_ascii()
         {
-            search.find(text, &mut found);
+            search.find(text, found);
         }
     }
 }
@@ -97,6 +138,7 @@ pub(crate) enum Speed {
 pub(crate) struct Search {
     automaton: Machine,
     ids: Vec<FactId>,
+    gate: Option<Gate>,
 }
 
 #[derive(Debug)]
@@ -116,12 +158,19 @@ impl Search {
         }
         let (ids, texts): (Vec<FactId>, Vec<&[u8]>) = texts.into_iter().unzip();
         match Machine::build(&texts, speed) {
-            Some(automaton) => Ok(Some(Self { automaton, ids })),
+            Some(automaton) => Ok(Some(Self {
+                automaton,
+                ids,
+                gate: Gate::build(&texts),
+            })),
             None => Err(ids),
         }
     }
 
     fn find(&self, text: &[u8], found: &mut impl FnMut(FactId)) {
+        if self.gate.as_ref().is_some_and(|gate| gate.is_shut(text)) {
+            return;
+        }
         let mut each = |pattern: usize| {
             found(self.ids[pattern]);
             false
@@ -138,6 +187,33 @@ impl Search {
             Machine::Fast(dfa) => walk(dfa, text, &mut |_| true),
             Machine::Small(nfa) => walk(nfa, text, &mut |_| true),
         }
+    }
+}
+
+/// Tells at many bytes a step that none of a few texts occurs.
+#[derive(Debug)]
+struct Gate(Vec<packed::Searcher>);
+
+impl Gate {
+    /// The library searches for so many texts at once …
+    const TEXTS: usize = 64;
+    /// … and so many such searches are faster than the automaton.
+    const SEARCHES: usize = 3;
+    /// Shorter texts occur by chance.
+    const LEAST_BYTES: usize = 3;
+
+    /// `None` if there are too many texts, or ones that are too short.
+    fn build(texts: &[&[u8]]) -> Option<Self> {
+        let few = texts.len() <= Self::TEXTS * Self::SEARCHES;
+        if !few || texts.iter().any(|text| text.len() < Self::LEAST_BYTES) {
+            return None;
+        }
+        let searches = texts.chunks(Self::TEXTS).map(packed::Searcher::new);
+        Some(Self(searches.collect::<Option<_>>()?))
+    }
+
+    fn is_shut(&self, text: &[u8]) -> bool {
+        self.0.iter().all(|search| search.find(text).is_none())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::atom::{Atom, AtomId, Test};
 use super::build::Program;
+use super::fact::GROUPS;
 use super::lookup::FactId;
 use super::node::{Children, Node, NodeId};
 use super::row::Row;
@@ -21,6 +22,8 @@ pub(crate) struct Memo {
     atoms: Vec<u32>,
     /// Group after group, a bit for each clause: one of its facts was seen.
     seen: Vec<u64>,
+    /// Clauses that nothing looked for so far rules out.
+    left: Vec<u64>,
 }
 
 /// Bits of [`Memo::atoms`] that hold the truth.
@@ -83,7 +86,7 @@ impl Program {
         memo.row.fill(view, &self.slots);
         self.look_up(memo);
         for word in 0..self.words {
-            let mut bits = self.candidates(memo, word);
+            let mut bits = self.candidates(&memo.seen, &[], word);
             while bits != 0 {
                 let clause = &self.clauses[word * 64 + bits.trailing_zeros() as usize];
                 bits &= bits - 1;
@@ -101,22 +104,40 @@ impl Program {
         let row = std::mem::take(&mut memo.row);
         for lookup in &self.lookups {
             if let Some(text) = row.text(lookup.slot) {
-                lookup.of.find(text, |fact| {
-                    if memo.see(fact) {
-                        for (word, bits) in self.marks.of(fact) {
-                            memo.seen[*word as usize] |= bits;
-                        }
-                    }
-                });
+                lookup.of.find(text, |fact| self.note(fact, memo));
+            }
+        }
+        memo.left.clear();
+        for word in 0..self.words {
+            let left = self.candidates(&memo.seen, &self.open, word);
+            memo.left.push(left);
+        }
+        for lookup in &self.lookups {
+            let mut left = memo.left.iter().zip(&lookup.needed_by);
+            if left.any(|(left, needed_by)| left & needed_by != 0)
+                && let Some(text) = row.text(lookup.slot)
+            {
+                lookup.of.find_rest(text, |fact| self.note(fact, memo));
             }
         }
         memo.row = row;
     }
 
-    /// Clauses of which every group was seen.
-    fn candidates(&self, memo: &Memo, word: usize) -> u64 {
-        let groups = memo.seen.chunks_exact(self.words);
-        groups.fold(u64::MAX, |bits, group| bits & group[word])
+    fn note(&self, fact: FactId, memo: &mut Memo) {
+        if memo.see(fact) {
+            for (word, bits) in self.marks.of(fact) {
+                memo.seen[*word as usize] |= bits;
+            }
+        }
+    }
+
+    /// Clauses of which every group was seen, or is in `open`.
+    fn candidates(&self, seen: &[u64], open: &[u64], word: usize) -> u64 {
+        let group = |group: usize| {
+            let at = group * self.words + word;
+            seen[at] | open.get(at).copied().unwrap_or(0)
+        };
+        (0..GROUPS).fold(u64::MAX, |bits, number| bits & group(number))
     }
 
     fn truth(&self, node: NodeId, view: &View<'_>, memo: &mut Memo) -> Truth {
