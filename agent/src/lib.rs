@@ -6,10 +6,12 @@
 
 pub mod alert;
 mod error;
+mod observe;
 pub mod reload;
 pub mod rules;
 mod run;
 pub mod sink;
 
 pub use error::Error;
+pub use observe::{Observed, Observer, RuleCounts};
 pub use run::{Agent, Feed, Stats};

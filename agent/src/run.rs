@@ -2,13 +2,15 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use detect::{Matcher, RuleSet};
-use event::{Event, Finding, Leaf, codec};
+use event::{Event, Finding, Leaf, Level, codec};
 
 use crate::Error;
 use crate::alert::{Alert, Gate, Policy, Verdict};
+use crate::observe::Observer;
 use crate::reload::Reloads;
 use crate::sink::Sink;
 
@@ -41,6 +43,8 @@ pub struct Stats {
     pub sink_errors: u64,
     /// Sinks given up because their reader is gone.
     pub closed_sinks: u64,
+    /// Findings by [`Level::ALL`].
+    pub levels: [u64; Level::ALL.len()],
 }
 
 /// Matches events and raises alerts.
@@ -50,7 +54,12 @@ pub struct Agent {
     gate: Gate,
     outlets: Vec<Outlet>,
     stats: Stats,
+    told: Observer,
+    memory_told: Option<Instant>,
 }
+
+/// How often it is told what rules remember: their number is not bounded.
+const MEMORY_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Agent {
     /// An agent with a rule set, those that replace it later, and its sinks.
@@ -68,7 +77,15 @@ impl Agent {
             gate: Gate::new(policy),
             outlets: sinks.into_iter().map(Outlet::new).collect(),
             stats: Stats::default(),
+            told: Observer::default(),
+            memory_told: None,
         }
+    }
+
+    /// Tells how the agent does while it runs, and after that how it did.
+    #[must_use]
+    pub fn observer(&self) -> Observer {
+        self.told.clone()
     }
 
     /// Runs until the feed ends. New rules hold from the next batch of leaves on. Every finding is given to `record`, also those that raise no
@@ -77,6 +94,7 @@ impl Agent {
         let mut findings = Vec::new();
         while let Some(leaves) = feed.next() {
             if let Some(rules) = self.reloads.latest() {
+                self.told.keep_rules(&rules);
                 self.matcher.replace_rules(rules);
             }
             for (index, leaf) in leaves {
@@ -93,8 +111,22 @@ impl Agent {
                     }
                 }
             }
+            self.tell();
         }
+        self.memory_told = None;
+        self.tell();
         self.stats
+    }
+
+    /// Once for each batch.
+    fn tell(&mut self) {
+        let told = self.memory_told;
+        let memory_due = told.is_none_or(|told| told.elapsed() >= MEMORY_INTERVAL);
+        let memory = memory_due.then(|| self.matcher.memory());
+        if memory_due {
+            self.memory_told = Some(Instant::now());
+        }
+        self.told.tell(&self.stats, memory);
     }
 
     fn on_event(&mut self, index: u64, event: &Event, findings: &mut Vec<Finding>) {
@@ -102,7 +134,10 @@ impl Agent {
         self.matcher.on_event(event, index, findings);
         for finding in findings.iter() {
             self.stats.findings += 1;
-            match self.gate.decide(finding, event) {
+            self.stats.levels[finding.level as usize] += 1;
+            let verdict = self.gate.decide(finding, event);
+            self.told.decided(&finding.rule_id, verdict);
+            match verdict {
                 Verdict::Raise(folded) => self.deliver(&Alert {
                     finding,
                     evidence: event,
@@ -282,9 +317,11 @@ mod tests {
             })
             .collect();
         let agent = Agent::new(rules, Reloads::none(), Policy::default(), sinks);
+        let observer = agent.observer();
         let leaves = (0..4).map(|index| (index, exec(index as u32))).collect();
         let mut recorded = 0;
         let stats = agent.run(&mut Leaves(Some(leaves)), |_| recorded += 1);
+        assert_eq!(observer.read().stats, stats);
         assert_eq!(recorded, 4, "every finding is recorded");
         let counts = counts.iter().map(|count| *count.lock().unwrap()).collect();
         (stats, counts)

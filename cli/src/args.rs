@@ -42,6 +42,8 @@ pub(crate) enum Command {
     /// Verify the ledger or prove one of its entries.
     #[command(subcommand)]
     Ledger(Ledger),
+    /// Show how the daemon does that runs here.
+    Status(StateDir),
     /// Show what this host offers to the sensor and what would fix what is missing.
     Doctor,
     /// Drain and count the sensor's records: the floor that `cargo xtask bench` measures against.
@@ -75,6 +77,11 @@ pub(crate) struct Run {
     /// Write all counters to this file at the end.
     #[arg(long, value_name = "FILE")]
     pub(crate) stats_json: Option<PathBuf>,
+    /// Keep the figures of `daemoneye status` in this file, in Prometheus' text format: for the
+    /// textfile collector of node_exporter, whose files end in `.prom`. The account that rights are
+    /// given up to must be able to write to its directory.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metrics_file: Option<PathBuf>,
     /// Account to drop to after start, by name or number. Default: `daemoneye` if it exists, else
     /// a number that belongs to nobody. Only used when started as root.
     #[arg(long, value_name = "USER")]

@@ -23,7 +23,7 @@ pub(crate) enum Code {
     StateUnusable = 5,
     /// The kernel's events cannot be had here.
     SensorUnavailable = 6,
-    /// No such ledger entry, or nothing that covers it yet.
+    /// No such ledger entry, or nothing that covers it yet; no daemon to tell its status.
     NotThere = 7,
 }
 
@@ -63,7 +63,7 @@ impl Code {
         (
             Self::NotThere,
             "not_there",
-            "no such ledger entry, or no checkpoint covers it yet",
+            "no such ledger entry, or no checkpoint covers it yet; no daemon runs there (`status`)",
         ),
     ];
 
@@ -171,7 +171,8 @@ fn damage(error: &ledger::Error) -> Option<Value> {
     }))
 }
 
-fn rule_error(error: &detect::Error) -> Value {
+/// A rule's error with its place.
+pub(crate) fn rule_error(error: &detect::Error) -> Value {
     json!({
         "file": error.file, "line": error.place.line, "column": error.place.column,
         "message": error.kind.to_string(),

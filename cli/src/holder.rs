@@ -13,6 +13,16 @@ pub(crate) struct Holder {
 }
 
 impl Holder {
+    #[cfg(test)]
+    pub(crate) fn new(pid: Option<u32>) -> Self {
+        Self { pid }
+    }
+
+    /// Its number, where that is known.
+    pub(crate) fn pid(self) -> Option<u32> {
+        self.pid
+    }
+
     /// The writer of the ledger in this directory, if one runs.
     pub(crate) fn of(ledger: &Path) -> Option<Self> {
         let file = open(&ledger.join("lock")).ok()?;

@@ -8,10 +8,12 @@ mod exit;
 mod holder;
 mod output;
 mod privileges;
+mod replaced;
 mod sensor;
 mod session;
 mod state;
 mod stats;
+mod status;
 mod stop;
 
 use std::process::ExitCode;
@@ -57,6 +59,7 @@ fn dispatch(args: &Args) -> Result<ExitCode, Failure> {
         Command::Record(command) => cmd::record::record(command),
         Command::Rules(command) => cmd::rules::rules(command, args.json),
         Command::Ledger(command) => cmd::ledger::ledger(command, args.json),
+        Command::Status(command) => cmd::status::status(command, args.json),
         Command::Doctor => cmd::doctor::doctor(args.json),
         Command::BenchCount(command) => cmd::bench_count::bench_count(command),
     }

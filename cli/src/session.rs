@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use agent::alert::Policy;
 use agent::reload::Reloads;
 use agent::sink::{Format, Lines, Sink};
-use agent::{Agent, Feed};
+use agent::{Agent, Feed, Observer};
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
@@ -16,7 +16,7 @@ use detect::RuleSet;
 use event::{Event, Sensor, SensorError};
 use ledger::Ledger;
 use pipeline::{Config, Finished, Handle, Next, Pipeline, Subscription};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::args::Alerts;
 use crate::exit::{Code, Failure, WithCode};
@@ -24,6 +24,7 @@ use crate::holder::Holder;
 use crate::output::{counted, notice};
 use crate::state::State;
 use crate::stats;
+use crate::status::Publisher;
 
 /// How long a feed waits at a time. It is woken for every leaf, so this only bounds a mistake.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -46,15 +47,38 @@ pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) policy: Policy,
     pub(crate) format: Format,
+    pub(crate) wakes: Wakes,
+}
+
+/// What reaches a session from other threads.
+pub(crate) struct Wakes {
+    sender: Sender<Wake>,
+    receiver: Receiver<Wake>,
+}
+
+impl Wakes {
+    pub(crate) fn new() -> Self {
+        let (sender, receiver) = unbounded();
+        Self { sender, receiver }
+    }
+
+    /// Has the session publish how it does, when there is news.
+    pub(crate) fn news(&self) -> impl Fn() + Send + 'static {
+        let sender = self.sender.clone();
+        move || {
+            // Fails only after the session, which publishes its end itself.
+            let _ = sender.send(Wake::News);
+        }
+    }
 }
 
 /// Everything at work.
 pub(crate) struct Session {
     handle: Handle,
     agent: JoinHandle<(agent::Stats, Option<pipeline::Error>)>,
+    observer: Observer,
     progress: Arc<Progress>,
-    wake: Sender<Wake>,
-    wakes: Receiver<Wake>,
+    wakes: Wakes,
     live: bool,
 }
 
@@ -64,6 +88,15 @@ enum Wake {
     Stop,
     /// The agent has had the last leaf, or cannot go on.
     AgentEnded,
+    /// Something to be published.
+    News,
+}
+
+/// Whether the operator wants an end.
+#[derive(PartialEq, Eq)]
+enum Asked {
+    Yes,
+    No,
 }
 
 /// Tells of the agent's end, also if it panics.
@@ -82,6 +115,7 @@ pub(crate) struct Outcome {
     /// `None` where the agent did not come to its end, so that nobody knows.
     agent: Option<agent::Stats>,
     agent_error: Option<Failure>,
+    observer: Observer,
     live: bool,
 }
 
@@ -90,7 +124,7 @@ impl Session {
     pub(crate) fn start(parts: Parts) -> Result<Self, Failure> {
         let handle = Pipeline::start(parts.sensor, parts.initial, parts.ledger, &parts.config)?;
         let from = handle.resume_from();
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(Progress::starting_at(from));
         let mut feed = LedgerFeed {
             subscription: handle.subscribe(from),
             progress: Arc::clone(&progress),
@@ -103,8 +137,8 @@ impl Session {
             parts.format,
         ))];
         let agent = Agent::new(parts.rules, parts.reloads, parts.policy, sinks);
-        let (wake, wakes) = unbounded();
-        let end = TellEnd(wake.clone());
+        let observer = agent.observer();
+        let end = TellEnd(parts.wakes.sender.clone());
         let work = move || {
             let _end = end;
             let stats = agent.run(&mut feed, |finding| {
@@ -121,19 +155,20 @@ impl Session {
         Ok(Self {
             handle,
             agent,
+            observer,
             progress,
-            wake,
-            wakes,
+            wakes: parts.wakes,
             live: parts.config.live,
         })
     }
 
     /// Waits for the operator or the end of the source, then lets everything come to its end. An
     /// agent that stands still after a stop (nobody reads its alerts) is left behind: the next run
-    /// begins with the first leaf that it did not acknowledge.
-    pub(crate) fn wait(self) -> Result<Outcome, Failure> {
+    /// begins with the first leaf that it did not acknowledge. Publishes meanwhile how it does, but
+    /// not how it ended.
+    pub(crate) fn wait(self, mut publisher: Option<&mut Publisher>) -> Result<Outcome, Failure> {
         // Before the pipeline ends: the last findings are to be leaves as well.
-        let agent = if self.agent_ends() {
+        let agent = if self.agent_ends(&mut publisher) {
             Some(self.agent.join())
         } else {
             self.progress.abandoned.store(true, Ordering::Release);
@@ -149,13 +184,24 @@ impl Session {
             finished,
             agent,
             agent_error,
+            observer: self.observer,
             live: self.live,
         })
     }
 
+    /// How the session does.
+    pub(crate) fn counters(&self) -> Value {
+        let position = self.progress.leaves.load(Ordering::Acquire);
+        let stats = self.handle.stats();
+        let mut counters = stats::all(&stats, Some(&self.observer.read()));
+        counters["agent"]["position"] = position.into();
+        counters["agent"]["lag"] = stats.size.saturating_sub(position).into();
+        counters
+    }
+
     /// False if the agent is not worth waiting for any longer.
-    fn agent_ends(&self) -> bool {
-        if !matches!(self.wakes.recv(), Ok(Wake::Stop)) {
+    fn agent_ends(&self, publisher: &mut Option<&mut Publisher>) -> bool {
+        if self.asked_to_stop(publisher) == Asked::No {
             return true;
         }
         self.handle.drain();
@@ -164,15 +210,47 @@ impl Session {
             let now = self.progress.leaves.load(Ordering::Acquire);
             // Until then more leaves may come, and the agent is right to wait for them.
             let drained = self.handle.is_drained(Duration::ZERO);
+            self.publish_if_due(publisher);
             before.replace(now) == Some(now) && drained
         };
         stands_still();
-        ends_in_time(&self.wakes, TICK, SAME_REQUEST, stands_still)
+        ends_in_time(&self.wakes.receiver, TICK, SAME_REQUEST, stands_still)
+    }
+
+    /// Waits until it is, or until the agent has ended by itself.
+    fn asked_to_stop(&self, publisher: &mut Option<&mut Publisher>) -> Asked {
+        loop {
+            let wake = match publisher {
+                Some(publisher) => self.wakes.receiver.recv_deadline(publisher.due()),
+                None => self.wakes.receiver.recv().map_err(Into::into),
+            };
+            match wake {
+                Ok(Wake::Stop) => return Asked::Yes,
+                Ok(Wake::AgentEnded) | Err(RecvTimeoutError::Disconnected) => return Asked::No,
+                Ok(Wake::News) => self.publish(publisher),
+                Err(RecvTimeoutError::Timeout) => self.publish_if_due(publisher),
+            }
+        }
+    }
+
+    fn publish_if_due(&self, publisher: &mut Option<&mut Publisher>) {
+        if publisher
+            .as_ref()
+            .is_some_and(|p| p.due() <= Instant::now())
+        {
+            self.publish(publisher);
+        }
+    }
+
+    fn publish(&self, publisher: &mut Option<&mut Publisher>) {
+        if let Some(publisher) = publisher {
+            publisher.running(self.counters());
+        }
     }
 
     /// Ends the session from another thread.
     pub(crate) fn stopper(&self) -> event::sensor::Waker {
-        let wake = self.wake.clone();
+        let wake = self.wakes.sender.clone();
         Arc::new(move || {
             // Fails only after the session, when there is nothing to stop.
             let _ = wake.send(Wake::Stop);
@@ -214,46 +292,8 @@ impl Outcome {
 
     /// All counters.
     pub(crate) fn json(&self) -> Value {
-        let stats = &self.finished.stats;
-        let balance = stats.overall();
-        json!({
-            "sensor": stats::sensor(&stats.sensor),
-            "pipeline": {
-                "seen": balance.seen,
-                "delivered": balance.delivered,
-                "dropped": balance.dropped,
-                "held": balance.held,
-                "balanced": stats.balanced(),
-                "sensor_agrees": stats.sensor_agrees(),
-                "ledger_agrees": stats.ledger_agrees(),
-                "unrecorded": stats.unrecorded,
-                "lost_events": stats.lost_events,
-                "late": stats.late,
-                "redactions": stats.redactions,
-                "cut": stats.cut,
-                "table": stats::table(&stats.table),
-                "hashing": stats::hashing(&stats.hashing),
-            },
-            "agent": self.agent.map(|agent| json!({
-                "events": agent.events,
-                "findings": agent.findings,
-                "alerts": agent.alerts,
-                "undelivered": agent.undelivered,
-                "below_level": agent.below_level,
-                "duplicates": agent.duplicates,
-                "rate_limited": agent.rate_limited,
-                "undecodable": agent.undecodable,
-                "sink_errors": agent.sink_errors,
-                "from_ledger": stats.agent.from_ledger,
-                "skipped": stats.agent.skipped,
-            })),
-            "ledger": {
-                "size": stats.size,
-                "durable_size": stats.durable_size,
-                "commits": stats.commits,
-                "checkpoints": stats.checkpoints,
-            },
-        })
+        let observed = self.agent.map(|_| self.observer.read());
+        stats::all(&self.finished.stats, observed.as_ref())
     }
 }
 
@@ -327,6 +367,7 @@ fn ends_in_time(
     while still < STILL_TICKS {
         match wakes.recv_timeout(tick) {
             Ok(Wake::AgentEnded) | Err(RecvTimeoutError::Disconnected) => return true,
+            Ok(Wake::News) => {}
             Ok(Wake::Stop) if asked.elapsed() < same_request => {}
             Ok(Wake::Stop) => return false,
             Err(RecvTimeoutError::Timeout) if stands_still() => still += 1,
@@ -337,12 +378,20 @@ fn ends_in_time(
 }
 
 /// How far the agent is.
-#[derive(Default)]
 struct Progress {
-    /// Leaves that it took.
+    /// Index of the first leaf that it is not done with.
     leaves: AtomicU64,
     /// Nobody waits for it: what it does from now on may not reach the ledger.
     abandoned: AtomicBool,
+}
+
+impl Progress {
+    fn starting_at(leaf: u64) -> Self {
+        Self {
+            leaves: AtomicU64::new(leaf),
+            abandoned: AtomicBool::new(false),
+        }
+    }
 }
 
 /// The pipeline's subscription as the agent's feed.
@@ -481,6 +530,7 @@ mod tests {
             wake.send(match request {
                 Wake::Stop => Wake::Stop,
                 Wake::AgentEnded => Wake::AgentEnded,
+                Wake::News => Wake::News,
             })
             .unwrap();
         }
@@ -503,6 +553,7 @@ mod tests {
         check(&[], LATER, &moves, false);
         check(&[Wake::Stop], LATER, &[], false);
         check(&[Wake::Stop, Wake::AgentEnded], AT_ONCE, &[], true);
+        check(&[Wake::News, Wake::AgentEnded], LATER, &[], true);
     }
 
     #[test]

@@ -99,10 +99,15 @@ impl State {
     }
 
     pub(crate) fn ledger(&self) -> PathBuf {
+        self.place().join("ledger")
+    }
+
+    /// The directory, by a path that whoever we became can walk.
+    pub(crate) fn place(&self) -> &Path {
         if self.entered {
-            PathBuf::from("./ledger")
+            Path::new(".")
         } else {
-            self.dir.join("ledger")
+            &self.dir
         }
     }
 

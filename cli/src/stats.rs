@@ -1,11 +1,12 @@
-//! Counters as a JSON file, for `--stats-json`.
+//! Counters as JSON, for `--stats-json` and `status.json`.
 
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
+use agent::Observed;
 use anyhow::Context;
-use event::{HashFailure, Stats};
+use event::{EventClass, HashFailure, Level, Stats, WallTime};
 use pipeline::TableStats;
 use pipeline::hash::HashStats;
 use serde_json::{Value, json};
@@ -33,6 +34,93 @@ impl StatsFile {
         writeln!(file, "{counters:#}").context("writing the counters")?;
         Ok(())
     }
+}
+
+/// The counters of a pipeline and of its agent, if it is known how that does.
+pub(crate) fn all(stats: &pipeline::Stats, agent: Option<&Observed>) -> Value {
+    json!({
+        "sensor": sensor(&stats.sensor),
+        "pipeline": pipeline(stats),
+        "agent": agent.map(|agent| self::agent(agent, &stats.agent)),
+        "ledger": ledger(stats),
+    })
+}
+
+fn pipeline(stats: &pipeline::Stats) -> Value {
+    let balance = stats.overall();
+    json!({
+        "seen": balance.seen,
+        "delivered": balance.delivered,
+        "dropped": balance.dropped,
+        "held": balance.held,
+        "classes": named(EventClass::ALL.map(EventClass::name), stats.classes),
+        "balanced": stats.balanced(),
+        "sensor_agrees": stats.sensor_agrees(),
+        "ledger_agrees": stats.ledger_agrees(),
+        "unrecorded": stats.unrecorded,
+        "lost_events": stats.lost_events,
+        "late": stats.late,
+        "redactions": stats.redactions,
+        "cut": stats.cut,
+        "table": table(&stats.table),
+        "hashing": hashing(&stats.hashing),
+    })
+}
+
+fn ledger(stats: &pipeline::Stats) -> Value {
+    json!({
+        "size": stats.size,
+        "durable_size": stats.durable_size,
+        "commits": stats.commits,
+        "checkpoints": stats.checkpoints,
+        "last_checkpoint": stats.last_checkpoint.map(|signed| json!({
+            "size": signed.size, "at_ms": ms(signed.at),
+        })),
+    })
+}
+
+fn agent(observed: &Observed, fed: &pipeline::AgentStats) -> Value {
+    let stats = &observed.stats;
+    let rules = observed.rules.iter().map(|(rule, counts)| {
+        json!({
+            "rule": rule, "findings": counts.findings, "raised": counts.raised,
+            "folded": counts.folded,
+        })
+    });
+    let memory = observed.memory.iter().map(|memory| {
+        json!({
+            "rule": memory.rule_id, "entries": memory.entries, "bytes": memory.bytes,
+            "evicted": memory.evicted,
+        })
+    });
+    json!({
+        "events": stats.events,
+        "findings": stats.findings,
+        "levels": named(Level::ALL.map(Level::name), stats.levels),
+        "alerts": stats.alerts,
+        "undelivered": stats.undelivered,
+        "below_level": stats.below_level,
+        "duplicates": stats.duplicates,
+        "rate_limited": stats.rate_limited,
+        "undecodable": stats.undecodable,
+        "sink_errors": stats.sink_errors,
+        "closed_sinks": stats.closed_sinks,
+        "from_ledger": fed.from_ledger,
+        "skipped": fed.skipped,
+        "rules": rules.collect::<Vec<_>>(),
+        "memory": memory.collect::<Vec<_>>(),
+    })
+}
+
+/// Counts by name.
+fn named<const N: usize>(names: [&str; N], counts: [u64; N]) -> Value {
+    let pairs = names.into_iter().zip(counts);
+    Value::Object(pairs.map(|(name, n)| (name.to_owned(), n.into())).collect())
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn ms(time: WallTime) -> u64 {
+    time.0 / 1_000_000
 }
 
 /// A sensor's counters.
@@ -82,8 +170,6 @@ pub(crate) fn table(stats: &TableStats) -> Value {
 
 /// The counters of hashing; all zero where it is off.
 pub(crate) fn hashing(stats: &HashStats) -> Value {
-    let failed = HashFailure::ALL.iter().zip(stats.failed);
-    let failed = failed.map(|(failure, count)| (failure.name().to_owned(), count.into()));
     json!({
         "cached": stats.cached,
         "in_time": stats.in_time,
@@ -93,7 +179,7 @@ pub(crate) fn hashing(stats: &HashStats) -> Value {
             "dropped": stats.later.dropped,
             "held": stats.later.held,
         },
-        "failed": Value::Object(failed.collect()),
+        "failed": named(HashFailure::ALL.map(HashFailure::name), stats.failed),
         "changed": stats.changed,
         "touched": stats.touched,
         "files_read": stats.files_read,

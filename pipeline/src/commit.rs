@@ -7,8 +7,10 @@ use crossbeam_channel::{RecvTimeoutError, TryRecvError};
 use ledger::{Checkpoint, Ledger};
 
 use crate::Error;
+use crate::clock::wall_now;
 use crate::deliver::{Batch, FromStages};
 use crate::handle::{LogStart, Shared};
+use crate::stats::Signed;
 
 /// When leaves become durable and signed.
 #[derive(Debug, Clone, Copy)]
@@ -253,7 +255,14 @@ impl<L: Log> Committer<L> {
         let checkpoint = self.log.checkpoint()?;
         self.unsigned_since = None;
         self.is_durable(checkpoint.size());
-        self.shared.counters.update(|stats| stats.checkpoints += 1);
+        let signed = Signed {
+            size: checkpoint.size(),
+            at: wall_now(),
+        };
+        self.shared.counters.update(|stats| {
+            stats.checkpoints += 1;
+            stats.last_checkpoint = Some(signed);
+        });
         Ok(checkpoint)
     }
 

@@ -123,6 +123,9 @@ impl Intake {
         let (events, count) = lost.fold((0, 0), |(events, sum), lost| (events + 1, sum + lost));
         self.shared.counters.update(|stats| {
             stats.queue.take_in(batch.len() as u64);
+            for event in batch {
+                stats.count(event.class(), 1);
+            }
             stats.lost_events += events;
             stats.lost += count;
         });

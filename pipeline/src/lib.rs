@@ -37,4 +37,4 @@ pub use error::Error;
 pub use handle::{Config, Finished, Handle, Pipeline};
 pub use order::HoldPolicy;
 pub use process_table::{TableLimits, TableStats};
-pub use stats::{AgentStats, Balance, Stats};
+pub use stats::{AgentStats, Balance, Signed, Stats};

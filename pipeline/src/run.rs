@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, after, never, select};
-use event::{Event, EventKind, Finding, Level, codec};
+use event::{Event, EventClass, EventKind, Finding, Level, codec};
 use ledger::MAX_LEAF_BYTES;
 
 use crate::clock::Clock;
@@ -180,6 +180,9 @@ impl Stages {
             stats.queue.take_in(self.waiting);
             stats.queue.hand_on(self.waiting);
             stats.stages.take_in(self.waiting);
+            for event in &initial {
+                stats.count(event.class(), 1);
+            }
         });
         for event in &mut initial {
             self.redactions += u64::from(self.redactor.event(event));
@@ -329,6 +332,7 @@ impl Stages {
     fn count(&self, batch: &Batch) {
         self.shared.counters.update(|stats| {
             stats.stages.seen += batch.hashed;
+            stats.count(EventClass::Hashed, batch.hashed);
             stats.stages.delivered += batch.events;
             if let Some(hasher) = &self.hasher {
                 stats.hashing = hasher.stats();

@@ -1,5 +1,7 @@
 use std::sync::{Mutex, PoisonError};
 
+use event::{EventClass, WallTime};
+
 use crate::TableStats;
 use crate::hash::HashStats;
 
@@ -52,6 +54,9 @@ pub struct Stats {
     pub ledger: Balance,
     /// Finding leaves, from when the stages take them until they are durable.
     pub findings: Balance,
+    /// Events seen, by [`EventClass::ALL`]: those that came from the sensor, and digests that
+    /// followed their exec.
+    pub classes: [u64; EventClass::ALL.len()],
     /// `Lost` events among those seen, which the sensor does not count as delivered.
     pub lost_events: u64,
     /// Events that these report as lost.
@@ -81,6 +86,17 @@ pub struct Stats {
     pub commits: u64,
     /// Checkpoints signed.
     pub checkpoints: u64,
+    /// The last of them; `None` before the first one of this run.
+    pub last_checkpoint: Option<Signed>,
+}
+
+/// A checkpoint that was signed in this run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signed {
+    /// Leaves that it covers.
+    pub size: u64,
+    /// When.
+    pub at: WallTime,
 }
 
 /// How leaves reached the agent.
@@ -95,6 +111,11 @@ pub struct AgentStats {
 }
 
 impl Stats {
+    pub(crate) fn count(&mut self, class: EventClass, count: u64) {
+        let place = EventClass::ALL.iter().position(|known| *known == class);
+        self.classes[place.expect("every class is in the list")] += count;
+    }
+
     /// From sensor to durable leaf. `Lost` events are events here, and so are digests that follow
     /// their exec, from when that left without.
     #[must_use]
@@ -123,6 +144,7 @@ impl Stats {
         .all(Balance::holds)
             && self.queue.delivered + self.hashing.later.delivered == self.stages.seen
             && self.stages.delivered == self.ledger.seen
+            && self.queue.seen + self.hashing.later.delivered == self.classes.iter().sum::<u64>()
     }
 
     /// Whether the sensor's own account agrees with what came from it. Only at the end, when the

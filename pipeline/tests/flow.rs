@@ -4,7 +4,7 @@ mod synthetic;
 
 use std::time::{Duration, Instant};
 
-use event::{Event, EventKind, Finding, Leaf, Level, codec};
+use event::{Event, EventClass, EventKind, Finding, Leaf, Level, codec};
 use ledger::Reader;
 use pipeline::{Config, Delivery, Error, Handle, Next, Pipeline, Subscription};
 use synthetic::{Synthetic, Then};
@@ -219,6 +219,7 @@ fn findings_become_leaves_and_urgent_ones_durable_at_once() {
     findings.submit(finding(Level::Low)).unwrap();
     assert_eq!(read_some(&mut subscription, 1)[0].index, 3);
     assert_eq!(handle.stats().durable_size, 0);
+    assert_eq!(handle.stats().last_checkpoint, None);
     findings.submit(finding(Level::High)).unwrap();
     while handle.stats().durable_size < 5 {
         std::thread::yield_now();
@@ -235,6 +236,7 @@ fn findings_become_leaves_and_urgent_ones_durable_at_once() {
     assert_eq!(finished.result.unwrap().size(), 6);
     assert!(finished.stats.balanced(), "{:?}", finished.stats);
     assert_eq!(finished.stats.findings.delivered, 3);
+    assert_eq!(finished.stats.last_checkpoint.unwrap().size, 6);
     let last = Reader::open(dir.path()).unwrap().read(5).unwrap().unwrap();
     let Leaf::Finding(last) = codec::decode(last.into()).unwrap() else {
         panic!("no finding")
@@ -480,6 +482,12 @@ fn snapshot_rows_come_first_and_find_parents_below_them() {
     let finished = handle.finish();
     assert!(finished.stats.balanced(), "{:?}", finished.stats);
     assert_eq!(events.len(), 5);
+    let of = |class| -> u64 {
+        let classes = EventClass::ALL.iter().zip(finished.stats.classes);
+        classes.filter(|(c, _)| **c == class).map(|(_, n)| n).sum()
+    };
+    assert_eq!(of(EventClass::Snapshot), 2);
+    assert_eq!(of(EventClass::Exec), 1);
     let EventKind::Snapshot(first) = &events[0].kind else {
         panic!("{:?}", events[0])
     };

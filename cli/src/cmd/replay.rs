@@ -14,7 +14,7 @@ use sensor_fallback::ReplaySensor;
 use crate::args::Replay;
 use crate::cmd;
 use crate::exit::{Code, Failure, WithCode};
-use crate::session::{self, Parts, Session};
+use crate::session::{self, Parts, Session, Wakes};
 use crate::state::State;
 use crate::stats::StatsFile;
 
@@ -40,8 +40,9 @@ pub(crate) fn replay(args: &Replay, json: bool) -> Result<ExitCode, Failure> {
         },
         policy: session::policy(&args.alerts),
         format: session::format(json),
+        wakes: Wakes::new(),
     })?;
-    let outcome = session.wait()?;
+    let outcome = session.wait(None)?;
     stats_file.write(&outcome.json())?;
     outcome.report(|error| {
         Failure::new(Code::BadInput, error).context(args.file.display().to_string())

@@ -14,9 +14,10 @@ use crate::args::Run;
 use crate::exit::{Code, Failure};
 use crate::output::notice;
 use crate::privileges::Keep;
-use crate::session::{self, Parts, Session};
+use crate::session::{self, Parts, Session, Wakes};
 use crate::state::State;
 use crate::stats::StatsFile;
+use crate::status::{MetricsFile, Publisher, RulesState};
 use crate::stop::Stop;
 use crate::{cmd, executables, privileges, sensor};
 
@@ -26,6 +27,7 @@ pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
     let account = privileges::choose(args.user.as_deref())?;
     let mut state = State::create(args.state.state_dir.as_deref(), account)?;
     let stats_file = StatsFile::create(args.stats_json.as_deref())?;
+    let metrics_file = MetricsFile::open(args.metrics_file.as_deref())?;
     let mut sensor = sensor::open(&args.sensor)?;
     let mut initial = Vec::new();
     sensor.snapshot(&mut initial)?;
@@ -44,6 +46,15 @@ pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
         initial.len(),
         state.dir().display()
     );
+    let (told, wakes) = (Arc::new(RulesState::new(&rules)), Wakes::new());
+    let capabilities = sensor.capabilities();
+    let mut publisher = Publisher::start(&state, metrics_file, capabilities, Arc::clone(&told))?;
+    let news = wakes.news();
+    let reloaded = move |outcome: Result<&RuleSet, &agent::Error>| {
+        tell(outcome);
+        told.attempted(outcome);
+        news();
+    };
     let (reloader, reloads) = Reloader::start(wanted, Arc::clone(&rules), reloaded)
         .context("starting the thread that watches the rules")?;
     let session = Session::start(Parts {
@@ -59,12 +70,16 @@ pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
         },
         policy: session::policy(&args.alerts),
         format: session::format(json),
+        wakes,
     })?;
     let stop = Stop::or_reload(session.stopper(), Some(Box::new(reloader.ask())))?;
+    publisher.running(session.counters());
     notice(ready);
 
-    let outcome = session.wait()?;
-    stats_file.write(&outcome.json())?;
+    let outcome = session.wait(Some(&mut publisher))?;
+    let counters = outcome.json();
+    publisher.ended(counters.clone());
+    stats_file.write(&counters)?;
     stop.work_is_over();
     outcome
         .report(|error| Failure::new(Code::Failure, error).context("the sensor stopped".into()))?;
@@ -72,7 +87,7 @@ pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
 }
 
 /// Says what became of changed rules.
-fn reloaded(outcome: Result<&RuleSet, &agent::Error>) {
+fn tell(outcome: Result<&RuleSet, &agent::Error>) {
     match outcome {
         Ok(rules) => notice(format_args!("rules read anew: {}", summary(rules))),
         Err(error) => tracing::error!("{error}; the rules stay as they were"),
