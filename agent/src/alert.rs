@@ -41,7 +41,7 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            min_level: Level::Low,
+            min_level: Level::Medium,
             dedup_ns: 60_000_000_000,
             rate_limit: 100,
             rate_window_ns: 10_000_000_000,
@@ -444,6 +444,21 @@ mod tests {
         check(9, 12, Verdict::Raise(3));
         // It raised nothing so far, so this is no repetition.
         check(2, 12, Verdict::Raise(0));
+    }
+
+    #[test]
+    fn medium_is_the_lowest_level_that_raises_an_alert_by_default() {
+        let mut gate = Gate::new(Policy::default());
+        let mut check = |level, verdict| {
+            let finding = Finding {
+                level,
+                ..finding(level.name(), 1, 0)
+            };
+            assert_eq!(decide(&mut gate, &finding), verdict);
+        };
+        check(Level::Informational, Verdict::BelowLevel);
+        check(Level::Low, Verdict::BelowLevel);
+        check(Level::Medium, Verdict::Raise(0));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use agent::alert::Policy;
 use agent::rules::Wanted;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use detect::sigma::Os;
@@ -336,8 +337,8 @@ pub(crate) struct Alerts {
     /// Default: `builtin`.
     #[arg(long, value_name = "PATH", default_value = BUILTIN)]
     pub(crate) rules: Vec<PathBuf>,
-    /// Lowest level that raises an alert; findings below it are still recorded.
-    #[arg(long, value_name = "LEVEL", default_value = "low", value_parser = level)]
+    /// Lowest level that raises an alert; findings below it are recorded and counted.
+    #[arg(long, value_name = "LEVEL", default_value = Policy::default().min_level.name(), value_parser = level)]
     pub(crate) min_level: Level,
 }
 

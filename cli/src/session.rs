@@ -297,13 +297,18 @@ impl Outcome {
     }
 }
 
-/// What the closing line says of the agent; tells of folded findings in a line of their own.
+/// What the closing line says of the agent; tells of findings that raised no alert in lines of their
+/// own.
 fn alerts_of(agent: &agent::Stats) -> String {
     let folded = agent.duplicates + agent.rate_limited;
     if folded > 0 {
         notice(format_args!(
             "{folded} repeated findings raised no alert of their own"
         ));
+    }
+    if agent.below_level > 0 {
+        let findings = counted(agent.below_level, "finding", "findings");
+        notice(format_args!("{findings} below --min-level raised no alert"));
     }
     let undelivered = match agent.undelivered {
         0 => String::new(),

@@ -1,0 +1,93 @@
+//! Which findings of a recording become alerts, and what the alerts say.
+
+use std::fs;
+use std::process::{Command, Output};
+
+use event::wire::RecordingWriter;
+use event::{Argv, BootTime, Event, EventKind, Exec, Header, Process, ProcessKey};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// An exec of `/bin/PROGRAM`, so many seconds after boot.
+fn exec(seconds: u64, pid: u32, program: &str, arguments: &[&str]) -> Event {
+    let process = Process {
+        key: ProcessKey {
+            pid,
+            ..ProcessKey::default()
+        },
+        comm: program.to_owned().into(),
+        exe: format!("/bin/{program}").into(),
+        argv: Argv::from_iter(arguments),
+        ..Process::default()
+    };
+    Event {
+        header: Header {
+            time: BootTime(seconds * 1_000_000_000),
+            ..Header::default()
+        },
+        kind: EventKind::Exec(Box::new(Exec {
+            process,
+            old_tid: None,
+        })),
+    }
+}
+
+fn rule(id: &str, level: &str, program: &str) -> String {
+    format!(
+        "id: {id}\ntitle: T\nlevel: {level}\nsql: |\n  SELECT process.pid FROM exec WHERE \
+         process.name = '{program}'\n"
+    )
+}
+
+/// A replay of these events with these rules, as JSON.
+fn replay(events: &[Event], rules: &str, options: &[&str]) -> Output {
+    let dir = TempDir::new().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let file = fs::File::create(path("recording")).unwrap();
+    let mut recording = RecordingWriter::new(file).unwrap();
+    for event in events {
+        recording.write(event).unwrap();
+    }
+    recording.flush().unwrap();
+    fs::write(path("rules.yaml"), rules).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_daemoneye"))
+        .args(["--json", "replay"])
+        .arg(path("recording"))
+        .arg("--rules")
+        .arg(path("rules.yaml"))
+        .args(options)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    output
+}
+
+fn alerts(output: &Output) -> Vec<Value> {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    lines.collect()
+}
+
+fn rules_of(output: &Output) -> Vec<String> {
+    let id = |alert: &Value| alert["rule"]["id"].as_str().unwrap().to_owned();
+    alerts(output).iter().map(id).collect()
+}
+
+#[test]
+fn what_is_below_medium_is_recorded_and_raises_nothing() {
+    let rules = [rule("a", "low", "x"), rule("b", "medium", "x")].join("---\n");
+    let events = [exec(1, 7, "x", &["x"])];
+    let output = replay(&events, &rules, &[]);
+    assert_eq!(rules_of(&output), ["b"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("1 finding below --min-level raised no alert"),
+        "{said}"
+    );
+    assert!(
+        said.contains("1 event, 0 lost; 2 findings, 1 alert; ledger of 3 entries"),
+        "{said}"
+    );
+    let output = replay(&events, &rules, &["--min-level", "low"]);
+    assert_eq!(rules_of(&output), ["a", "b"]);
+}
