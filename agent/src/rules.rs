@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use detect::sigma::Os;
 use detect::{Options, RuleSet, Source};
@@ -14,7 +16,7 @@ use crate::Error;
 const MAX_FILE: u64 = 1 << 20;
 
 /// Directories below the rule directory that are followed.
-const MAX_DEPTH: u32 = 8;
+pub(crate) const MAX_DEPTH: u32 = 8;
 
 /// Stands for the shipped rules among the paths of [`load`].
 pub const BUILTIN: &str = "builtin";
@@ -36,6 +38,21 @@ impl Wanted {
             paths: paths.to_vec(),
             host: Os::here(),
         }
+    }
+
+    /// The same where the working directory changes.
+    ///
+    /// # Errors
+    /// There is no working directory.
+    pub fn absolute(mut self) -> std::io::Result<Self> {
+        for path in self
+            .paths
+            .iter_mut()
+            .filter(|path| path.as_os_str() != BUILTIN)
+        {
+            *path = std::path::absolute(&path)?;
+        }
+        Ok(self)
     }
 }
 
@@ -199,6 +216,48 @@ fn collect(path: &Path, depth: u32, out: &mut Vec<PathBuf>) -> Result<(), Error>
         collect(&entry.map_err(unreadable)?.path(), depth + 1, out)?;
     }
     Ok(())
+}
+
+/// Which rule files there are and when they were written, as a number: it differs where the rules
+/// may differ. What cannot be read counts as absent.
+#[must_use]
+pub fn stamp(wanted: &Wanted) -> u64 {
+    let mut files = Vec::new();
+    for path in wanted
+        .paths
+        .iter()
+        .filter(|path| path.as_os_str() != BUILTIN)
+    {
+        stamp_below(path, 0, &mut files);
+    }
+    files.sort();
+    let mut hasher = DefaultHasher::new();
+    files.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn stamp_below(path: &Path, depth: u32, out: &mut Vec<(PathBuf, u64, SystemTime)>) {
+    let Ok(metadata) = fs::metadata(path) else {
+        return;
+    };
+    if !metadata.is_dir() {
+        if depth == 0 || is_read(path) {
+            let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            out.push((path.to_owned(), metadata.len(), modified));
+        }
+    } else if depth <= MAX_DEPTH
+        && let Ok(entries) = fs::read_dir(path)
+    {
+        for entry in entries.flatten() {
+            stamp_below(&entry.path(), depth + 1, out);
+        }
+    }
+}
+
+/// Whether something is read from a file of that name in a directory of rules: rules, their tests and
+/// exceptions, lists.
+pub(crate) fn is_read(path: &Path) -> bool {
+    is_rule_file(path) || path.extension().is_some_and(|extension| extension == "txt")
 }
 
 fn is_rule_file(path: &Path) -> bool {

@@ -65,42 +65,45 @@ fn listen(_: Option<Reload>, on_signal: impl FnMut() + Send + 'static) -> anyhow
 #[cfg(unix)]
 fn listen(
     reload: Option<Reload>,
-    mut on_signal: impl FnMut() + Send + 'static,
+    on_signal: impl Fn() + Send + Sync + 'static,
 ) -> anyhow::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+    let on_signal = Arc::new(on_signal);
+    let stop = Arc::clone(&on_signal);
+    on_each(&[SIGINT, SIGTERM], "signals", move || stop())?;
+    if hangup_is_ignored() {
+        return Ok(());
+    }
+    let terminal = Terminal::at_start();
+    // Apart from the others: signals of one kind may become one, those of two must not.
+    on_each(&[SIGHUP], "hang-ups", move || match &reload {
+        Some(reload) if !terminal.is_gone() => reload(),
+        _ => on_signal(),
+    })
+}
+
+/// Calls `act` on each of the signals, on a thread of its own.
+#[cfg(unix)]
+fn on_each(signals: &[i32], name: &str, act: impl Fn() + Send + 'static) -> anyhow::Result<()> {
     use std::io::Read;
 
     use anyhow::Context;
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-    let hangup = Some(SIGHUP).filter(|_| !hangup_is_ignored());
-    let terminal = Terminal::at_start();
-    let hung_up = Arc::new(AtomicBool::new(false));
-    if hangup.is_some() {
-        // Before the pipe, so that it is set when the pipe is read.
-        signal_hook::flag::register(SIGHUP, Arc::clone(&hung_up))
-            .context("installing the signal handler")?;
-    }
     // Not signal-hook's own iterator: it makes sockets, which are refused to us by now.
-    let (mut signals, written) = std::io::pipe().context("making a pipe for signals")?;
-    for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
+    let (mut read, written) = std::io::pipe().context("making a pipe for signals")?;
+    for signal in signals {
         let end = written
             .try_clone()
             .context("sharing the pipe for signals")?;
-        signal_hook::low_level::pipe::register(signal, end)
+        signal_hook::low_level::pipe::register(*signal, end)
             .context("installing the signal handler")?;
     }
     std::thread::Builder::new()
-        .name("signals".into())
+        .name(name.into())
         .spawn(move || {
-            while signals.read_exact(&mut [0]).is_ok() {
-                match &reload {
-                    Some(reload)
-                        if hung_up.swap(false, Ordering::AcqRel) && !terminal.is_gone() =>
-                    {
-                        reload();
-                    }
-                    _ => on_signal(),
-                }
+            while read.read_exact(&mut [0]).is_ok() {
+                act();
             }
         })
         .context("starting the thread for signals")?;

@@ -11,7 +11,7 @@ use event::Capabilities;
 use pipeline::Config;
 
 use crate::args::Run;
-use crate::exit::{Code, Failure};
+use crate::exit::{Code, Failure, WithCode};
 use crate::output::notice;
 use crate::privileges::Keep;
 use crate::session::{self, Parts, Session, Wakes};
@@ -22,7 +22,12 @@ use crate::stop::Stop;
 use crate::{cmd, executables, privileges, sensor};
 
 pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
-    let wanted = Wanted::here(&args.alerts.rules);
+    // What runs unprivileged works in the state directory.
+    let wanted = Wanted::here(&args.alerts.rules).absolute();
+    let wanted = wanted
+        .context("finding the working directory")
+        .code(Code::Usage)?;
+    let stamp = agent::rules::stamp(&wanted);
     let rules = Arc::new(cmd::rules::load(&wanted)?);
     let account = privileges::choose(args.user.as_deref())?;
     let mut state = State::create(args.state.state_dir.as_deref(), account)?;
@@ -55,7 +60,7 @@ pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
         told.attempted(outcome);
         news();
     };
-    let (reloader, reloads) = Reloader::start(wanted, Arc::clone(&rules), reloaded)
+    let (reloader, reloads) = Reloader::start(wanted, stamp, Arc::clone(&rules), reloaded)
         .context("starting the thread that watches the rules")?;
     let session = Session::start(Parts {
         sensor,

@@ -3,18 +3,18 @@
 //! The new set replaces the old one as a whole, between two batches of events. A set with an error
 //! in it replaces nothing.
 
-use std::path::{Path, PathBuf};
+mod watch;
+
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, never, unbounded};
 use detect::RuleSet;
-use notify::event::{AccessKind, AccessMode};
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use watch::Watch;
 
 use crate::Error;
-use crate::rules::{self, BUILTIN, Wanted};
+use crate::rules::{self, Wanted};
 
 /// Editors and package managers write in several steps: a change is over when nothing followed for
 /// so long …
@@ -40,12 +40,13 @@ impl Reloads {
     }
 }
 
-/// Compiles the rules anew, on a thread of its own that ends with this.
+/// Compiles the rules anew, on a thread of its own that ends when nobody can ask it any more or
+/// takes what it makes.
 pub struct Reloader {
     asks: Sender<Ask>,
-    _watcher: Option<RecommendedWatcher>,
 }
 
+#[derive(Debug)]
 enum Ask {
     /// A file changed.
     Changed,
@@ -54,7 +55,8 @@ enum Ask {
 }
 
 impl Reloader {
-    /// Watches the files and directories of `wanted`, of which `current` was made. Each attempt is
+    /// Watches the files and directories of `wanted`, of which `current` was made, and `stamp` taken
+    /// before that. Each attempt is
     /// told to `tell`, with the error if the old set stays: also if a Sigma file whose rule runs no
     /// longer compiles.
     ///
@@ -65,37 +67,24 @@ impl Reloader {
     /// The thread cannot be started.
     pub fn start(
         wanted: Wanted,
+        stamp: u64,
         current: Arc<RuleSet>,
         tell: impl Fn(Result<&RuleSet, &Error>) + Send + 'static,
     ) -> std::io::Result<(Self, Reloads)> {
         let (asks, asked) = unbounded();
-        let watcher = match watch(&wanted.paths, asks.clone()) {
-            Ok(watcher) => watcher,
-            Err(error) => {
-                tell(Err(&error));
-                None
-            }
-        };
         let (sets, reloads) = unbounded();
-        let mut current = current;
-        thread::Builder::new().name("rules".into()).spawn(move || {
-            while let Ok(ask) = asked.recv() {
-                settle(&asked, &ask);
-                let loaded = anew(&wanted, &current);
-                tell(loaded.as_deref());
-                if let Ok(rules) = loaded {
-                    current = Arc::clone(&rules);
-                    if sets.send(rules).is_err() {
-                        return;
-                    }
-                }
-            }
-        })?;
-        let reloader = Self {
-            asks,
-            _watcher: watcher,
+        let work = Work {
+            wanted,
+            stamp,
+            current,
+            tell,
+            changed: asks.clone(),
+            sets,
         };
-        Ok((reloader, Reloads(reloads)))
+        thread::Builder::new()
+            .name("rules".into())
+            .spawn(move || work.run(&asked))?;
+        Ok((Self { asks }, Reloads(reloads)))
     }
 
     /// What compiles the rules anew, to be called from anywhere.
@@ -105,6 +94,52 @@ impl Reloader {
             // Fails only if the thread is gone, and with it whoever wants rules.
             let _ = asks.send(Ask::Now);
         }
+    }
+}
+
+/// What the thread needs.
+struct Work<T> {
+    wanted: Wanted,
+    stamp: u64,
+    current: Arc<RuleSet>,
+    tell: T,
+    changed: Sender<Ask>,
+    sets: Sender<Arc<RuleSet>>,
+}
+
+impl<T: Fn(Result<&RuleSet, &Error>)> Work<T> {
+    fn run(mut self, asked: &Receiver<Ask>) {
+        let mut watch = self.watch();
+        if rules::stamp(&self.wanted) != self.stamp {
+            // Fails only if the thread is gone, which this is.
+            let _ = self.changed.send(Ask::Changed);
+        }
+        while let Ok(ask) = asked.recv() {
+            settle(asked, &ask);
+            // Anew, since directories come and go; and before the files are read, so that no change
+            // falls between the two.
+            let before = std::mem::replace(&mut watch, self.watch());
+            drop(before);
+            let loaded = anew(&self.wanted, &self.current);
+            (self.tell)(loaded.as_deref());
+            if let Ok(rules) = loaded {
+                self.current = Arc::clone(&rules);
+                if self.sets.send(rules).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn watch(&self) -> Option<Watch> {
+        let changed = self.changed.clone();
+        let on_change = move || {
+            // Fails only if the thread is gone.
+            let _ = changed.send(Ask::Changed);
+        };
+        Watch::of(&self.wanted.paths, on_change)
+            .inspect_err(|error| (self.tell)(Err(error)))
+            .ok()
     }
 }
 
@@ -129,54 +164,6 @@ fn anew(wanted: &Wanted, current: &RuleSet) -> Result<Arc<RuleSet>, Error> {
     }
 }
 
-/// `None` if nothing can change.
-fn watch(paths: &[PathBuf], asks: Sender<Ask>) -> Result<Option<RecommendedWatcher>, Error> {
-    let mut paths = paths.iter().filter(|p| p.as_os_str() != BUILTIN).peekable();
-    if paths.peek().is_none() {
-        return Ok(None);
-    }
-    let unwatched = |path: &Path| {
-        let path = path.to_owned();
-        |source| Error::RulesUnwatched { path, source }
-    };
-    let on_event = move |event: notify::Result<notify::Event>| {
-        // An error means that changes were missed.
-        if event.is_ok_and(|event| !changes(&event.kind)) {
-            return;
-        }
-        let _ = asks.send(Ask::Changed);
-    };
-    let mut watcher =
-        notify::recommended_watcher(on_event).map_err(unwatched(Path::new("the rules")))?;
-    for path in paths {
-        // A file that is replaced is a new file, which only its directory sees.
-        let directory = if path.is_dir() {
-            path
-        } else {
-            directory_of(path)
-        };
-        watcher
-            .watch(directory, RecursiveMode::Recursive)
-            .map_err(unwatched(path))?;
-    }
-    Ok(Some(watcher))
-}
-
-fn directory_of(file: &Path) -> &Path {
-    match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
-/// Reading files, as we do ourselves, changes nothing.
-fn changes(kind: &EventKind) -> bool {
-    match kind {
-        EventKind::Access(access) => *access == AccessKind::Close(AccessMode::Write),
-        _ => true,
-    }
-}
-
 /// Waits until no change follows any more.
 fn settle(asked: &Receiver<Ask>, first: &Ask) {
     if matches!(first, Ask::Now) {
@@ -194,6 +181,7 @@ fn settle(asked: &Receiver<Ask>, first: &Ask) {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::{Path, PathBuf};
 
     use crossbeam_channel::bounded;
 
@@ -216,8 +204,9 @@ mod tests {
             let _ = tell.send(outcome.map(ids).map_err(ToString::to_string));
         };
         let wanted = Wanted { paths, host: None };
+        let stamp = rules::stamp(&wanted);
         let current = Arc::new(rules::load(&wanted).unwrap_or_default());
-        let (reloader, reloads) = Reloader::start(wanted, current, tell).unwrap();
+        let (reloader, reloads) = Reloader::start(wanted, stamp, current, tell).unwrap();
         (reloader, reloads, told)
     }
 
@@ -266,15 +255,48 @@ mod tests {
     }
 
     #[test]
-    fn reading_the_rules_does_not_count_as_a_change() {
-        // Every load would start the next one.
+    fn a_directory_that_is_replaced_is_watched_again() {
+        // The watch stayed on the one that was gone.
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("a.yaml"), rule("one")).unwrap();
-        let (reloader, _reloads, told) = start(vec![dir.path().to_owned()]);
-        reloader.ask()();
-        assert_eq!(told.recv_timeout(LONG).unwrap(), Ok(vec!["one".to_owned()]));
-        let after = told.recv_timeout(QUIET * 5);
-        assert!(after.is_err(), "{after:?}");
+        let rules = dir.path().join("rules");
+        fs::create_dir(&rules).unwrap();
+        fs::write(rules.join("a.yaml"), rule("one")).unwrap();
+        let (_reloader, _reloads, told) = start(vec![rules.clone()]);
+        let set = |id: &str| Ok(vec![id.to_owned()]);
+        for id in ["two", "three"] {
+            let new = dir.path().join("new");
+            fs::create_dir(&new).unwrap();
+            fs::write(new.join("a.yaml"), rule(id)).unwrap();
+            fs::rename(&rules, dir.path().join(format!("before-{id}"))).unwrap();
+            fs::rename(&new, &rules).unwrap();
+            while told.recv_timeout(LONG).unwrap() != set(id) {}
+        }
+        fs::write(rules.join("a.yaml"), rule("four")).unwrap();
+        while told.recv_timeout(LONG).unwrap() != set("four") {}
+    }
+
+    #[test]
+    fn the_target_of_a_link_is_watched() {
+        let dir = tempfile::tempdir().unwrap();
+        let (rules, elsewhere) = (dir.path().join("rules"), dir.path().join("elsewhere"));
+        fs::create_dir(&rules).unwrap();
+        fs::create_dir(&elsewhere).unwrap();
+        let target = elsewhere.join("a.yaml");
+        fs::write(&target, rule("one")).unwrap();
+        link(&target, &rules.join("a.yaml"));
+        let (_reloader, _reloads, told) = start(vec![rules]);
+        fs::write(&target, rule("two")).unwrap();
+        while told.recv_timeout(LONG).unwrap() != Ok(vec!["two".to_owned()]) {}
+    }
+
+    #[cfg(unix)]
+    fn link(target: &Path, link: &Path) {
+        std::os::unix::fs::symlink(target, link).unwrap();
+    }
+
+    #[cfg(windows)]
+    fn link(target: &Path, link: &Path) {
+        std::os::windows::fs::symlink_file(target, link).unwrap();
     }
 
     #[test]
@@ -283,7 +305,7 @@ mod tests {
         let later = dir.path().join("not/yet");
         let (reloader, _reloads, told) = start(vec![later.clone()]);
         let error = told.recv_timeout(LONG).unwrap().unwrap_err();
-        assert!(error.contains("not/yet"), "{error}");
+        assert!(error.contains("/not"), "{error}");
         fs::create_dir_all(&later).unwrap();
         fs::write(later.join("a.yaml"), rule("one")).unwrap();
         reloader.ask()();

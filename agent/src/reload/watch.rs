@@ -1,0 +1,217 @@
+//! Sees that rule files change.
+//!
+//! What is watched are directories, one by one: those that rules are read from, and the one around
+//! each path that the operator named or a link leads to, of which one name matters. So a file or
+//! directory that is replaced is seen, and what else happens beside it is not.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use notify::event::{AccessKind, AccessMode, CreateKind, RemoveKind};
+use notify::{Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+
+use crate::Error;
+use crate::rules::{BUILTIN, MAX_DEPTH, is_read};
+
+/// Directories that are watched; rules in further ones are read anew when the operator asks.
+const MAX_DIRECTORIES: usize = 1024;
+
+/// Watches until it is dropped.
+pub(super) struct Watch {
+    _watcher: Option<RecommendedWatcher>,
+}
+
+/// What matters in each directory.
+#[derive(Debug, Default)]
+struct Interests(HashMap<PathBuf, Names>);
+
+#[derive(Debug, Default)]
+struct Names {
+    /// Whatever rules are read from.
+    all: bool,
+    /// These.
+    some: HashSet<OsString>,
+}
+
+impl Watch {
+    /// Calls `on_change` when something that rules are read from may have changed.
+    pub(super) fn of(
+        paths: &[PathBuf],
+        on_change: impl Fn() + Send + 'static,
+    ) -> Result<Self, Error> {
+        let mut interests = Interests::default();
+        for path in paths.iter().filter(|path| path.as_os_str() != BUILTIN) {
+            interests.add(path);
+        }
+        if interests.0.is_empty() {
+            return Ok(Self { _watcher: None });
+        }
+        let directories: Vec<PathBuf> = interests.0.keys().cloned().collect();
+        let on_event = move |event: notify::Result<Event>| {
+            // An error means that changes were missed.
+            if event.map_or(true, |event| interests.concern(&event)) {
+                on_change();
+            }
+        };
+        let config = Config::default().with_follow_symlinks(false);
+        let unwatched = |path: &Path| {
+            let path = path.to_owned();
+            |source| Error::RulesUnwatched { path, source }
+        };
+        let mut watcher =
+            RecommendedWatcher::new(on_event, config).map_err(unwatched(Path::new("the rules")))?;
+        for directory in directories {
+            watcher
+                .watch(&directory, RecursiveMode::NonRecursive)
+                .map_err(unwatched(&directory))?;
+        }
+        Ok(Self {
+            _watcher: Some(watcher),
+        })
+    }
+}
+
+impl Interests {
+    /// A path that the operator named.
+    fn add(&mut self, path: &Path) {
+        self.add_name(path);
+        self.add_directory(path, 0);
+    }
+
+    /// The entry of a path in its directory, and where a link leads.
+    fn add_name(&mut self, path: &Path) {
+        let (Some(name), Some(directory)) = (path.file_name(), path.parent()) else {
+            return;
+        };
+        let directory = if directory.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            directory
+        };
+        self.names(directory).some.insert(name.to_owned());
+        if path.is_symlink()
+            && let Ok(target) = fs::canonicalize(path)
+            && let (Some(name), Some(directory)) = (target.file_name(), target.parent())
+        {
+            self.names(directory).some.insert(name.to_owned());
+        }
+    }
+
+    /// What cannot be read is no directory here; reading the rules tells what is wrong with it.
+    fn add_directory(&mut self, path: &Path, depth: u32) {
+        let Ok(entries) = fs::read_dir(path) else {
+            return;
+        };
+        if self.0.len() >= MAX_DIRECTORIES {
+            return;
+        }
+        self.names(path).all = true;
+        for entry in entries.flatten() {
+            let entry = entry.path();
+            if entry.is_symlink() {
+                self.add_name(&entry);
+            }
+            if depth < MAX_DEPTH && entry.is_dir() {
+                self.add_directory(&entry, depth + 1);
+            }
+        }
+    }
+
+    fn names(&mut self, directory: &Path) -> &mut Names {
+        self.0.entry(directory.to_owned()).or_default()
+    }
+
+    fn concern(&self, event: &Event) -> bool {
+        if event.need_rescan() {
+            return true;
+        }
+        changes(&event.kind)
+            && event
+                .paths
+                .iter()
+                .any(|path| self.concerns(path, &event.kind))
+    }
+
+    fn concerns(&self, path: &Path, kind: &EventKind) -> bool {
+        if self.0.get(path).is_some_and(|names| names.all) {
+            return true;
+        }
+        let of_directory = path.parent().and_then(|directory| self.0.get(directory));
+        let Some(names) = of_directory else {
+            return is_read(path);
+        };
+        let named = path
+            .file_name()
+            .is_some_and(|name| names.some.contains(name));
+        named || names.all && (is_read(path) || is_about_directory(path, kind))
+    }
+}
+
+/// Reading files, as we do ourselves, changes nothing.
+fn changes(kind: &EventKind) -> bool {
+    match kind {
+        EventKind::Access(access) => *access == AccessKind::Close(AccessMode::Write),
+        _ => true,
+    }
+}
+
+/// A directory of rules that comes or goes. One that goes cannot be asked what it was.
+fn is_about_directory(path: &Path, kind: &EventKind) -> bool {
+    match kind {
+        EventKind::Create(CreateKind::Folder) | EventKind::Remove(RemoveKind::Folder) => true,
+        _ => path.extension().is_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use notify::event::{DataChange, ModifyKind};
+
+    use super::*;
+
+    #[test]
+    fn what_happens_beside_the_rules_does_not_concern_them() {
+        // Each commit of a ledger that lay beside them was taken for a change.
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir_all(at("rules/sub")).unwrap();
+        fs::create_dir(at("state")).unwrap();
+        fs::write(at("one.yaml"), "").unwrap();
+        let mut interests = Interests::default();
+        interests.add(&at("rules"));
+        interests.add(&at("one.yaml"));
+        let check = |path: &str, expected| {
+            let kind = EventKind::Modify(ModifyKind::Data(DataChange::Any));
+            let event = Event::new(kind).add_path(at(path));
+            assert_eq!(interests.concern(&event), expected, "{path}");
+        };
+        check("one.yaml", true);
+        check("two.yaml", false);
+        check("state", false);
+        check("log.txt", false);
+        check("rules", true);
+        check("rules/a.yml", true);
+        check("rules/lists", true);
+        check("rules/sub/b.yaml", true);
+        check("rules/a.yaml~", false);
+        check("rules/notes.md", false);
+    }
+
+    #[test]
+    fn reading_the_rules_does_not_count_as_a_change() {
+        // Every load would start the next one.
+        let check = |kind, expected| assert_eq!(changes(&kind), expected, "{kind:?}");
+        check(EventKind::Access(AccessKind::Open(AccessMode::Any)), false);
+        check(
+            EventKind::Access(AccessKind::Close(AccessMode::Read)),
+            false,
+        );
+        check(
+            EventKind::Access(AccessKind::Close(AccessMode::Write)),
+            true,
+        );
+        check(EventKind::Create(CreateKind::File), true);
+    }
+}
