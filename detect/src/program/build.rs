@@ -7,7 +7,6 @@ use super::fact::{self, Fact, GROUPS, Group, Kind};
 use super::lookup::{FactId, Lookup, Search, Speed, Wanted};
 use super::node::{Children, Node, NodeId};
 use super::row::Slot;
-use super::window::Grams;
 use crate::catalog::{Field, FieldSet};
 use crate::ir::Predicate;
 
@@ -83,18 +82,10 @@ impl Program {
 /// A column, and whether a condition on it is false where the column is not known.
 type Searched = (Field, bool);
 
-/// What is looked for in place of a fact.
-#[derive(Debug, Clone, Copy)]
-struct Sought {
-    id: FactId,
-    /// It is the fact itself and not a part of its text.
-    whole: bool,
-}
-
 #[derive(Default)]
 struct Builder {
     program: Program,
-    facts: HashMap<Fact, Sought>,
+    facts: HashMap<Fact, FactId>,
     /// Facts to look for in every event.
     first: HashSet<FactId>,
     /// The others, with the place of their lookup.
@@ -112,38 +103,24 @@ impl Builder {
             .map(|(_, conditions)| fact::groups(conditions.iter().copied()))
             .collect();
         self.program.words = groups.len().div_ceil(64);
-        let sought = self.seek(groups.iter().flatten().flatten());
+        let sought = self.number(groups.iter().flatten().flatten());
         self.first = self.first_facts(&groups);
         let unsearchable = self.build_lookups(&sought);
-        self.facts
-            .retain(|_, sought| !unsearchable.contains(&sought.id));
+        self.facts.retain(|_, id| !unsearchable.contains(id));
         self.mark(&groups);
     }
 
-    /// Gives each fact what to look for, and returns all of that by number.
-    fn seek<'f>(&mut self, facts: impl Iterator<Item = &'f Fact> + Clone) -> Vec<Fact> {
-        let mut grams: HashMap<Field, Grams> = HashMap::new();
-        for fact in facts.clone().filter(|fact| fact.kind == Kind::Contains) {
-            grams.entry(fact.field).or_default().count(&fact.text);
-        }
-        let mut sought = Vec::new();
-        let mut ids: HashMap<Fact, FactId> = HashMap::new();
+    /// Gives each fact a number, and returns them in that order.
+    fn number<'f>(&mut self, facts: impl Iterator<Item = &'f Fact>) -> Vec<&'f Fact> {
+        let mut numbered = Vec::new();
         for fact in facts {
-            if self.facts.contains_key(fact) {
-                continue;
+            let next = FactId::try_from(numbered.len()).expect("facts fit memory");
+            if !self.facts.contains_key(fact) {
+                self.facts.insert(fact.clone(), next);
+                numbered.push(fact);
             }
-            let mut part = fact.clone();
-            if fact.kind == Kind::Contains {
-                part.text = grams[&fact.field].rarest(&fact.text).into();
-            }
-            let whole = part == *fact;
-            let id = *ids.entry(part).or_insert_with_key(|part| {
-                sought.push(part.clone());
-                FactId::try_from(sought.len() - 1).expect("facts fit memory")
-            });
-            self.facts.insert(fact.clone(), Sought { id, whole });
         }
-        sought
+        numbered
     }
 
     /// Texts to look for in every event: those of clauses that no lookup by hash can rule out.
@@ -151,14 +128,14 @@ impl Builder {
         let is_cheap = |group: &Group| group.iter().all(|fact| fact.kind != Kind::Contains);
         let costly = groups.iter().filter(|groups| !groups.iter().any(is_cheap));
         let first = costly.filter_map(|groups| groups.first()).flatten();
-        first.map(|fact| self.facts[fact].id).collect()
+        first.map(|fact| self.facts[fact]).collect()
     }
 
     fn is_first(&self, id: FactId, kind: Kind) -> bool {
         kind != Kind::Contains || self.first.contains(&id)
     }
 
-    fn build_lookups(&mut self, sought: &[Fact]) -> HashSet<FactId> {
+    fn build_lookups(&mut self, sought: &[&Fact]) -> HashSet<FactId> {
         let mut by_field: BTreeMap<Field, Vec<Wanted<'_>>> = BTreeMap::new();
         for (id, fact) in (0..).zip(sought) {
             let first = self.is_first(id, fact.kind);
@@ -193,7 +170,7 @@ impl Builder {
         for (position, groups) in groups.iter().enumerate() {
             let (word, bit) = (position / 64, 1u64 << (position % 64));
             for (number, group) in groups.iter().enumerate() {
-                let ids = group.iter().map(|fact| Some(self.facts.get(fact)?.id));
+                let ids = group.iter().map(|fact| self.facts.get(fact).copied());
                 let ids: Option<Vec<FactId>> = ids.collect();
                 let Some(ids) = ids else { continue };
                 let at = number * words + word;
@@ -421,7 +398,7 @@ impl Builder {
 
     fn decider(&mut self, leaf: &Predicate) -> Atom {
         if let Some(fact) = atom::as_fact(leaf)
-            && let Some(Sought { id, whole: true }) = self.facts.get(&fact).copied()
+            && let Some(id) = self.facts.get(&fact).copied()
         {
             let slot = self.slot(fact.field);
             return Atom::Seen { slot, fact: id };
@@ -449,7 +426,7 @@ impl Builder {
     /// Facts without which the leaf is false wherever its column is known, if all are looked for.
     fn guard(&self, leaf: &Predicate) -> Option<(Field, Box<[FactId]>)> {
         let (field, group) = fact::of_leaf(leaf)?;
-        let facts = group.iter().map(|fact| Some(self.facts.get(fact)?.id));
+        let facts = group.iter().map(|fact| self.facts.get(fact).copied());
         Some((field, facts.collect::<Option<_>>()?))
     }
 

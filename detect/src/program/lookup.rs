@@ -7,6 +7,7 @@ use aho_corasick::{Anchored, MatchKind, StartKind, dfa, nfa, packed};
 use foldhash::fast::FixedState;
 
 use super::fact::{Fact, Kind, base_of};
+use super::grams::{GRAM, Grams};
 
 /// Bytes of text up to which the fastest automaton is worth its memory.
 const MAX_DFA_BYTES: usize = 64 * 1024;
@@ -108,7 +109,7 @@ impl Searches {
         };
         Self {
             ascii: search(ascii, Speed::Fast),
-            wide: search(wide, Speed::Small),
+            wide: search(wide, Speed::Fast),
         }
     }
 
@@ -136,9 +137,11 @@ pub(crate) enum Speed {
 /// Texts that are searched for together.
 #[derive(Debug)]
 pub(crate) struct Search {
-    automaton: Machine,
-    ids: Vec<FactId>,
     gate: Option<Gate>,
+    grams: Option<Grams>,
+    /// For the others, of which `ids` are the numbers.
+    automaton: Option<Machine>,
+    ids: Vec<FactId>,
 }
 
 #[derive(Debug)]
@@ -156,36 +159,51 @@ impl Search {
         if texts.is_empty() {
             return Ok(None);
         }
-        let (ids, texts): (Vec<FactId>, Vec<&[u8]>) = texts.into_iter().unzip();
-        match Machine::build(&texts, speed) {
-            Some(automaton) => Ok(Some(Self {
-                automaton,
-                ids,
-                gate: Gate::build(&texts),
-            })),
-            None => Err(ids),
-        }
+        let has_gram = |text: &(FactId, &[u8])| speed == Speed::Fast && text.1.len() >= GRAM;
+        let gate = (speed == Speed::Fast)
+            .then(|| Gate::build(&texts))
+            .flatten();
+        let (long, short): (Vec<_>, Vec<_>) = texts.iter().copied().partition(has_gram);
+        let (ids, short): (Vec<FactId>, Vec<&[u8]>) = short.into_iter().unzip();
+        let automaton = match Machine::build(&short, speed) {
+            None if !short.is_empty() => return Err(texts.iter().map(|(id, _)| *id).collect()),
+            automaton => automaton,
+        };
+        Ok(Some(Self {
+            gate,
+            grams: (!long.is_empty()).then(|| Grams::build(&long)),
+            automaton,
+            ids,
+        }))
     }
 
     fn find(&self, text: &[u8], found: &mut impl FnMut(FactId)) {
         if self.gate.as_ref().is_some_and(|gate| gate.is_shut(text)) {
             return;
         }
-        let mut each = |pattern: usize| {
+        if let Some(grams) = &self.grams {
+            grams.find(text, found);
+        }
+        self.walk(text, &mut |pattern| {
             found(self.ids[pattern]);
             false
-        };
-        match &self.automaton {
-            Machine::Fast(dfa) => walk(dfa, text, &mut each),
-            Machine::Small(nfa) => walk(nfa, text, &mut each),
-        };
+        });
     }
 
     /// Whether any of the texts occurs.
     pub(crate) fn is_match(&self, text: &[u8]) -> bool {
+        let mut is_match = false;
+        if let Some(grams) = &self.grams {
+            grams.find(text, &mut |_| is_match = true);
+        }
+        is_match || self.walk(text, &mut |_| true)
+    }
+
+    fn walk(&self, text: &[u8], each: &mut impl FnMut(usize) -> bool) -> bool {
         match &self.automaton {
-            Machine::Fast(dfa) => walk(dfa, text, &mut |_| true),
-            Machine::Small(nfa) => walk(nfa, text, &mut |_| true),
+            Some(Machine::Fast(dfa)) => walk(dfa, text, each),
+            Some(Machine::Small(nfa)) => walk(nfa, text, each),
+            None => false,
         }
     }
 }
@@ -203,12 +221,14 @@ impl Gate {
     const LEAST_BYTES: usize = 3;
 
     /// `None` if there are too many texts, or ones that are too short.
-    fn build(texts: &[&[u8]]) -> Option<Self> {
+    fn build(texts: &[(FactId, &[u8])]) -> Option<Self> {
         let few = texts.len() <= Self::TEXTS * Self::SEARCHES;
-        if !few || texts.iter().any(|text| text.len() < Self::LEAST_BYTES) {
+        if !few || texts.iter().any(|(_, text)| text.len() < Self::LEAST_BYTES) {
             return None;
         }
-        let searches = texts.chunks(Self::TEXTS).map(packed::Searcher::new);
+        let chunks = texts.chunks(Self::TEXTS);
+        let searches =
+            chunks.map(|texts| packed::Searcher::new(texts.iter().map(|(_, text)| text)));
         Some(Self(searches.collect::<Option<_>>()?))
     }
 
@@ -218,7 +238,11 @@ impl Gate {
 }
 
 impl Machine {
+    /// `None` for no texts and for too many.
     fn build(texts: &[&[u8]], speed: Speed) -> Option<Self> {
+        if texts.is_empty() {
+            return None;
+        }
         let total: usize = texts.iter().map(|text| text.len()).sum();
         if speed == Speed::Fast && total <= MAX_DFA_BYTES {
             let dfa = dfa::DFA::builder()

@@ -14,12 +14,12 @@ mod atom;
 mod build;
 mod cache;
 mod fact;
+mod grams;
 mod halves;
 mod lookup;
 mod node;
 mod row;
 mod run;
-mod window;
 
 pub(crate) use cache::Cache;
 pub(crate) use fact::rarest;

@@ -1,0 +1,162 @@
+//! Finds many texts in another one by four bytes of each.
+//!
+//! An automaton of thousands of texts is megabytes, and each byte of an event would be a step to
+//! another place in them. Here each byte is a look at one bit in memory that stays in the
+//! processor's first cache; only where the four bytes that stand for a text occur, that text is
+//! compared.
+
+use std::collections::HashMap;
+
+use foldhash::fast::FixedState;
+
+use super::lookup::FactId;
+
+/// Bytes that stand for a text.
+pub(super) const GRAM: usize = 4;
+
+type Gram = [u8; GRAM];
+
+/// Bits of the filter; it takes 32 KiB.
+const FILTER_BITS: u32 = 18;
+const FILTER_WORDS: usize = 1 << (FILTER_BITS - 6);
+
+/// Texts of at least [`GRAM`] bytes.
+#[derive(Debug)]
+pub(super) struct Grams {
+    /// A bit is set for each gram that stands for a text.
+    filter: Box<[u64; FILTER_WORDS]>,
+    /// Where in `texts` those are that a gram stands for.
+    places: HashMap<Gram, (u32, u32), FixedState>,
+    texts: Vec<Text>,
+}
+
+#[derive(Debug)]
+struct Text {
+    id: FactId,
+    /// Of its gram in it.
+    offset: usize,
+    bytes: Box<[u8]>,
+}
+
+impl Grams {
+    pub(super) fn build(texts: &[(FactId, &[u8])]) -> Self {
+        let shared = count(texts);
+        let mut chosen: Vec<(Gram, Text)> = texts
+            .iter()
+            .filter_map(|(id, bytes)| {
+                let (offset, gram) = rarest(bytes, &shared)?;
+                let text = Text {
+                    id: *id,
+                    offset,
+                    bytes: (*bytes).into(),
+                };
+                Some((gram, text))
+            })
+            .collect();
+        chosen.sort_by_key(|(gram, _)| *gram);
+        let mut grams = Self {
+            filter: Box::new([0; FILTER_WORDS]),
+            places: HashMap::default(),
+            texts: Vec::with_capacity(chosen.len()),
+        };
+        for (gram, text) in chosen {
+            grams.add(gram, text);
+        }
+        grams
+    }
+
+    /// Texts of one gram come one after the other.
+    fn add(&mut self, gram: Gram, text: Text) {
+        let (word, bit) = place(gram);
+        self.filter[word] |= bit;
+        let position = u32::try_from(self.texts.len()).expect("texts fit memory");
+        self.places.entry(gram).or_insert((position, position)).1 = position + 1;
+        self.texts.push(text);
+    }
+
+    /// Tells every occurrence of every text.
+    pub(super) fn find(&self, text: &[u8], found: &mut impl FnMut(FactId)) {
+        for (at, gram) in text.array_windows::<GRAM>().enumerate() {
+            let (word, bit) = place(*gram);
+            if self.filter[word] & bit != 0 {
+                self.compare(text, at, *gram, found);
+            }
+        }
+    }
+
+    #[cold]
+    fn compare(&self, text: &[u8], at: usize, gram: Gram, found: &mut impl FnMut(FactId)) {
+        let Some((first, end)) = self.places.get(&gram) else {
+            return;
+        };
+        for candidate in &self.texts[*first as usize..*end as usize] {
+            let start = at.checked_sub(candidate.offset);
+            let rest = start.map(|start| &text[start..]);
+            if rest.is_some_and(|rest| rest.starts_with(&candidate.bytes)) {
+                found(candidate.id);
+            }
+        }
+    }
+}
+
+/// The bit of a gram in the filter.
+fn place(gram: Gram) -> (usize, u64) {
+    // Knuth's multiplicative hash; its upper bits are the good ones.
+    let hash = u32::from_le_bytes(gram).wrapping_mul(0x9e37_79b1) >> (u32::BITS - FILTER_BITS);
+    let word = (hash >> 6) as usize % FILTER_WORDS;
+    (word, 1 << (hash & 63))
+}
+
+/// In how many places each gram occurs in all texts together.
+fn count(texts: &[(FactId, &[u8])]) -> HashMap<Gram, u32, FixedState> {
+    let mut shared = HashMap::default();
+    for (_, text) in texts {
+        for gram in text.array_windows::<GRAM>() {
+            *shared.entry(*gram).or_default() += 1;
+        }
+    }
+    shared
+}
+
+/// The gram that fewest texts share, which is likely one that few events hold, and its offset.
+fn rarest(text: &[u8], shared: &HashMap<Gram, u32, FixedState>) -> Option<(usize, Gram)> {
+    let grams = text.array_windows::<GRAM>().enumerate();
+    let (offset, gram) = grams.min_by_key(|(_, gram)| shared[*gram])?;
+    Some((offset, *gram))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::Grams;
+
+    fn found(texts: &[Vec<u8>], text: &[u8]) -> Vec<u32> {
+        let numbered: Vec<_> = (0u32..).zip(texts.iter().map(Vec::as_slice)).collect();
+        let mut found = Vec::new();
+        Grams::build(&numbered).find(text, &mut |id| found.push(id));
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    proptest! {
+        #[test]
+        fn exactly_the_texts_that_occur_are_found(
+            texts in prop::collection::vec(prop::collection::vec(b'a'..b'd', 4..8), 1..20),
+            text in prop::collection::vec(b'a'..b'd', 0..64),
+        ) {
+            let occurs = |part: &Vec<u8>| text.windows(part.len()).any(|window| window == &part[..]);
+            let expected: Vec<u32> =
+                (0u32..).zip(&texts).filter(|(_, part)| occurs(part)).map(|(id, _)| id).collect();
+            prop_assert_eq!(found(&texts, &text), expected);
+        }
+    }
+
+    #[test]
+    fn texts_at_both_ends_and_over_each_other_are_found() {
+        let texts = ["abcdef", "cdefgh", "abcd", "efgh", "xyzw"].map(|t| t.as_bytes().to_vec());
+        assert_eq!(found(&texts, b"abcdefgh"), [0, 1, 2, 3]);
+        assert_eq!(found(&texts, b"abc"), [] as [u32; 0]);
+    }
+}
