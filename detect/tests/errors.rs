@@ -191,6 +191,19 @@ fn groups_need_a_window_and_windows_have_bounds() {
         "GROUP BY SLIDING(event.time, INTERVAL '1' HOUR), TUMBLE(event.time, INTERVAL '1' HOUR)",
         "6:52: a rule has one window only",
     );
+    let usage = "6:12: wrong arguments; usage: TUMBLE(event.time, size)";
+    check_by(
+        "GROUP BY TUMBLE(DISTINCT event.time, INTERVAL '1' DAY)",
+        usage,
+    );
+    check_by(
+        "GROUP BY TUMBLE(event.time, INTERVAL '1' DAY) FILTER (WHERE TRUE)",
+        usage,
+    );
+    check_by(
+        "GROUP BY TUMBLE(event.time, INTERVAL '1' DAY) OVER ()",
+        usage,
+    );
     check_by(
         "GROUP BY process.args, TUMBLE(event.time, INTERVAL '1' HOUR)",
         "6:12: events cannot be grouped by an array",

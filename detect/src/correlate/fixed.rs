@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::MAX_EVIDENCE;
-use super::store::Weigh;
+use super::store::{ALLOCATION_BYTES, Weigh};
 use super::threshold::{Fired, Reading, evidence};
 use crate::trigger::{AggregateFunction, Number, Threshold};
 
@@ -168,10 +168,15 @@ impl Panes {
 impl Weigh for Panes {
     fn bytes(&self) -> usize {
         let pane = |pane: &Pane| {
-            size_of::<Pane>() + size_of_val(&*pane.cells) + pane.evidence.capacity() * 8
+            let evidence = pane.evidence.capacity() * 8;
+            size_of_val(&*pane.cells) + evidence + 2 * ALLOCATION_BYTES
         };
         let values: usize = self.values.iter().map(HashMap::len).sum();
-        size_of::<Self>() + self.panes.iter().map(pane).sum::<usize>() + values * DISTINCT_BYTES
+        size_of::<Self>()
+            + self.panes.capacity() * size_of::<Pane>()
+            + self.panes.iter().map(pane).sum::<usize>()
+            + self.values.capacity() * size_of::<HashMap<u64, u64>>()
+            + values * DISTINCT_BYTES
     }
 }
 

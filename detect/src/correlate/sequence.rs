@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use event::Finding;
 
-use super::store::{Store, Weigh};
+use super::store::{ALLOCATION_BYTES, Store, Weigh};
 use super::{Match, hash_one};
 use crate::catalog::FieldSet;
 use crate::eval;
@@ -249,19 +249,27 @@ impl Taken {
 
 impl Weigh for Waiting {
     fn bytes(&self) -> usize {
-        size_of::<Self>() + self.0.iter().map(Begun::bytes).sum::<usize>()
+        let places = self.0.capacity() * size_of::<Begun>();
+        places + self.0.iter().map(Begun::bytes).sum::<usize>() + ALLOCATION_BYTES
     }
 }
 
 impl Begun {
-    /// Events that several sequences share count for each.
+    /// What it refers to. Events that several sequences share count for each.
     fn bytes(&self) -> usize {
-        let taken = |taken: &Arc<Taken>| {
-            let selected = taken.selected.iter();
-            let texts: usize = selected.map(|(_, text)| 32 + text.capacity()).sum();
-            size_of::<Taken>() + 16 * taken.values.len() + texts + 32
-        };
-        let lists = 8 * self.keys.len() + 16 * self.later.len();
-        size_of::<Self>() + lists + self.taken.iter().map(taken).sum::<usize>()
+        let lists = 8 * (self.taken.capacity() + self.keys.capacity()) + 16 * self.later.capacity();
+        let taken = self.taken.iter().map(|taken| taken.bytes());
+        lists + 3 * ALLOCATION_BYTES + taken.sum::<usize>()
+    }
+}
+
+impl Taken {
+    fn bytes(&self) -> usize {
+        let texts = self
+            .selected
+            .iter()
+            .map(|(_, text)| text.capacity() + ALLOCATION_BYTES);
+        let lists = 16 * self.values.capacity() + 32 * self.selected.capacity();
+        size_of::<Self>() + lists + texts.sum::<usize>() + 3 * ALLOCATION_BYTES
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::store::Weigh;
+use super::store::{ALLOCATION_BYTES, Weigh};
 use super::threshold::{Fired, Reading, evidence};
 use crate::trigger::{AggregateFunction, Number, Threshold};
 
@@ -100,8 +100,9 @@ impl Weigh for Samples {
         let readings = self.totals.len() * size_of::<Option<Reading>>();
         let values: usize = self.totals.iter().map(|total| total.values.len()).sum();
         size_of::<Self>()
-            + self.samples.len() * (size_of::<Sample>() + readings)
-            + self.totals.len() * size_of::<Total>()
+            + self.samples.capacity() * size_of::<Sample>()
+            + self.samples.len() * (readings + ALLOCATION_BYTES)
+            + self.totals.capacity() * size_of::<Total>()
             + values * VALUE_BYTES
     }
 }

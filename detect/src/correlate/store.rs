@@ -5,13 +5,18 @@ use std::collections::{BTreeMap, HashMap};
 /// Memory of one rule.
 pub(super) const MAX_BYTES: usize = 1 << 20;
 
-/// What an entry takes in the two maps, about.
-const ENTRY_BYTES: usize = 96;
+/// What an entry takes besides its value, about: places in two maps that are half empty after they
+/// have grown, and what the allocator keeps for itself.
+const ENTRY_BYTES: usize = 144;
+
+/// What the allocator keeps for itself with each piece of memory, about.
+pub(super) const ALLOCATION_BYTES: usize = 16;
 
 /// Entries of one rule. Beyond [`MAX_BYTES`] the one that was not touched for longest goes first.
 #[derive(Debug)]
 pub(super) struct Store<V> {
-    entries: HashMap<u64, Entry<V>>,
+    /// Boxed, since the map has room for twice as many.
+    entries: HashMap<u64, Box<Entry<V>>>,
     /// Keys by when they were touched last; the serial makes them unique.
     order: BTreeMap<(u64, u64), u64>,
     serial: u64,
@@ -59,11 +64,11 @@ impl<V: Weigh> Store<V> {
     pub(super) fn put(&mut self, key: u64, now: u64, value: V) {
         self.take(key);
         self.serial += 1;
-        let entry = Entry {
+        let entry = Box::new(Entry {
             bytes: value.bytes() + ENTRY_BYTES,
             touched: (now, self.serial),
             value,
-        };
+        });
         self.bytes += entry.bytes;
         self.order.insert(entry.touched, key);
         self.entries.insert(key, entry);

@@ -1,9 +1,7 @@
 //! Conditions of `WHERE`.
 
 use regex::bytes::RegexBuilder;
-use sqlparser::ast::{
-    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, UnaryOperator, Value,
-};
+use sqlparser::ast::{BinaryOperator, Expr, UnaryOperator, Value};
 use sqlparser::tokenizer::Location;
 
 use crate::catalog::Type;
@@ -12,7 +10,7 @@ use crate::ir::{Comparison, Pattern, Predicate, Scalar};
 use crate::like::Like;
 use crate::regex_literals::IGNORE_CASE;
 use crate::sql::Fault;
-use crate::sql::function::{self, call_name, text_literal};
+use crate::sql::function::{self, call_name, plain_arguments, text_literal};
 use crate::sql::glob::{GLOB, NOT_GLOB, glob_pattern};
 use crate::sql::operator;
 use crate::sql::place::{START, start};
@@ -310,10 +308,8 @@ impl<'q> Conditions<'q> {
             return Ok(None);
         }
         let misuse = || Fault::ty(at, "a list is written LIST('name')");
-        let FunctionArguments::List(arguments) = &call.args else {
-            return Err(misuse());
-        };
-        let [FunctionArg::Unnamed(FunctionArgExpr::Expr(name))] = arguments.args.as_slice() else {
+        let arguments = plain_arguments(call).ok_or_else(misuse)?;
+        let [name] = arguments.as_slice() else {
             return Err(misuse());
         };
         let name = text_literal(name).ok_or_else(misuse)?;

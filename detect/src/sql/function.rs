@@ -256,6 +256,34 @@ pub(super) fn call_name(call: &Call) -> String {
     }
 }
 
+/// The arguments of a call that has nothing else to it.
+pub(super) fn plain_arguments(call: &Call) -> Option<Vec<&Expr>> {
+    let Call {
+        name: _,
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args:
+            FunctionArguments::List(FunctionArgumentList {
+                duplicate_treatment: None,
+                args,
+                clauses,
+            }),
+        within_group,
+        filter: None,
+        null_treatment: None,
+        over: None,
+    } = call
+    else {
+        return None;
+    };
+    let arguments = args.iter().map(|argument| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+        _ => None,
+    });
+    let arguments = arguments.collect::<Option<Vec<_>>>()?;
+    (clauses.is_empty() && within_group.is_empty()).then_some(arguments)
+}
+
 /// The function and its plain arguments; every other part of a call is refused.
 fn resolve(call: &Call, at: Location) -> Result<(&'static FunctionDoc, Vec<&Expr>), Fault> {
     let Call {

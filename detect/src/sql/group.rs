@@ -1,12 +1,12 @@
 //! `GROUP BY`: what events are counted together, and within which windows.
 
-use sqlparser::ast::{Expr, Function as Call, FunctionArg, FunctionArgExpr, FunctionArguments};
+use sqlparser::ast::Expr;
 use sqlparser::tokenizer::Location;
 
 use crate::catalog::Field;
 use crate::ir::Scalar;
 use crate::sql::Fault;
-use crate::sql::function::call_name;
+use crate::sql::function::{call_name, plain_arguments};
 use crate::sql::interval;
 use crate::sql::place::start;
 use crate::sql::scalar::{Scalars, column_name};
@@ -75,7 +75,7 @@ fn window(expr: &Expr, scalars: Scalars<'_>, at: Location) -> Result<Option<Wind
         _ => return Ok(None),
     };
     let misuse = || Fault::ty(at, format!("wrong arguments; usage: {usage}"));
-    let arguments = arguments(call).ok_or_else(misuse)?;
+    let arguments = plain_arguments(call).ok_or_else(misuse)?;
     let (time, lengths) = arguments.split_first().ok_or_else(misuse)?;
     if !matches!(scalars.compile(time, at)?, Scalar::Field(Field::EventTime)) {
         return Err(misuse());
@@ -119,20 +119,4 @@ fn length(expr: &Expr, at: Location) -> Result<u64, Fault> {
         size if size > MAX_WINDOW_NS => Err(Fault::limit(at, "window", "24 hours")),
         size => Ok(size),
     }
-}
-
-/// The plain arguments of a call without anything else to it.
-fn arguments(call: &Call) -> Option<Vec<&Expr>> {
-    let FunctionArguments::List(list) = &call.args else {
-        return None;
-    };
-    let plain = call.filter.is_none()
-        && call.over.is_none()
-        && list.duplicate_treatment.is_none()
-        && list.clauses.is_empty();
-    let arguments = list.args.iter().map(|argument| match argument {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
-        _ => None,
-    });
-    arguments.collect::<Option<Vec<_>>>().filter(|_| plain)
 }
