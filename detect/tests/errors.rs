@@ -191,6 +191,10 @@ fn groups_need_a_window_and_windows_have_bounds() {
         "GROUP BY SLIDING(event.time, INTERVAL '1' HOUR), TUMBLE(event.time, INTERVAL '1' HOUR)",
         "6:52: a rule has one window only",
     );
+    check_by(
+        "GROUP BY 1, TUMBLE(event.time, INTERVAL '1' HOUR)",
+        "6:12: GROUP BY names a column or an expression, not a number or text",
+    );
     let usage = "6:12: wrong arguments; usage: TUMBLE(event.time, size)";
     check_by(
         "GROUP BY TUMBLE(DISTINCT event.time, INTERVAL '1' DAY)",

@@ -58,6 +58,10 @@ fn group(expr: &Expr, scalars: Scalars<'_>, at: Location) -> Result<Group, Fault
     if value.ty().element().is_some() {
         return Err(Fault::ty(at, "events cannot be grouped by an array"));
     }
+    if matches!(value, Scalar::Text(_) | Scalar::Int(_) | Scalar::Bool(_)) {
+        let message = "GROUP BY names a column or an expression, not a number or text";
+        return Err(Fault::ty(at, message));
+    }
     let name = column_name(expr).unwrap_or_else(|| expr.to_string());
     Ok(Group { name, value })
 }
