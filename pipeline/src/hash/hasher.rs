@@ -322,10 +322,11 @@ impl Hasher {
         let Some(asked) = self.asked.get_mut(&done.name) else {
             return;
         };
-        asked.outcome = Some(done.outcome);
+        // The first one holds: a file can hang as it is closed.
+        let outcome = *asked.outcome.get_or_insert(done.outcome);
         let waiting = std::mem::take(&mut asked.waiting);
         self.waiting -= waiting.len();
-        self.make_ready(waiting, done.outcome);
+        self.make_ready(waiting, outcome);
         self.forget_if_unwanted(done.name);
     }
 

@@ -36,7 +36,11 @@ struct File {
     /// Becomes the identity at the first read.
     written: Option<FileIdentity>,
     panics: bool,
+    closing: Closing,
 }
+
+/// Who hears that a file is closed, and what its end waits for.
+type Closing = Option<(Sender<()>, Receiver<()>)>;
 
 struct Opened {
     shelf: Arc<Mutex<Shelf>>,
@@ -65,6 +69,7 @@ impl Files {
             reads: None,
             written: None,
             panics: false,
+            closing: None,
         };
         change(&mut file);
         self.0.lock().unwrap().files.insert(inode, file);
@@ -107,6 +112,15 @@ impl Executable for Opened {
     fn identity(&self) -> io::Result<FileIdentity> {
         let shelf = self.shelf.lock().unwrap();
         Ok(shelf.files[&self.file.identity.inode].identity)
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if let Some((told, gate)) = &self.file.closing {
+            let _ = told.send(());
+            let _ = gate.recv();
+        }
     }
 }
 
@@ -406,8 +420,8 @@ fn small_file_does_not_wait_for_a_slow_one() {
     let mut hasher = files.hasher(HashPolicy::default());
     pass(&mut hasher, 1, identity(7));
     pass(&mut hasher, 2, identity(8));
-    gate.send(()).unwrap();
-    gate.send(()).unwrap();
+    // Less than it needs, and more than are read before the other one is asked for.
+    (0..3).for_each(|_| gate.send(()).unwrap());
     await_result(&mut hasher);
     assert_eq!(followers(&mut hasher)[0].key.pid, 2);
 }
@@ -532,6 +546,49 @@ fn worker_that_hangs_is_given_up_and_another_takes_its_queue() {
     assert_eq!(hasher.stats().later.delivered, 3);
     assert!(hasher.stats().later.holds());
     assert_eq!(hasher.wait(Instant::now()), None, "nothing is under way");
+}
+
+/// Hashing stood still for good: only opening and reading were watched.
+#[test]
+fn worker_that_hangs_as_it_closes_a_file_is_given_up() {
+    let check = |change: fn(&mut File), of_seven: Option<HashFailure>, known: bool| {
+        let ((told, closes), (open, gate)) = (unbounded(), unbounded());
+        let files = Files::default().with(8, |_| {}).with(7, |file| {
+            change(file);
+            file.closing = Some((told, gate));
+        });
+        let policy = HashPolicy {
+            max_bytes: 1500,
+            ..HashPolicy::default()
+        };
+        let mut hasher = files.hasher(policy);
+        let mut file = identity(7);
+        if known {
+            open.send(()).unwrap();
+            pass(&mut hasher, 3, file);
+            await_result(&mut hasher);
+            assert!(outcome(&mut hasher).is_ok());
+            closes.recv_timeout(LONG).unwrap();
+            // So that it is opened again.
+            file.ctime = 0;
+        }
+        let mut held = exec(1, Some(file));
+        hasher.arrived(&mut held);
+        await_result(&mut hasher);
+        pass(&mut hasher, 2, identity(8));
+        stall(&mut hasher, &closes);
+        hasher.leaving(&mut held);
+        let told = followers(&mut hasher);
+        let failure = told.first().and_then(|told| told.outcome.err());
+        assert_eq!(failure, of_seven, "what was told before holds");
+        assert_eq!(process(&held).sha256.is_some(), of_seven.is_none());
+        await_result(&mut hasher);
+        assert!(outcome(&mut hasher).is_ok(), "another one goes on");
+    };
+    check(|_| {}, None, false);
+    check(|_| {}, None, true);
+    let grown = |file: &mut File| file.content = vec![0; 2000];
+    check(grown, Some(HashFailure::TooLarge), false);
 }
 
 #[test]

@@ -86,7 +86,10 @@ impl Worker {
                     readings.push_back(reading);
                 }
                 Ok(None) => self.finish(reading),
-                Err(failure) => self.tell(reading.name, Err(failure), reading.bytes),
+                Err(failure) => {
+                    self.tell(name, Err(failure), reading.bytes);
+                    self.close(name, reading.file);
+                }
             }
         }
     }
@@ -131,9 +134,12 @@ impl Worker {
         let start = || self.start(&job.wanted);
         match self.watch.during(job.name, start) {
             Ok((file, before)) => {
-                if let Some(sha256) = self.cache().get(&FileKey::of(&before)) {
+                // Without the cache's lock, which whoever asks takes as well.
+                let known = self.cache().get(&FileKey::of(&before));
+                if let Some(sha256) = known {
                     let change = told.change(&FileKey::of(&before));
                     self.tell(job.name, Ok(change.digest(sha256)), 0);
+                    self.close(job.name, file);
                     return None;
                 }
                 Some(Reading {
@@ -161,13 +167,20 @@ impl Worker {
         Ok((file, before))
     }
 
-    fn finish(&self, reading: Reading) {
+    fn finish(&self, mut reading: Reading) {
         let identity = || reading.file.identity();
-        let Ok(after) = self.watch.during(reading.name, identity) else {
-            return self.tell(reading.name, Err(HashFailure::Unreadable), reading.bytes);
+        let outcome = match self.watch.during(reading.name, identity) {
+            Ok(after) => Ok(self.digest(&mut reading, FileKey::of(&after))),
+            Err(_) => Err(HashFailure::Unreadable),
         };
-        let (before, after) = (FileKey::of(&reading.before), FileKey::of(&after));
-        let sha256: [u8; 32] = reading.hash.finalize().into();
+        self.tell(reading.name, outcome, reading.bytes);
+        self.close(reading.name, reading.file);
+    }
+
+    /// Of a file that was read to its end, and is `after` now.
+    fn digest(&self, reading: &mut Reading, after: FileKey) -> Digest {
+        let before = FileKey::of(&reading.before);
+        let sha256: [u8; 32] = std::mem::take(&mut reading.hash).finalize().into();
         let whole = reading.bytes == reading.before.size;
         if whole && before == after && after.is_complete() && is_settled(&reading.before) {
             self.cache().insert(after, sha256);
@@ -176,7 +189,12 @@ impl Worker {
             true => reading.told.change(&after).max(before.change(&after)),
             false => Change::Written,
         };
-        self.tell(reading.name, Ok(change.digest(sha256)), reading.bytes);
+        change.digest(sha256)
+    }
+
+    /// After its outcome was told: to close a file can hang as well as to read it.
+    fn close(&self, name: Name, file: Box<dyn Executable>) {
+        self.watch.during(name, || drop(file));
     }
 
     fn tell(&self, name: Name, outcome: Result<Digest, HashFailure>, bytes_read: u64) {
