@@ -45,6 +45,17 @@ pub(crate) struct Ring<M> {
     joined: Vec<u8>,
 }
 
+/// What stands at the head of the ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Head {
+    /// A record, which was handed out.
+    Record,
+    /// One that is being filled. The kernel counts it among what there is to read.
+    Busy,
+    /// Nothing.
+    Empty,
+}
+
 /// A record's header, as far as it can be true.
 enum Header {
     Filled {
@@ -68,30 +79,29 @@ impl<M: Memory> Ring<M> {
         }
     }
 
-    /// Hands the oldest record to `each` and gives its room back. False if there is none that is
-    /// complete.
+    /// Hands the oldest record to `each` and gives its room back, if it is complete.
     ///
     /// A length that cannot be is the end of all that is in the ring, since nobody knows where the
     /// next record begins; for it `each` gets an empty record, which none is.
-    pub(crate) fn read(&mut self, each: impl FnOnce(&[u8])) -> bool {
+    pub(crate) fn read(&mut self, each: impl FnOnce(&[u8])) -> Head {
         loop {
             let reserved = self.memory.reserved();
             if reserved == self.position {
-                return false;
+                return Head::Empty;
             }
             match self.header(reserved) {
-                Header::Busy => return false,
+                Header::Busy => return Head::Busy,
                 Header::Discarded { len } => self.release(self.after(len)),
                 Header::Filled { len } => {
                     let after = self.after(len);
                     each(self.record(len));
                     self.release(after);
-                    return true;
+                    return Head::Record;
                 }
                 Header::Impossible => {
                     each(&[]);
                     self.release(reserved);
-                    return true;
+                    return Head::Record;
                 }
             }
         }
@@ -229,8 +239,8 @@ mod tests {
 
         fn take(&mut self) -> Option<Vec<u8>> {
             let mut taken = None;
-            let any = self.read(|record| taken = Some(record.to_vec()));
-            assert_eq!(any, taken.is_some());
+            let head = self.read(|record| taken = Some(record.to_vec()));
+            assert_eq!(head == Head::Record, taken.is_some());
             taken
         }
 
@@ -273,11 +283,12 @@ mod tests {
         let mut ring = ring(40);
         let busy = ring.write(b"slow", BUSY).expect("room");
         ring.write(b"fast", 0).expect("room");
-        assert_eq!(ring.take(), None);
+        assert_eq!(ring.read(|_| ()), Head::Busy);
         assert_eq!(ring.memory.released.get(), 40);
         ring.mark(busy, 4, 0);
         assert_eq!(ring.take().as_deref(), Some(&b"slow"[..]));
         assert_eq!(ring.take().as_deref(), Some(&b"fast"[..]));
+        assert_eq!(ring.read(|_| ()), Head::Empty);
     }
 
     #[test]

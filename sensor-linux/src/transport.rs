@@ -19,6 +19,9 @@
 //!   one looks again.
 //! - While the word is set the reader comes by itself, at the latest after [`NAP`].
 //!
+//! A record that is being filled ends a wait at once too, and cannot be read. The reader naps until
+//! it is: its writer may have been preempted, even in favour of the reader.
+//!
 //! A quiet host pays one more wake-up at the end of each busy while, and nothing after that.
 
 use std::collections::BTreeMap;
@@ -28,7 +31,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::clock::{nanoseconds, suspended_ns};
-use crate::ring::Ring;
+use crate::ring::{Head, Memory, Ring};
 use crate::sys::{NapWord, RingMemory};
 use aya::maps::MapData;
 use aya::maps::perf::{PerfEvent, PerfEventArray, PerfEventArrayBuffer};
@@ -38,6 +41,9 @@ use rustix::time::ClockId;
 
 /// How long a busy reader naps. Bounds the latency that batching adds.
 const NAP: Duration = Duration::from_millis(2);
+
+/// How long the reader naps before a record that is being filled, which takes microseconds.
+const FILLING: Duration = Duration::from_micros(200);
 
 /// How long after a nap a wait may take at most; a cpu shows its writes to the others long before.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -200,6 +206,8 @@ struct Rest {
     /// before.
     last_record: Option<Instant>,
     busy: bool,
+    /// The record that is next is being filled.
+    filling: bool,
     /// The programs have been told of a nap and of nothing since.
     napping: bool,
     /// When they were told that the last nap was over, if that was lately.
@@ -226,6 +234,9 @@ impl Rest {
         }
         if self.busy {
             return Wait::Nap(timeout.min(NAP));
+        }
+        if self.filling {
+            return Wait::Nap(timeout.min(FILLING));
         }
         self.woke = self.woke.filter(|woke| now - *woke < SETTLE);
         Wait::Records(self.woke.map_or(timeout, |_| timeout.min(SETTLE)))
@@ -299,19 +310,17 @@ impl Waiter {
         }
     }
 
-    fn drain_ring(&mut self, ring: &mut Ring<RingMemory>, mut each: impl FnMut(&[u8])) {
+    fn drain_ring(&mut self, ring: &mut Ring<impl Memory>, mut each: impl FnMut(&[u8])) {
         let mut batch = Batch::default();
-        self.behind = true;
-        while !batch.is_full() {
-            let any = ring.read(|record| {
+        let mut head = Head::Record;
+        while head == Head::Record && !batch.is_full() {
+            head = ring.read(|record| {
                 each(record);
                 batch.add(record);
             });
-            if !any {
-                self.behind = false;
-                break;
-            }
         }
+        self.behind = head == Head::Record;
+        self.rest.filling = head == Head::Busy;
         self.rest.note(Instant::now(), batch.records);
     }
 
@@ -380,6 +389,44 @@ mod tests {
                 (Some(false), settling),
             ],
         );
+    }
+
+    /// A ring in which one record is being filled.
+    struct Filling;
+
+    impl Memory for Filling {
+        fn size(&self) -> usize {
+            64
+        }
+
+        fn reserved(&self) -> u64 {
+            16
+        }
+
+        fn length_word(&self, _: usize) -> u32 {
+            1 << 31
+        }
+
+        fn bytes(&self, _: usize, _: usize) -> &[u8] {
+            unreachable!("nobody reads what is being filled")
+        }
+
+        fn release(&self, _: u64) {}
+    }
+
+    /// `poll` counts it as there, so that the reader span until its writer was scheduled.
+    #[test]
+    fn record_that_is_being_filled_is_not_waited_for_by_its_being_there() {
+        let mut waiter = Waiter::new().unwrap();
+        let mut next = |ring: &mut Ring<_>| {
+            waiter.drain_ring(ring, |_| ());
+            assert!(!waiter.behind);
+            let tell = |napping| panic!("a short nap is told to nobody: {napping}");
+            waiter.rest.next(Instant::now(), LONG, tell)
+        };
+        assert_eq!(next(&mut Ring::new(Filling, 0)), Wait::Nap(FILLING));
+        let empty = &mut Ring::new(Filling, 16);
+        assert_eq!(next(empty), Wait::Records(LONG));
     }
 
     #[test]
