@@ -88,8 +88,8 @@ impl Agent {
         self.told.clone()
     }
 
-    /// Runs until the feed ends. New rules hold from the next batch of leaves on. Every finding is given to `record`, also those that raise no
-    /// alert.
+    /// Runs until the feed ends. New rules hold from the next batch of leaves on. Every finding is
+    /// given to `record`, also those that raise no alert.
     pub fn run(mut self, feed: &mut dyn Feed, mut record: impl FnMut(Finding)) -> Stats {
         let mut findings = Vec::new();
         while let Some(leaves) = feed.next() {

@@ -4,8 +4,8 @@
 //!
 //! Read in the order of the work: [`features`](crate::EbpfSensor) probes, `btf` and `offsets` find
 //! where this kernel keeps each field, `load` loads and attaches, `procfs` lists what already runs,
-//! `transport` drains through `ring` or perf buffers, [`decode`] and [`normalize`] are pure and build on every target. Rules, order and
-//! enrichment are not known here.
+//! `transport` drains through `ring` or perf buffers, [`decode`] and [`normalize`] are pure and
+//! build on every target. Rules, order and enrichment are not known here.
 //!
 //! Where BPF cannot be had, [`netlink`] is a source of the same events from the process connector;
 //! it needs neither BPF nor BTF, and knows less.
