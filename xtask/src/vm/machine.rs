@@ -78,6 +78,9 @@ fn kernel_command_line(cell: &Cell, console: &str, tests: &[String]) -> String {
         "oops=panic panic=-1 loglevel=4".to_owned(),
         format!("{}={must_run}", ::vm::place::REQUIRE_VARIABLE),
     ];
+    if let Some(options) = cell.transport.test_options() {
+        words.push(format!("{}={options}", ::vm::place::OPTIONS_VARIABLE));
+    }
     let options = cell.variant.kernel_options();
     if !options.is_empty() {
         words.push(options.to_owned());
@@ -91,7 +94,7 @@ fn kernel_command_line(cell: &Cell, console: &str, tests: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::kernel_command_line;
-    use crate::vm::matrix::DEFAULT;
+    use crate::vm::matrix::{Cell, DEFAULT, Transport};
 
     #[test]
     fn command_line_names_the_variant_and_ends_with_the_tests() {
@@ -102,5 +105,17 @@ mod tests {
             "{line}"
         );
         assert!(line.ends_with(" -- shell_ memfd"), "{line}");
+        assert!(!line.contains("DAEMONEYE_TEST_OPTIONS"), "{line}");
+    }
+
+    #[test]
+    fn command_line_hands_the_transport_to_every_daemoneye_under_test() {
+        let cell = Cell {
+            transport: Transport::Perf,
+            ..DEFAULT[0]
+        };
+        let line = kernel_command_line(&cell, "ttyS0", &[]);
+        let options = "DAEMONEYE_TEST_OPTIONS=--transport=perf";
+        assert!(line.split(' ').any(|word| word == options), "{line}");
     }
 }

@@ -42,12 +42,24 @@ pub(crate) enum Variant {
     Smp4,
 }
 
+/// How records come from the kernel, for every `daemoneye` under test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Transport {
+    /// What `daemoneye` takes by itself
+    Auto,
+    /// The ring buffer
+    Ring,
+    /// Perf buffers
+    Perf,
+}
+
 /// One VM: a line of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cell {
     pub(crate) kernel: Kernel,
     pub(crate) arch: Arch,
     pub(crate) variant: Variant,
+    pub(crate) transport: Transport,
 }
 
 const fn cell(kernel: Kernel, arch: Arch, variant: Variant) -> Cell {
@@ -55,6 +67,7 @@ const fn cell(kernel: Kernel, arch: Arch, variant: Variant) -> Cell {
         kernel,
         arch,
         variant,
+        transport: Transport::Auto,
     }
 }
 
@@ -68,20 +81,34 @@ pub(crate) const DEFAULT: [Cell; 5] = [
     cell(Kernel::V6_12, Arch::Aarch64, Variant::Plain),
 ];
 
-/// The cells of these kernels, architectures and variants. An empty list is left to us: every
-/// kernel, x86-64, the plain boot; and [`DEFAULT`] if all three are.
-pub(crate) fn select(kernels: &[Kernel], arches: &[Arch], variants: &[Variant]) -> Vec<Cell> {
-    if kernels.is_empty() && arches.is_empty() && variants.is_empty() {
-        return DEFAULT.to_vec();
-    }
-    product(
-        or(kernels, Kernel::value_variants()),
-        or(arches, &[Arch::X86_64]),
-        or(variants, &[Variant::Plain]),
-    )
+/// The cells of these kernels, architectures and variants, each with these transports. An empty
+/// list is left to us: every kernel, x86-64, the plain boot, what `daemoneye` takes by itself; and
+/// [`DEFAULT`] if the first three are.
+pub(crate) fn select(
+    kernels: &[Kernel],
+    arches: &[Arch],
+    variants: &[Variant],
+    transports: &[Transport],
+) -> Vec<Cell> {
+    let boots = if kernels.is_empty() && arches.is_empty() && variants.is_empty() {
+        DEFAULT.to_vec()
+    } else {
+        product(
+            or(kernels, Kernel::value_variants()),
+            or(arches, &[Arch::X86_64]),
+            or(variants, &[Variant::Plain]),
+        )
+    };
+    let transports = or(transports, &[Transport::Auto]);
+    let each = |cell| {
+        transports
+            .iter()
+            .map(move |&transport| Cell { transport, ..cell })
+    };
+    boots.into_iter().flat_map(each).collect()
 }
 
-/// Every cell that there is.
+/// Every cell that there is, whatever the transport.
 pub(crate) fn all() -> Vec<Cell> {
     product(
         Kernel::value_variants(),
@@ -107,12 +134,16 @@ fn product(kernels: &[Kernel], arches: &[Arch], variants: &[Variant]) -> Vec<Cel
 impl Cell {
     /// The options of `cargo xtask vm-test` that select this cell alone.
     pub(crate) fn options(&self) -> String {
-        format!(
+        let mut options = format!(
             "--kernel {} --arch {} --variant {}",
             self.kernel.name(),
             self.arch.name(),
             self.variant.name()
-        )
+        );
+        if self.transport != Transport::Auto {
+            options += &format!(" --transport {}", self.transport.name());
+        }
+        options
     }
 
     /// Where its console is kept.
@@ -121,11 +152,15 @@ impl Cell {
     }
 }
 
-/// `6.1-x86_64-plain`
+/// `6.1-x86_64-plain`, and behind it a transport that was asked for
 impl std::fmt::Display for Cell {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let [kernel, arch, variant] = [self.kernel.name(), self.arch.name(), self.variant.name()];
-        write!(f, "{kernel}-{arch}-{variant}")
+        write!(f, "{kernel}-{arch}-{variant}")?;
+        match self.transport {
+            Transport::Auto => Ok(()),
+            asked => write!(f, "-{}", asked.name()),
+        }
     }
 }
 
@@ -202,6 +237,18 @@ impl Variant {
     }
 }
 
+impl Transport {
+    pub(crate) fn name(self) -> String {
+        name(self)
+    }
+
+    /// What every `daemoneye` under test gets. One word, as the kernel's command line splits at
+    /// spaces.
+    pub(crate) fn test_options(self) -> Option<String> {
+        (self != Self::Auto).then(|| format!("--transport={}", self.name()))
+    }
+}
+
 /// As on the command line.
 fn name<T: ValueEnum>(value: T) -> String {
     let value = value.to_possible_value();
@@ -212,26 +259,27 @@ fn name<T: ValueEnum>(value: T) -> String {
 mod tests {
     use clap::ValueEnum as _;
 
-    use super::{Arch, DEFAULT, Kernel, Variant, all, select};
+    use super::{Arch, DEFAULT, Kernel, Transport, Variant, all, select};
 
     #[test]
     fn axis_that_nobody_chose_is_kept_small() {
-        assert_eq!(select(&[], &[], &[]), DEFAULT);
+        assert_eq!(select(&[], &[], &[], &[]), DEFAULT);
         let names =
             |cells: Vec<super::Cell>| cells.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(
-            names(select(&[Kernel::V6_1], &[], &[])),
+            names(select(&[Kernel::V6_1], &[], &[], &[])),
             ["6.1-x86_64-plain"]
         );
         assert_eq!(
             names(select(
                 &[Kernel::V6_1, Kernel::Sid],
                 &[Arch::Aarch64],
-                &[Variant::Smp4]
+                &[Variant::Smp4],
+                &[]
             )),
             ["6.1-aarch64-smp4", "sid-aarch64-smp4"]
         );
-        assert_eq!(select(&[], &[Arch::Aarch64], &[]).len(), 4);
+        assert_eq!(select(&[], &[Arch::Aarch64], &[], &[]).len(), 4);
         assert_eq!(all().len(), 4 * 2 * 4);
     }
 
@@ -259,5 +307,20 @@ mod tests {
     fn options_of_a_cell_are_what_the_command_line_takes() {
         let options = DEFAULT[1].options();
         assert_eq!(options, "--kernel 6.1 --arch x86_64 --variant maxcpus1");
+    }
+
+    #[test]
+    fn cells_of_each_transport_stand_together_and_are_told_apart() {
+        let both = [Transport::Ring, Transport::Perf];
+        let cells = select(&[], &[], &[], &both);
+        assert_eq!(cells.len(), 2 * DEFAULT.len());
+        let names: Vec<_> = cells[..2].iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["5.10-x86_64-plain-ring", "5.10-x86_64-plain-perf"]);
+        assert_ne!(cells[0].dir(), cells[1].dir());
+        let options = cells[1].options();
+        assert_eq!(
+            options,
+            "--kernel 5.10 --arch x86_64 --variant plain --transport perf"
+        );
     }
 }

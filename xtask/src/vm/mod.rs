@@ -23,7 +23,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use self::console::Console;
-use self::matrix::{Arch, Cell, Kernel, Variant};
+use self::matrix::{Arch, Cell, Kernel, Transport, Variant};
 use self::programs::Programs;
 use self::table::{Ran, Row};
 use self::watch::Outcome;
@@ -31,7 +31,7 @@ use crate::tally::Tally;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Kernels by series; all where only other options choose
+    /// Kernels by series; all where only --arch or --variant chooses
     #[arg(long, value_delimiter = ',')]
     kernel: Vec<Kernel>,
     /// Architectures [default: x86_64]
@@ -40,6 +40,9 @@ pub(crate) struct Args {
     /// What is special about the boot [default: plain]
     #[arg(long, value_delimiter = ',')]
     variant: Vec<Variant>,
+    /// How records come from the kernel [default: auto]
+    #[arg(long, value_delimiter = ',')]
+    transport: Vec<Transport>,
     /// Shows what there is, and what runs where nothing is chosen
     #[arg(long)]
     list: bool,
@@ -70,6 +73,7 @@ impl Default for Args {
             kernel: Vec::new(),
             arch: Vec::new(),
             variant: Vec::new(),
+            transport: Vec::new(),
             list: false,
             jobs: JOBS,
             timeout: TIMEOUT,
@@ -101,7 +105,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Runs the scenarios in each cell that was chosen, shows the table, and gives the sum.
 pub(crate) fn run_cells(args: &Args) -> Result<Tally> {
-    let cells = matrix::select(&args.kernel, &args.arch, &args.variant);
+    let cells = matrix::select(&args.kernel, &args.arch, &args.variant, &args.transport);
     let mut prepared = Prepared::default();
     for of_arch in cells.chunk_by(|a, b| a.arch == b.arch) {
         prepared.arch(of_arch, args.refresh)?;

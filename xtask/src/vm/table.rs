@@ -86,8 +86,16 @@ pub(crate) fn say_end(cell: Cell, outcome: &Outcome, verbose: bool) {
 /// Shows the table and the sum, which it gives.
 pub(crate) fn show(rows: &[Row], tests: &[String]) -> Tally {
     shell::say(format_args!(
-        "\n{:<8}{:<9}{:<10}{:<28}{:>7}{:>8}{:>8}{:>9}",
-        "kernel", "arch", "variant", "release", "seconds", "passed", "failed", "skipped"
+        "\n{:<8}{:<9}{:<10}{:<11}{:<28}{:>7}{:>8}{:>8}{:>9}",
+        "kernel",
+        "arch",
+        "variant",
+        "transport",
+        "release",
+        "seconds",
+        "passed",
+        "failed",
+        "skipped"
     ));
     let mut sum = Tally::default();
     for row in rows {
@@ -106,8 +114,10 @@ fn line(row: &Row) -> String {
         kernel,
         arch,
         variant,
+        transport,
     } = row.cell;
-    let [kernel, arch, variant] = [kernel.name(), arch.name(), variant.name()];
+    let [kernel, arch] = [kernel.name(), arch.name()];
+    let [variant, transport] = [variant.name(), transport.name()];
     let Tally {
         passed,
         failed,
@@ -122,7 +132,7 @@ fn line(row: &Row) -> String {
         Ran::Skipped(_) => ("", "-".into(), "not started".into()),
         Ran::Failed(_) => ("", "-".into(), "not started".into()),
     };
-    let name = format!("{kernel:<8}{arch:<9}{variant:<10}{release:<28}");
+    let name = format!("{kernel:<8}{arch:<9}{variant:<10}{transport:<11}{release:<28}");
     format!("{name}{seconds:>7}{passed:>8}{failed:>8}{skipped:>9}  {note}")
         .trim_end()
         .to_owned()
@@ -166,6 +176,7 @@ pub(crate) fn list() {
             kernel,
             arch,
             variant,
+            transport: _,
         } = cell;
         let suite = kernel.suite();
         let [kernel, arch, variant] = [kernel.name(), arch.name(), variant.name()];
