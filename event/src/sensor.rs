@@ -210,7 +210,8 @@ pub struct Stats {
     /// Delivered with arguments cut.
     pub truncated: u64,
     /// Times that a part of an event could not be had, at most, by the name that the part has in
-    /// [`Capabilities::absent`]. The event itself is delivered without, or counted elsewhere.
+    /// [`Capabilities::absent`]. The event itself is delivered without, or counted elsewhere. Under the
+    /// name of a class: times that the source looked away, with seldom an event of it to see.
     pub incomplete: Vec<(&'static str, u64)>,
     /// Sequence numbers that were passed over, found by a later number from the same cpu. Losses
     /// that no counter of the source is needed to believe: once every cpu has sent something after

@@ -17,7 +17,7 @@ use crate::misses::{Missed, Misses};
 use crate::mute::Resolved;
 use crate::offsets::Offsets;
 use crate::ring::Ring;
-use crate::stats::{CONTAINER, ENVIRONMENT};
+use crate::stats::{CONTAINER, ENVIRONMENT, FAILED_EXEC};
 use crate::sys::{Counters, NapWord, RingMemory, trim_heap};
 use crate::transport::{PerfBuffers, RingBuffer, Source, Transport};
 use crate::{Error, Options};
@@ -29,17 +29,17 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../ebpf/daemoneye.bpf.o");
 static DEBUG_OBJECT: &[u8] = aya::include_bytes_aligned!("../ebpf/daemoneye-debug.bpf.o");
 
 /// A program and the raw tracepoint that it is attached to.
-struct Program {
+pub(crate) struct Program {
     name: &'static str,
     tracepoint: &'static str,
-    missed: Missed,
+    pub(crate) missed: Missed,
     is_wanted: fn(&Options) -> bool,
 }
 
 /// Attached in this order: an exit of a process that no fork announced is only counted, while a
 /// fork whose exit is missed would leave its entry in the process map for ever. Programs of one
 /// tracepoint run in the order in which they were attached.
-const PROGRAMS: [Program; 6] = [
+pub(crate) const PROGRAMS: [Program; 6] = [
     Program {
         name: "sched_process_exit",
         tracepoint: "sched_process_exit",
@@ -73,7 +73,7 @@ const PROGRAMS: [Program; 6] = [
     Program {
         name: "failed_exec",
         tracepoint: "sys_exit",
-        missed: Missed::Event(EventClass::FailedExec),
+        missed: Missed::Part(FAILED_EXEC),
         is_wanted: |options| options.failed_execs,
     },
 ];

@@ -36,8 +36,27 @@ impl Misses {
         }
     }
 
+    /// Programs that were missed so often.
+    #[cfg(test)]
+    pub(crate) fn simulated(counts: impl IntoIterator<Item = (Missed, u64)>) -> Self {
+        let file = |count: u64| {
+            let file = File::from(
+                rustix::fs::memfd_create("fdinfo", rustix::fs::MemfdFlags::CLOEXEC).unwrap(),
+            );
+            let text = format!("prog_type:\t17\nrecursion_misses:\t{count}\n");
+            file.write_all_at(text.as_bytes(), 0).unwrap();
+            file
+        };
+        let watched = counts.into_iter();
+        Self(
+            watched
+                .map(|(missed, count)| (missed, file(count)))
+                .collect(),
+        )
+    }
+
     /// How often it was. An upper bound for exits, whose program also runs for threads whose process
-    /// goes on, and for failed execs, whose program runs at the end of every system call.
+    /// goes on, and hardly a hint for failed execs, whose program runs at the end of every system call.
     pub(crate) fn of(&self, missed: Missed) -> u64 {
         let watched = self.0.iter().filter(|(of, _)| *of == missed);
         watched.map(|(_, file)| read(file).unwrap_or(0)).sum()

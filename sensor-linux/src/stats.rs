@@ -22,24 +22,24 @@ const MUTED: [(Slot, EventClass); 4] = [
     (Slot::MutedFailedExec, EventClass::FailedExec),
 ];
 
-/// Programs that the kernel can leave out; see [`crate::misses`].
-const SKIPPED: [EventClass; 4] = [
-    EventClass::Fork,
-    EventClass::Exec,
-    EventClass::Exit,
-    EventClass::FailedExec,
-];
+/// Programs that the kernel can leave out, and that seldom run for nothing; see [`crate::misses`].
+const SKIPPED: [EventClass; 3] = [EventClass::Fork, EventClass::Exec, EventClass::Exit];
 
 const ARGS: &str = "args";
 /// A path that was lost is sent again at the next exec in that control group.
 pub(crate) const CONTAINER: &str = "container";
 pub(crate) const ENVIRONMENT: &str = "environment";
+/// Its program runs at the end of every system call: where the kernel left it out there was nearly
+/// never a failed exec, so that no event can be said to be lost.
+pub(crate) const FAILED_EXEC: &str = "failed_exec";
 
-/// Parts of events that come in a record of their own, or could not be read.
-const PARTS: [(Slot, &str); 3] = [
-    (Slot::ArgvUnreadable, ARGS),
-    (Slot::CgroupRingFull, CONTAINER),
-    (Slot::EnvironmentRingFull, ENVIRONMENT),
+/// Parts of events that come in a record of their own, or could not be read, and what is counted as
+/// they are.
+const PARTS: [(Option<Slot>, &str); 4] = [
+    (Some(Slot::ArgvUnreadable), ARGS),
+    (Some(Slot::CgroupRingFull), CONTAINER),
+    (Some(Slot::EnvironmentRingFull), ENVIRONMENT),
+    (None, FAILED_EXEC),
 ];
 
 /// Kinds of loss that are announced: those at the ring, events at which the kernel left a program
@@ -144,7 +144,10 @@ impl Tally {
     fn incomplete(&self, counters: &Counters) -> Vec<(&'static str, u64)> {
         let parts = PARTS.iter().zip(self.missed_parts);
         parts
-            .map(|(&(slot, part), missed)| (part, counters.total(slot) + missed))
+            .map(|(&(slot, part), missed)| {
+                let counted = slot.map_or(0, |slot| counters.total(slot));
+                (part, counted + missed)
+            })
             .filter(|(_, count)| *count > 0)
             .collect()
     }
@@ -163,7 +166,7 @@ impl Tally {
             )
         });
         let [forks, execs, ring_exits, failed_execs] = ring;
-        let [skipped_forks, skipped_execs, skipped_exits, skipped_failed] = skipped;
+        let [skipped_forks, skipped_execs, skipped_exits] = skipped;
         [
             forks,
             execs,
@@ -172,7 +175,6 @@ impl Tally {
             skipped_forks,
             skipped_execs,
             skipped_exits,
-            skipped_failed,
             (EventClass::Exit, DropReason::TableFull, exits),
             (EventClass::Unknown, DropReason::Malformed, self.malformed),
         ]
@@ -209,6 +211,7 @@ mod tests {
     use rustix::fs::{MemfdFlags, memfd_create};
 
     use super::*;
+    use crate::load::PROGRAMS;
 
     /// What the programs of two cpus counted.
     fn counters(counts: &[(u32, Slot, u64)]) -> Counters {
@@ -238,5 +241,23 @@ mod tests {
         );
         assert_eq!((stats.seen, stats.dropped_total()), (0, 0));
         assert_eq!(tally.stats(&counters(&[])).incomplete, []);
+    }
+
+    /// The program of failed execs runs at every system call, and one that it missed was told as a
+    /// failed exec that was lost.
+    #[test]
+    fn programs_that_the_kernel_left_out_lose_events_but_for_the_one_of_every_system_call() {
+        let misses = Misses::simulated(PROGRAMS.map(|program| (program.missed, 7)));
+        let (counted, mut tally) = (counters(&[]), Tally::new(2, BootTime(0)));
+        let lost = tally.announce(&counted, &misses, BootTime(1));
+        let mut lost: Vec<_> = lost.iter().map(|lost| (lost.class, lost.count)).collect();
+        lost.sort_unstable();
+        assert_eq!(lost, SKIPPED.map(|class| (class, 7)));
+        let stats = tally.stats(&counted);
+        assert_eq!(stats.dropped_total(), 21);
+        assert_eq!(
+            stats.incomplete,
+            [("container", 7), ("environment", 7), ("failed_exec", 7)]
+        );
     }
 }
