@@ -177,9 +177,10 @@ pub(crate) struct Sensor {
     /// How records come from the eBPF programs. `auto` takes the ring buffer if the kernel has it.
     #[arg(long, value_enum, default_value_t = TransportChoice::Auto)]
     pub(crate) transport: TransportChoice,
-    /// Size of the kernel's ring buffer (or of all perf buffers together) in MiB; raise it if `ring_full` losses are reported.
-    #[arg(long, value_name = "MIB", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=512))]
-    pub(crate) ring_size: u32,
+    /// Size of the kernel's ring buffer (or of all perf buffers together) in MiB, or in KiB with a
+    /// `K` behind it; raise it if `ring_full` losses are reported. Rounded up to a power of two.
+    #[arg(long = "ring-size", value_name = "MIB", default_value = "4", value_parser = ring_bytes)]
+    pub(crate) ring_bytes: u32,
     /// Live processes that the kernel side keeps apart; raise it if `table_full` losses are reported.
     #[arg(long, value_name = "COUNT", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1_024..=4_194_304))]
     pub(crate) max_processes: u32,
@@ -214,6 +215,19 @@ impl Default for Sensor {
         let matches = command.get_matches_from(["daemoneye"]);
         Self::from_arg_matches(&matches).expect("every flag has a default")
     }
+}
+
+/// From 64 KiB, which has room for one record of any size, if nothing else is in it.
+fn ring_bytes(text: &str) -> Result<u32, String> {
+    let (number, unit) = match text.strip_suffix('K') {
+        Some(number) => (number, 1 << 10),
+        None => (text, 1 << 20),
+    };
+    let number = number.parse().ok();
+    number
+        .and_then(|number: u32| number.checked_mul(unit))
+        .filter(|bytes| (64 << 10..=512 << 20).contains(bytes))
+        .ok_or_else(|| "expected 1 to 512 MiB, or KiB from 64K".into())
 }
 
 impl Sensor {
@@ -446,4 +460,32 @@ pub(crate) enum Ledger {
         #[command(flatten)]
         state: StateDir,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ring_bytes;
+
+    #[test]
+    fn ring_is_of_64_kib_at_least_and_mib_are_meant_without_a_unit() {
+        let check = |text, expected: Option<u32>| {
+            assert_eq!(ring_bytes(text).ok(), expected, "{text}");
+        };
+        check("4", Some(4 << 20));
+        check("512", Some(512 << 20));
+        check("64K", Some(64 << 10));
+        check("524288K", Some(512 << 20));
+        for text in [
+            "0",
+            "513",
+            "63K",
+            "524289K",
+            "4294967295",
+            "K",
+            "64KB",
+            "-1",
+        ] {
+            check(text, None);
+        }
+    }
 }

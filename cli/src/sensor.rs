@@ -115,7 +115,7 @@ fn connector(args: &args::Sensor) -> Result<Box<dyn Sensor>, SensorError> {
 #[cfg(target_os = "linux")]
 pub(crate) fn open_ebpf(args: &args::Sensor) -> Result<sensor_linux::EbpfSensor, SensorError> {
     let options = sensor_linux::Options {
-        ring_bytes: args.ring_size << 20,
+        ring_bytes: args.ring_bytes,
         debug: args.ebpf_debug,
         transport: match args.transport {
             TransportChoice::Auto => None,

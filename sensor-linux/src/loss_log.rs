@@ -69,7 +69,6 @@ impl LossLog {
     }
 
     fn advice(&self, reason: DropReason) -> String {
-        let mib = |bytes: u32| bytes >> 20;
         match reason {
             DropReason::RingFull if self.ring_bytes >= LARGEST_RING => {
                 "; the kernel buffer is as large as can be: mute known noise with --mute".into()
@@ -77,8 +76,8 @@ impl LossLog {
             DropReason::RingFull => format!(
                 "; the kernel buffer was full: raise --ring-size from {} to {}, or mute known noise \
                  with --mute",
-                mib(self.ring_bytes),
-                mib(self.ring_bytes.saturating_mul(4).min(LARGEST_RING))
+                size(self.ring_bytes),
+                size(self.ring_bytes.saturating_mul(4).min(LARGEST_RING))
             ),
             DropReason::TableFull => format!(
                 "; more processes live than the kernel side keeps apart: raise --max-processes from \
@@ -94,11 +93,19 @@ impl LossLog {
             }
             DropReason::SourceLost => format!(
                 "; the process connector's buffer was full: raise --netlink-buffer from {} to {}",
-                mib(self.ring_bytes),
-                mib(self.ring_bytes.saturating_mul(4).min(LARGEST_RING))
+                size(self.ring_bytes),
+                size(self.ring_bytes.saturating_mul(4).min(LARGEST_RING))
             ),
             _ => String::new(),
         }
+    }
+}
+
+/// As the options take it.
+fn size(bytes: u32) -> String {
+    match bytes >> 20 {
+        0 => format!("{}K", bytes >> 10),
+        mib => mib.to_string(),
     }
 }
 
@@ -142,5 +149,19 @@ mod tests {
         assert!(log.due(start + Duration::from_secs(9)).is_empty());
         let told = log.due(start + Duration::from_secs(11));
         assert!(told[0].contains("4 exec;"), "{}", told[0]);
+    }
+
+    #[test]
+    fn advice_names_sizes_as_the_option_takes_them() {
+        let check = |kib: u32, expected| {
+            let mut log = LossLog::new(kib << 10, 1024);
+            log.note(&lost(EventClass::Exec, DropReason::RingFull, 1));
+            let told = log.due(Instant::now());
+            assert!(told[0].contains(expected), "{}", told[0]);
+        };
+        check(64, "from 64K to 256K,");
+        check(256, "from 256K to 1,");
+        check(1024, "from 1 to 4,");
+        check(200 << 10, "from 200 to 512,");
     }
 }

@@ -9,7 +9,7 @@ use event::{
 };
 use rustix::io::Errno;
 use sensor_ebpf::config::Field;
-use sensor_ebpf::record::identity_flag;
+use sensor_ebpf::record::{class, identity_flag};
 
 use crate::Error;
 use crate::cgroups::Cgroups;
@@ -34,7 +34,7 @@ const BPF_NOEXIST: u64 = 1;
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Size in bytes of the ring buffer, or of all perf buffers together; rounded up to a power of
-    /// two of pages.
+    /// two of pages. [`Options::LEAST_RING_BYTES`] at least.
     pub ring_bytes: u32,
     /// How records come from the kernel. `None`: by the ring buffer if the kernel has it.
     pub transport: Option<Transport>,
@@ -50,6 +50,13 @@ pub struct Options {
     /// that begin so.
     pub environment: Vec<String>,
 }
+
+impl Options {
+    /// The largest record fits while the ring is nearly empty. In a smaller one it never would.
+    pub const LEAST_RING_BYTES: u32 = 64 << 10;
+}
+
+const _: () = assert!(class::LARGE + 8 <= Options::LEAST_RING_BYTES as usize);
 
 impl Default for Options {
     fn default() -> Self {

@@ -31,8 +31,8 @@ fn losses_of_a_reader_that_stands_still_are_counted_to_the_last() {
     if !place::kernel_scenarios_run() {
         return;
     }
-    // The least that the option accepts, which such a storm fills.
-    let (recording, workload) = Recording::with(&["--ring-size", "1"], |daemon| {
+    // The least that the option accepts, which such a storm fills many times.
+    let (recording, workload) = Recording::with(&["--ring-size", "64K"], |daemon| {
         daemon.signal(Signal::STOP)?;
         let workload = storm()?;
         daemon.signal(Signal::CONT)?;
@@ -164,7 +164,7 @@ fn family(recording: &Recording, first: ProcessKey) -> HashSet<ProcessKey> {
     family
 }
 
-/// Enough to fill the smallest ring twice.
+/// Enough to fill a ring of 1 MiB twice.
 fn execs() -> u64 {
     fewer(5_000).max(2_000).into()
 }
