@@ -16,8 +16,8 @@ pub trait ExecutableFiles: fmt::Debug + Send + Sync {
     fn open(&self, wanted: &Wanted) -> Result<Box<dyn Executable>, HashFailure>;
 }
 
-/// An opened executable.
-pub trait Executable: io::Read {
+/// An opened executable. Another thread goes on with it where one hangs in another file.
+pub trait Executable: io::Read + Send {
     /// The file as it is now, its device as the exec event names it.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -162,7 +162,9 @@ impl Hasher {
             return None;
         }
         let due = self.workers.due();
-        Some(due.map_or(self.policy.stall, |due| due.saturating_duration_since(now)))
+        Some(due.map_or(self.workers.pause(), |due| {
+            due.saturating_duration_since(now)
+        }))
     }
 
     /// The file in which a worker hangs has no digest; what else was asked of it another one reads.
@@ -176,18 +178,23 @@ impl Hasher {
             outcome: Err(HashFailure::Stalled),
             bytes_read: 0,
         });
-        if self.workers.replace() {
-            self.ask_again();
-        } else {
-            self.give_up(HashFailure::Stalled);
+        self.replace_worker(HashFailure::Stalled);
+    }
+
+    /// Without another worker, what is under way fails.
+    fn replace_worker(&mut self, failure: HashFailure) {
+        match self.workers.replace() {
+            Some(open) => self.ask_again(&open),
+            None => self.give_up(failure),
         }
     }
 
-    fn ask_again(&mut self) {
+    /// Asks for what is under way, but for the files that are open.
+    fn ask_again(&mut self, open: &HashSet<Name>) {
         let open = self
             .asked
             .iter()
-            .filter(|(_, asked)| asked.outcome.is_none());
+            .filter(|(name, asked)| asked.outcome.is_none() && !open.contains(name));
         let jobs: Vec<Job> = open
             .map(|(name, asked)| Job {
                 name: *name,
@@ -196,7 +203,7 @@ impl Hasher {
             .collect();
         for job in jobs {
             let name = job.name;
-            if !self.workers.send(job) {
+            if !self.workers.send_again(job) {
                 self.take(Done {
                     name,
                     outcome: Err(HashFailure::QueueFull),
@@ -240,11 +247,18 @@ impl Hasher {
         }
     }
 
-    /// Only by a panic, which said why itself.
+    /// Only by a panic, which said why itself. The file in which it was is not tried again.
     fn worker_ended(&mut self) {
-        tracing::error!("executables are hashed no more: the thread ended");
-        self.workers.end();
-        self.give_up(HashFailure::Unreadable);
+        tracing::error!("the thread that hashes executables ended; another one takes its place");
+        match self.workers.ended_in() {
+            Some(name) => self.take(Done {
+                name,
+                outcome: Err(HashFailure::Unreadable),
+                bytes_read: 0,
+            }),
+            None => self.give_up(HashFailure::Unreadable),
+        }
+        self.replace_worker(HashFailure::Unreadable);
     }
 
     fn answer(

@@ -42,7 +42,8 @@ pub struct HashPolicy {
     pub waiting: usize,
     /// At the end, digests under way are waited for at most so long.
     pub patience: Duration,
-    /// A worker that hears nothing of a file for so long is given up, and another one goes on.
+    /// A worker that hears nothing of a file for so long is given up, and another one goes on. Time in
+    /// which this process was stopped does not count.
     pub stall: Duration,
 }
 

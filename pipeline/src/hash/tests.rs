@@ -483,14 +483,17 @@ fn end_waits_for_what_is_under_way() {
 
 #[test]
 fn worker_that_panics_leaves_nobody_waiting() {
-    let files = Files::default().with(7, |file| file.panics = true);
+    let files = Files::default()
+        .with(7, |file| file.panics = true)
+        .with(8, |_| {});
     let mut hasher = files.hasher(HashPolicy::default());
     pass(&mut hasher, 1, identity(7));
     assert!(hasher.results().recv_timeout(LONG).is_err());
     hasher.done(None);
     assert_eq!(outcome(&mut hasher), Err(HashFailure::Unreadable));
-    pass(&mut hasher, 2, identity(7));
-    assert_eq!(outcome(&mut hasher), Err(HashFailure::QueueFull));
+    pass(&mut hasher, 2, identity(8));
+    await_result(&mut hasher);
+    assert!(outcome(&mut hasher).is_ok(), "another one goes on");
 }
 
 /// Files whose first read hangs, and what tells that it does; reads end when the sender is dropped.
@@ -509,13 +512,11 @@ fn hanging(inodes: std::ops::Range<u64>) -> (Files, Receiver<()>, Sender<()>) {
 /// As time passes for a worker that hangs by now.
 fn stall(hasher: &mut Hasher, reads: &Receiver<()>) {
     reads.recv_timeout(LONG).unwrap();
-    let stall = HashPolicy::default().stall;
-    assert!(
-        hasher
-            .wait(Instant::now())
-            .is_some_and(|wait| wait <= stall)
-    );
-    hasher.supervise(Instant::now() + stall);
+    let mut now = Instant::now();
+    for _ in 0..10 {
+        now += hasher.wait(now).unwrap();
+        hasher.supervise(now);
+    }
 }
 
 /// A file on a dead network filesystem kept all that came after it without digests.
@@ -589,6 +590,55 @@ fn worker_that_hangs_as_it_closes_a_file_is_given_up() {
     check(|_| {}, None, true);
     let grown = |file: &mut File| file.content = vec![0; 2000];
     check(grown, Some(HashFailure::TooLarge), false);
+}
+
+/// Each had been opened and was asked for again, and the queue that was full had no room for them.
+#[test]
+fn files_that_are_open_and_all_that_is_queued_outlive_their_worker() {
+    let (told, reads) = unbounded();
+    let (open, gate) = unbounded();
+    let files = Files::default().with(7, |file| {
+        file.gate = Some(gate);
+        file.reads = Some(told);
+    });
+    let files = (8..12).fold(files, |files, inode| files.with(inode, |_| {}));
+    let policy = HashPolicy {
+        queue: 2,
+        ..HashPolicy::default()
+    };
+    let mut hasher = files.hasher(policy);
+    pass(&mut hasher, 7, identity(7));
+    reads.recv_timeout(LONG).unwrap();
+    pass(&mut hasher, 8, identity(8));
+    pass(&mut hasher, 9, identity(9));
+    // Before the next read of this one those two are opened.
+    open.send(()).unwrap();
+    reads.recv_timeout(LONG).unwrap();
+    pass(&mut hasher, 10, identity(10));
+    pass(&mut hasher, 11, identity(11));
+    assert_eq!(files.opened(), 3);
+    let now = Instant::now();
+    (1..=10).for_each(|n| hasher.supervise(now + HashPolicy::default().stall * n));
+    assert_eq!(outcome(&mut hasher), Err(HashFailure::Stalled));
+    (0..4).for_each(|_| await_result(&mut hasher));
+    let told = followers(&mut hasher);
+    assert!(told.iter().all(|told| told.outcome.is_ok()), "{told:?}");
+    assert_eq!((told.len(), files.opened()), (4, 5));
+}
+
+/// A daemon that was stopped for a while, or frozen with its control group, told each file that it
+/// was reading as stalled.
+#[test]
+fn time_in_which_nobody_could_look_does_not_count() {
+    let (files, reads, open) = hanging(7..8);
+    let mut hasher = files.hasher(HashPolicy::default());
+    pass(&mut hasher, 1, identity(7));
+    reads.recv_timeout(LONG).unwrap();
+    hasher.supervise(Instant::now());
+    hasher.supervise(Instant::now() + LONG);
+    (0..4).for_each(|_| open.send(()).unwrap());
+    await_result(&mut hasher);
+    assert!(outcome(&mut hasher).is_ok());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The worker's thread: opens at once, reads in turns within the budget.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -53,12 +53,21 @@ pub(super) struct Worker {
     pub(super) watch: Arc<Watch>,
     /// Disconnected when nobody wants anything any more.
     pub(super) stop: Receiver<()>,
+    /// What is open.
+    pub(super) readings: Arc<Readings>,
     /// Called after each result.
     pub(super) notify: Option<Waker>,
 }
 
-struct Reading {
+/// Files that are open, but for the one at hand, each to have its turn. Whoever takes a hanging
+/// worker's place takes them over.
+#[derive(Default)]
+pub(super) struct Readings(Mutex<VecDeque<Reading>>);
+
+pub(super) struct Reading {
     name: Name,
+    /// Nobody waits for it any more, so that it is only closed.
+    unwanted: bool,
     file: Box<dyn Executable>,
     told: FileKey,
     before: FileIdentity,
@@ -73,36 +82,49 @@ impl Worker {
     pub(super) fn run(self) {
         let mut budget = Budget::new(self.policy.rate, Instant::now());
         let mut buffer = vec![0; CHUNK];
-        let mut readings = VecDeque::new();
-        while let Ok(()) = self.open_some(&mut readings, &budget) {
-            let Some(mut reading) = readings.pop_front() else {
-                continue;
-            };
-            let (name, most) = (reading.name, self.policy.max_bytes);
-            let turn = || reading.read(&mut buffer, most);
-            match self.watch.during(name, turn) {
-                Ok(Some(bytes)) => {
+        while let Ok(()) = self.open_some(&budget) {
+            let next = self.readings.lock().pop_front();
+            match next {
+                Some(reading) if reading.unwanted => self.close(reading.name, reading.file),
+                Some(reading) => {
+                    let bytes = self.turn(reading, &mut buffer);
                     budget.spend(bytes, Instant::now());
-                    readings.push_back(reading);
                 }
-                Ok(None) => self.finish(reading),
-                Err(failure) => {
-                    self.tell(name, Err(failure), reading.bytes);
-                    self.close(name, reading.file);
-                }
+                None => {}
             }
         }
     }
 
+    /// Reads on in a file; how much.
+    fn turn(&self, mut reading: Reading, buffer: &mut [u8]) -> usize {
+        let (name, most) = (reading.name, self.policy.max_bytes);
+        let read = || reading.read(buffer, most);
+        match self.watch.during(name, read) {
+            Ok(Some(bytes)) => {
+                self.readings.lock().push_back(reading);
+                return bytes;
+            }
+            Ok(None) => self.finish(reading),
+            Err(failure) => {
+                self.tell(name, Err(failure), reading.bytes);
+                self.close(name, reading.file);
+            }
+        }
+        0
+    }
+
     /// Opens what is asked for until it is time to read. At once, and not when it is read: by then
     /// the process can have ended, and a file without a name with it.
-    fn open_some(&self, readings: &mut VecDeque<Reading>, budget: &Budget) -> Result<(), Stopped> {
+    fn open_some(&self, budget: &Budget) -> Result<(), Stopped> {
         loop {
             let wait = budget.wait(Instant::now());
-            let timeout = (!readings.is_empty()).then_some(wait);
-            match self.next_job(readings.len() < OPEN, timeout)? {
-                Some(job) => readings.extend(self.open(job)),
-                None => return Ok(()),
+            let open = self.readings.lock().len();
+            let timeout = (open > 0).then_some(wait);
+            let Some(job) = self.next_job(open < OPEN, timeout)? else {
+                return Ok(());
+            };
+            if let Some(reading) = self.open(job) {
+                self.readings.lock().push_back(reading);
             }
         }
     }
@@ -144,6 +166,7 @@ impl Worker {
                 }
                 Some(Reading {
                     name: job.name,
+                    unwanted: false,
                     file,
                     told,
                     before,
@@ -211,6 +234,32 @@ impl Worker {
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Readings {
+    /// What a worker that is given up has open but for the file that it hangs in.
+    pub(super) fn take_over(&self) -> Arc<Self> {
+        let readings = std::mem::take(&mut *self.lock());
+        Arc::new(Self(Mutex::new(readings)))
+    }
+
+    /// Nobody waits for any of them any more.
+    pub(super) fn unwant(&self) {
+        for reading in self.lock().iter_mut() {
+            reading.unwanted = true;
+        }
+    }
+
+    /// What is wanted of them.
+    pub(super) fn names(&self) -> HashSet<Name> {
+        let readings = self.lock();
+        let wanted = readings.iter().filter(|reading| !reading.unwanted);
+        wanted.map(|reading| reading.name).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Reading>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
