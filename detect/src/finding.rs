@@ -25,6 +25,7 @@ pub(crate) fn finding(
     text: impl Fn(usize, &Output) -> Option<String>,
 ) -> Finding {
     let (rule, event) = (found.rule, found.event);
+    let provenance = rule.provenance.as_deref();
     let exe = match &event.kind {
         EventKind::Exec(exec) => exec.process.exe.clone(),
         EventKind::Exit(exit) => exit.exe.clone(),
@@ -57,6 +58,8 @@ pub(crate) fn finding(
             .collect(),
         evidence: circumstances.evidence,
         incomplete: circumstances.incomplete,
+        author: provenance.map(|p| p.author.clone()).unwrap_or_default(),
+        license: provenance.map(|p| p.license.clone()).unwrap_or_default(),
     }
 }
 

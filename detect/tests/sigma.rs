@@ -487,6 +487,7 @@ fn rules_keep_what_they_say_of_themselves() {
     );
     let event = sysmon::event(r#"{"OriginalFileName": "X", "Image": "a"}"#).unwrap();
     let found = &findings(load(&[("r.yml", text)], None), &event)[0];
+    assert_eq!((&*found.author, &*found.license), ("Somebody", "MIT"));
     let selected: Vec<&str> = found
         .selected
         .iter()
@@ -844,4 +845,10 @@ fn broken_correlations_say_what_is_wrong_and_leave_their_rules() {
         "  type: temporal\n  rules: [a]\n  timespan: 1s\n  group-by: [Foo]\n",
         "`Foo`, which is not produced",
     );
+}
+
+#[test]
+fn a_sigma_rule_without_a_detection_is_one_all_the_same() {
+    let text = "title: T\nlogsource: {category: process_creation}\n";
+    rejected(text, None, "r.yml:1:1: `detection` is missing");
 }

@@ -75,6 +75,10 @@ pub struct Finding {
     pub evidence: Vec<u64>,
     /// Bounds that the evaluation met, in words: there may have been more than it counted.
     pub incomplete: Vec<String>,
+    /// Who wrote the rule, where it says so: licences of rules ask that alerts name them.
+    pub author: String,
+    /// The rule's licence, where it names one.
+    pub license: String,
 }
 
 /// What one ledger entry holds.

@@ -61,6 +61,10 @@ pub fn finding(finding: &Finding, evidence: Option<&Event>) -> Value {
         "rule".into(),
         json!({ "id": finding.rule_id, "name": finding.title, "level": finding.level.name() }),
     );
+    let told = [("author", &finding.author), ("license", &finding.license)];
+    for (name, text) in told.iter().filter(|(_, text)| !text.is_empty()) {
+        document.set("rule", name, json!(text));
+    }
     document.root.insert("tags".into(), json!(finding.tags));
     document.set("daemoneye", "leaf_index", finding.leaf_index.into());
     document.set("daemoneye", "selected", selected(finding));

@@ -316,6 +316,8 @@ fn every_field_survives() {
         absent: vec!["process.user".into()],
         evidence: vec![3, 12],
         incomplete: vec!["more than was counted".into()],
+        author: "Somebody".into(),
+        license: "DRL-1.1".into(),
     };
     let decoded = codec::decode(codec::encode_finding(&finding)).unwrap();
     assert_eq!(decoded, Leaf::Finding(Box::new(finding)));

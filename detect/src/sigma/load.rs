@@ -15,23 +15,26 @@ use crate::sigma::rule::{Outcome, Site, compile};
 use crate::sigma::side_tests::{give, is_tests};
 use crate::yaml::{yaml_message, yaml_place};
 
-/// Whether a file holds Sigma documents: its first one has a key that none but they have. A file
-/// that is no YAML is taken for what its lines look like.
+/// Whether a file holds Sigma documents: the first line that begins with a key of one of the two
+/// languages decides. In a file without such lines, its first document does.
 #[must_use]
 pub fn is_sigma(file: &str, text: &str) -> bool {
-    const KEYS: [&str; 3] = ["detection", "correlation", "filter"];
+    const KEYS: [&str; 4] = ["detection", "correlation", "filter", "logsource"];
     if is_tests(file) {
         return true;
     }
-    match documents(text) {
-        Ok(documents) => documents.first().is_some_and(|document| {
-            document.get("sql").is_none() && KEYS.iter().any(|key| document.get(key).is_some())
-        }),
-        Err(_) => text.lines().any(|line| {
-            let key = line.trim_end().strip_suffix(':');
-            key.is_some_and(|key| KEYS.contains(&key))
-        }),
-    }
+    let keys = text.lines().filter_map(|line| line.split_once(':'));
+    let mut languages = keys.filter_map(|(key, _)| match key.trim_end() {
+        "sql" => Some(false),
+        key => KEYS.contains(&key).then_some(true),
+    });
+    languages.next().unwrap_or_else(|| {
+        let documents = documents(text).unwrap_or_default();
+        let first = documents.first();
+        first.is_some_and(|first| {
+            first.get("sql").is_none() && KEYS.iter().any(|key| first.get(key).is_some())
+        })
+    })
 }
 
 /// Compiles the documents of Sigma files. Ids in `taken` are those of other rules, with their

@@ -359,6 +359,10 @@ pub(super) struct Finding {
     pub evidence: Vec<u64>,
     #[prost(string, repeated, tag = "11")]
     pub incomplete: Vec<String>,
+    #[prost(string, tag = "12")]
+    pub author: String,
+    #[prost(string, tag = "13")]
+    pub license: String,
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]

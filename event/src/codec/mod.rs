@@ -203,6 +203,8 @@ fn finding_message(finding: &Finding) -> pb::Finding {
         absent: finding.absent.clone(),
         evidence: finding.evidence.clone(),
         incomplete: finding.incomplete.clone(),
+        author: finding.author.clone(),
+        license: finding.license.clone(),
     }
 }
 
@@ -325,5 +327,7 @@ fn finding(message: pb::Finding, header: Header) -> Result<Finding, Error> {
         absent: message.absent,
         evidence: message.evidence,
         incomplete: message.incomplete,
+        author: message.author,
+        license: message.license,
     })
 }
