@@ -394,6 +394,30 @@ mod tests {
     }
 
     #[test]
+    fn placeholders_of_sigma_rules_stand_for_the_same_lists() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("lists")).unwrap();
+        fs::write(dir.path().join("lists/tools.txt"), "/nc\n/nc?t\n").unwrap();
+        let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+        let rule = sigma("T", "linux", "Image|expand|endswith: '%tools%'");
+        write("t.yml", &rule);
+        write(
+            "t.tests.yml",
+            "fires: [{Image: /bin/nc}, {Image: /bin/ncat}]\nsilent: [{Image: /bin/cat}]\n",
+        );
+        let rules = load_one(dir.path()).unwrap();
+        let outcomes = detect::run_tests(&rules);
+        assert_eq!(outcomes.len(), 3);
+        assert!(outcomes.iter().all(|outcome| outcome.passed));
+        write("t.yml", &rule.replace("tools", "others"));
+        let error = load_one(dir.path()).err().unwrap().to_string();
+        assert!(
+            error.contains("placeholder `%others%` has no list"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn a_missing_directory_is_named() {
         let error = load_one(Path::new("/nonexistent/rules")).err().unwrap();
         assert!(error.to_string().contains("/nonexistent/rules"), "{error}");
