@@ -7,6 +7,8 @@ use crate::sigma::expr::Expr;
 const MAX_DEPTH: usize = 50;
 /// Words of a condition.
 const MAX_WORDS: usize = 2000;
+/// Comparisons of a rule whose condition names the same selections again and again.
+const MAX_COMPARISONS: usize = 200_000;
 /// Ways in which some of many selections can hold.
 const MAX_CHOICES: usize = 1000;
 
@@ -55,6 +57,43 @@ impl Condition {
         match self {
             Self::And(parts) => parts.into_iter().flat_map(Self::conjuncts).collect(),
             other => vec![other],
+        }
+    }
+
+    /// Refuses a condition that would fill memory once its selections are filled in.
+    pub(crate) fn check_size(&self, selections: &Selections) -> Result<(), ErrorKind> {
+        let sizes: Vec<(&str, usize)> = selections
+            .iter()
+            .map(|(name, expr)| (name.as_str(), expr.size()))
+            .collect();
+        if self.size(&sizes) <= MAX_COMPARISONS {
+            return Ok(());
+        }
+        Err(ErrorKind::Limit {
+            what: "number of comparisons that the condition asks for",
+            limit: MAX_COMPARISONS.to_string(),
+        })
+    }
+
+    fn size(&self, sizes: &[(&str, usize)]) -> usize {
+        let sum = |sizes: &mut dyn Iterator<Item = usize>| sizes.fold(0, usize::saturating_add);
+        match self {
+            Self::And(parts) | Self::Or(parts) => {
+                sum(&mut parts.iter().map(|part| part.size(sizes)))
+            }
+            Self::Not(inner) => inner.size(sizes),
+            Self::Selection(wanted) => {
+                let named = sizes.iter().filter(|(name, _)| name == wanted);
+                sum(&mut named.map(|(_, size)| *size))
+            }
+            Self::Of(count, pattern) => {
+                let meant = sizes.iter().filter(|(name, _)| is_meant(pattern, name));
+                let meant: Vec<usize> = meant.map(|(_, size)| *size).collect();
+                let others = meant.len().saturating_sub(1);
+                // Each selection is in so many choices.
+                let choices = count.map_or(1, |count| choices(others, count.saturating_sub(1)));
+                sum(&mut meant.into_iter()).saturating_mul(choices)
+            }
         }
     }
 
@@ -127,6 +166,12 @@ fn is_meant(pattern: &str, name: &str) -> bool {
         }
     }
     rest.ends_with(last)
+}
+
+/// Number of ways to choose so many of them.
+fn choices(of: usize, count: usize) -> usize {
+    let next = |ways: usize, taken: usize| ways.saturating_mul(of - taken) / (taken + 1);
+    (0..count.min(of)).fold(1, next)
 }
 
 /// Any choice of so many.
@@ -285,7 +330,7 @@ impl std::fmt::Display for Condition {
 
 #[cfg(test)]
 mod tests {
-    use super::{Condition, Selections, is_meant};
+    use super::{Condition, Selections, choices, is_meant};
     use crate::ir::{Predicate, Scalar};
     use crate::sigma::expr::Expr;
 
@@ -336,6 +381,21 @@ mod tests {
         check("a*c*e", "abde", false);
         check("a*a", "a", false);
         check("sel", "selection", false);
+    }
+
+    #[test]
+    fn a_condition_cannot_multiply_its_selections_without_end() {
+        let leaf = Expr::leaf(Predicate::Truth(Scalar::Bool(true)));
+        let selections: Selections = vec![("s".to_owned(), Expr::Or(vec![leaf; 10_000]))];
+        let check = |times: usize| {
+            let condition = vec!["s"; times].join(" or ");
+            Condition::parse(&condition)
+                .unwrap()
+                .check_size(&selections)
+        };
+        assert!(check(20).is_ok());
+        assert!(check(21).is_err());
+        assert_eq!([choices(2, 1), choices(5, 2), choices(3, 3)], [2, 10, 1]);
     }
 
     #[test]

@@ -55,7 +55,8 @@ impl Detection {
     /// Texts and conditions that must all hold.
     pub(crate) fn parts(&self) -> Result<Vec<(String, Expr)>, Found> {
         let part = |at: Place, condition: &Condition| {
-            let expr = condition.resolve(&self.selections);
+            let sized = condition.check_size(&self.selections);
+            let expr = sized.and_then(|()| condition.resolve(&self.selections));
             expr.map(|expr| (condition.to_string(), expr))
                 .map_err(|kind| (at, kind))
         };

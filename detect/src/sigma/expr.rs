@@ -110,6 +110,15 @@ impl Expr {
         }
     }
 
+    /// Number of comparisons.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::And(parts) | Self::Or(parts) => parts.iter().map(Self::size).sum(),
+            Self::Not(inner) => inner.size(),
+            Self::Leaf(_) => 1,
+        }
+    }
+
     pub(crate) fn gaps(&self) -> Gaps {
         let mut gaps = Gaps::default();
         self.collect_gaps(true, &mut gaps);
