@@ -35,7 +35,7 @@ fuzz_target!(|text: &str| {
             assert!(error.place.line >= 1 && error.place.column >= 1);
         }
         for rule in rules.rules() {
-            detect::explain(rule, &event);
+            let _ = detect::explain(rule, &event);
             let Some(sql) = to_sql(rule).yaml else {
                 continue;
             };
