@@ -1,16 +1,18 @@
 //! What becomes an alert: not every repetition of a finding is worth a line, but every one that is
 //! left out is counted.
 //!
-//! A repetition is the same rule on the same process that runs the same program file with the same
-//! arguments, within [`Policy::dedup_ns`] of an alert; or that tries the same path again with the
-//! same result, or whose program has the same digest. An exec of anything else is an alert of its
+//! A rule can say which of its findings are repetitions of each other, and for how long after an
+//! alert. For others it is the same rule on the same process that runs the same program file with
+//! the same arguments, within [`Policy::dedup_ns`] of an alert; or that tries the same path again with
+//! the same result, or whose program has the same digest. An exec of anything else is an alert of its
 //! own, so one that was alerted on cannot hide what its process runs next. Arguments that were
 //! captured in part only are equal to nothing.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, Hash, RandomState};
 
-use event::{Argv, BootTime, Event, EventKind, FileIdentity, Finding, Level, Process, ProcessKey};
+use detect::{Rule, RuleSet, Sameness};
+use event::{Argv, BootTime, Event, EventKind, FileIdentity, Finding, Level, Process};
 
 /// An alert on its way to the sinks.
 #[derive(Debug)]
@@ -19,9 +21,9 @@ pub struct Alert<'a> {
     pub finding: &'a Finding,
     /// The event that completed it.
     pub evidence: &'a Event,
-    /// Findings of the same rule with the same executable path that raised no alert since the last
-    /// one of the two. Kept for the last 256 such pairs; findings of others are counted
-    /// in [`crate::Stats`] only.
+    /// Findings of the same rule with the same executable path, or whatever the rule tells its
+    /// findings apart by, that raised no alert since the last one of the two. Kept for the last 256
+    /// such pairs; findings of others are counted in [`crate::Observed`] only.
     pub folded: u64,
 }
 
@@ -30,7 +32,7 @@ pub struct Alert<'a> {
 pub struct Policy {
     /// Findings below this level are recorded but raise no alert.
     pub min_level: Level,
-    /// A rule fires once for a process and what it runs within this time.
+    /// A rule fires once for a process and what it runs within this time, unless it names another.
     pub dedup_ns: u64,
     /// Alerts of one rule …
     pub rate_limit: usize,
@@ -67,42 +69,46 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct Gate {
     policy: Policy,
-    recent: HashSet<Repetition>,
-    /// The entries of `recent` by age.
-    order: VecDeque<(BootTime, Repetition)>,
     rules: HashMap<String, RuleState>,
+    /// Repetitions that all rules remember.
+    remembered: usize,
     folded: VecDeque<Folded>,
     /// Seeded, so that nobody can choose arguments that look like others.
     hasher: RandomState,
 }
 
-/// Entries of the dedup memory; the oldest go first.
+/// Entries of the dedup memory of all rules; where there is no room, a rule's own oldest go.
 const MAX_RECENT: usize = 16_384;
 
 /// Counts of folded findings that wait for an alert; the oldest go first. Searched in line.
 const MAX_FOLDED: usize = 256;
 
-/// What makes two findings the same alert.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Repetition {
-    rule: String,
-    key: ProcessKey,
-    /// Hash of what ran.
-    program: u64,
-}
-
-/// Findings that wait to be told with the next alert of their rule and executable.
+/// Findings that wait to be told with the next alert of their rule and kind.
 #[derive(Debug)]
 struct Folded {
     rule: String,
-    exe: Vec<u8>,
+    /// Hash of what they have in common: the executable, or what the rule tells them apart by.
+    kind: u64,
     count: u64,
+}
+
+/// What the gate makes of a finding.
+struct Subject {
+    /// Stands for its repetitions; `None` for what is never one.
+    repetition: Option<u64>,
+    /// See [`Folded::kind`].
+    kind: u64,
+    window_ns: u64,
 }
 
 #[derive(Debug, Default)]
 struct RuleState {
     raised: VecDeque<BootTime>,
     limited: bool,
+    /// Alerts that hide their repetitions …
+    recent: HashSet<u64>,
+    /// … by age.
+    order: VecDeque<(BootTime, u64)>,
 }
 
 impl Gate {
@@ -111,47 +117,100 @@ impl Gate {
     pub fn new(policy: Policy) -> Self {
         Self {
             policy,
-            recent: HashSet::new(),
-            order: VecDeque::new(),
             rules: HashMap::new(),
+            remembered: 0,
             folded: VecDeque::new(),
             hasher: RandomState::new(),
         }
     }
 
-    /// Decides on one finding; `evidence` is the event that completed it.
-    pub fn decide(&mut self, finding: &Finding, evidence: &Event) -> Verdict {
+    /// Decides on one finding of `rule`; `evidence` is the event that completed it.
+    pub fn decide(&mut self, finding: &Finding, evidence: &Event, rule: Option<&Rule>) -> Verdict {
         if finding.level < self.policy.min_level {
             return Verdict::BelowLevel;
         }
         let now = finding.header.time;
-        self.forget(now);
-        let repetition = self.repetition(finding, evidence);
-        if repetition.as_ref().is_some_and(|r| self.recent.contains(r)) {
-            self.fold(finding);
+        let subject = self.subject(finding, evidence, rule);
+        if self.is_repetition(finding, &subject, now) {
+            self.fold(finding, &subject);
             return Verdict::Duplicate;
         }
         if !self.within_rate(finding, now) {
-            self.fold(finding);
+            self.fold(finding, &subject);
             return Verdict::RateLimited;
         }
         // Only now: what raised no alert must not hide the next one.
-        if let Some(repetition) = repetition {
-            self.order.push_back((now, repetition.clone()));
-            self.recent.insert(repetition);
+        if let Some(repetition) = subject.repetition {
+            self.remember(finding, repetition, now);
         }
-        Verdict::Raise(self.take_folded(finding))
+        Verdict::Raise(self.take_folded(finding, &subject))
     }
 
-    /// `None` for what is never a repetition.
-    fn repetition(&self, finding: &Finding, evidence: &Event) -> Option<Repetition> {
-        Some(Repetition {
-            rule: finding.rule_id.clone(),
-            key: finding.key?,
-            program: self
-                .hasher
-                .hash_one((&finding.exe, subject(&evidence.kind)?)),
-        })
+    /// Forgets rules that are not in this set.
+    pub fn keep_rules(&mut self, rules: &RuleSet) {
+        let known: HashSet<&str> = rules.rules().iter().map(|rule| rule.id.as_str()).collect();
+        self.rules.retain(|rule, _| known.contains(rule.as_str()));
+        self.folded.retain(|f| known.contains(f.rule.as_str()));
+        self.remembered = self.rules.values().map(|rule| rule.order.len()).sum();
+    }
+
+    fn subject(&self, finding: &Finding, evidence: &Event, rule: Option<&Rule>) -> Subject {
+        let said = rule.map_or(Sameness::Unsaid, |r| r.sameness(evidence, &self.hasher));
+        let window = rule.and_then(Rule::dedup_window);
+        let window_ns = window.map(|window| u64::try_from(window.as_nanos()).unwrap_or(u64::MAX));
+        let (repetition, kind) = match said {
+            Sameness::Values(values) => (Some(values), values),
+            Sameness::Unlike => (None, self.hasher.hash_one(&finding.exe)),
+            Sameness::Unsaid => {
+                let repetition = self.usual(finding, evidence);
+                (repetition, self.hasher.hash_one(&finding.exe))
+            }
+        };
+        Subject {
+            repetition,
+            kind,
+            window_ns: window_ns.unwrap_or(self.policy.dedup_ns),
+        }
+    }
+
+    /// What makes findings the same of which their rule says nothing.
+    fn usual(&self, finding: &Finding, evidence: &Event) -> Option<u64> {
+        let what = (finding.key?, &finding.exe, what(&evidence.kind)?);
+        Some(self.hasher.hash_one(what))
+    }
+
+    fn is_repetition(&mut self, finding: &Finding, subject: &Subject, now: BootTime) -> bool {
+        let Some(rule) = self.rules.get_mut(&finding.rule_id) else {
+            return false;
+        };
+        self.remembered -= rule.forget(now, subject.window_ns);
+        let repetition = subject.repetition.as_ref();
+        repetition.is_some_and(|repetition| rule.recent.contains(repetition))
+    }
+
+    fn remember(&mut self, finding: &Finding, repetition: u64, now: BootTime) {
+        if self.remembered >= MAX_RECENT {
+            self.make_room(&finding.rule_id);
+        }
+        let rule = self.rules.entry(finding.rule_id.clone()).or_default();
+        rule.order.push_back((now, repetition));
+        rule.recent.insert(repetition);
+        self.remembered += 1;
+    }
+
+    /// Takes from the rule itself, so that one that fires often does not spoil it for others; of
+    /// one that has nothing, from that with most.
+    fn make_room(&mut self, rule: &str) {
+        let own = self.rules.get_mut(rule).filter(|own| !own.order.is_empty());
+        let from = match own {
+            Some(own) => Some(own),
+            None => self.rules.values_mut().max_by_key(|rule| rule.order.len()),
+        };
+        if let Some(from) = from
+            && from.forget_oldest()
+        {
+            self.remembered -= 1;
+        }
     }
 
     fn within_rate(&mut self, finding: &Finding, now: BootTime) -> bool {
@@ -169,20 +228,9 @@ impl Gate {
         !rule.limited
     }
 
-    fn forget(&mut self, now: BootTime) {
-        while let Some((time, _)) = self.order.front() {
-            let expired = now.0.saturating_sub(time.0) > self.policy.dedup_ns;
-            if !expired && self.order.len() < MAX_RECENT {
-                return;
-            }
-            if let Some((_, repetition)) = self.order.pop_front() {
-                self.recent.remove(&repetition);
-            }
-        }
-    }
-
-    fn fold(&mut self, finding: &Finding) {
-        if let Some(folded) = self.folded.iter_mut().find(|f| f.is_of(finding)) {
+    fn fold(&mut self, finding: &Finding, subject: &Subject) {
+        let mut waiting = self.folded.iter_mut();
+        if let Some(folded) = waiting.find(|f| f.is_of(finding, subject)) {
             folded.count += 1;
             return;
         }
@@ -191,13 +239,13 @@ impl Gate {
         }
         self.folded.push_back(Folded {
             rule: finding.rule_id.clone(),
-            exe: finding.exe.to_vec(),
+            kind: subject.kind,
             count: 1,
         });
     }
 
-    fn take_folded(&mut self, finding: &Finding) -> u64 {
-        let place = self.folded.iter().position(|f| f.is_of(finding));
+    fn take_folded(&mut self, finding: &Finding, subject: &Subject) -> u64 {
+        let place = self.folded.iter().position(|f| f.is_of(finding, subject));
         place
             .and_then(|place| self.folded.remove(place))
             .map_or(0, |folded| folded.count)
@@ -206,7 +254,7 @@ impl Gate {
 
 /// What tells two events of one process and executable apart.
 #[derive(Hash)]
-enum Subject<'e> {
+enum What<'e> {
     Program(&'e Argv, Option<File>),
     Attempt(&'e [u8], u32),
     Digest(Option<[u8; 32]>, Option<File>),
@@ -217,22 +265,22 @@ enum Subject<'e> {
 type File = (u64, u32);
 
 /// `None` for what equals nothing.
-fn subject(kind: &EventKind) -> Option<Subject<'_>> {
+fn what(kind: &EventKind) -> Option<What<'_>> {
     match kind {
         EventKind::Exec(exec) => program(&exec.process),
         EventKind::Snapshot(row) => program(&row.process),
-        EventKind::FailedExec(failed) => Some(Subject::Attempt(&failed.filename, failed.errno)),
-        EventKind::Hashed(hashed) => Some(Subject::Digest(
+        EventKind::FailedExec(failed) => Some(What::Attempt(&failed.filename, failed.errno)),
+        EventKind::Hashed(hashed) => Some(What::Digest(
             hashed.outcome.ok().map(|digest| digest.sha256),
             hashed.exe_file.map(file),
         )),
-        _ => Some(Subject::Process),
+        _ => Some(What::Process),
     }
 }
 
-fn program(process: &Process) -> Option<Subject<'_>> {
+fn program(process: &Process) -> Option<What<'_>> {
     let whole = process.argv_truncated_bytes == 0;
-    whole.then(|| Subject::Program(&process.argv, process.exe_file.map(file)))
+    whole.then(|| What::Program(&process.argv, process.exe_file.map(file)))
 }
 
 fn file(file: FileIdentity) -> File {
@@ -240,12 +288,29 @@ fn file(file: FileIdentity) -> File {
 }
 
 impl Folded {
-    fn is_of(&self, finding: &Finding) -> bool {
-        self.rule == finding.rule_id && self.exe == finding.exe
+    fn is_of(&self, finding: &Finding, subject: &Subject) -> bool {
+        self.kind == subject.kind && self.rule == finding.rule_id
     }
 }
 
 impl RuleState {
+    /// What is older than the window; how many that were.
+    fn forget(&mut self, now: BootTime, window_ns: u64) -> usize {
+        let before = self.order.len();
+        while let Some((time, _)) = self.order.front()
+            && now.0.saturating_sub(time.0) > window_ns
+        {
+            self.forget_oldest();
+        }
+        before - self.order.len()
+    }
+
+    /// False if there is none.
+    fn forget_oldest(&mut self) -> bool {
+        let oldest = self.order.pop_front();
+        oldest.is_some_and(|(_, repetition)| self.recent.remove(&repetition))
+    }
+
     /// False if the rule has used its alerts up.
     fn raise(&mut self, now: BootTime, limit: usize, window_ns: u64) -> bool {
         while self
@@ -265,7 +330,7 @@ impl RuleState {
 
 #[cfg(test)]
 mod tests {
-    use event::{Digest, Exec, Exit, FailedExec, HashFailure, Hashed, Header};
+    use event::{Digest, Exec, Exit, FailedExec, HashFailure, Hashed, Header, ProcessKey};
 
     use super::*;
 
@@ -307,7 +372,7 @@ mod tests {
     }
 
     fn decide(gate: &mut Gate, finding: &Finding) -> Verdict {
-        gate.decide(finding, &exec(running(&["x"])))
+        gate.decide(finding, &exec(running(&["x"])), None)
     }
 
     #[test]
@@ -339,7 +404,10 @@ mod tests {
             ..running(&["a"])
         };
         let mut check = |process, verdict| {
-            assert_eq!(gate.decide(&finding("r", 1, 0), &exec(process)), verdict);
+            assert_eq!(
+                gate.decide(&finding("r", 1, 0), &exec(process), None),
+                verdict
+            );
         };
         check(running(&["a"]), Verdict::Raise(0));
         check(running(&["a"]), Verdict::Duplicate);
@@ -362,14 +430,20 @@ mod tests {
     fn events_without_a_program_are_told_apart_by_process() {
         let mut gate = Gate::new(Policy::default());
         let exit = event(EventKind::Exit(Exit::default()));
-        assert_eq!(gate.decide(&finding("r", 1, 0), &exit), Verdict::Raise(0));
-        assert_eq!(gate.decide(&finding("r", 1, 0), &exit), Verdict::Duplicate);
+        assert_eq!(
+            gate.decide(&finding("r", 1, 0), &exit, None),
+            Verdict::Raise(0)
+        );
+        assert_eq!(
+            gate.decide(&finding("r", 1, 0), &exit, None),
+            Verdict::Duplicate
+        );
         let nobody = Finding {
             key: None,
             ..finding("r", 1, 0)
         };
-        assert_eq!(gate.decide(&nobody, &exit), Verdict::Raise(1));
-        assert_eq!(gate.decide(&nobody, &exit), Verdict::Raise(0));
+        assert_eq!(gate.decide(&nobody, &exit, None), Verdict::Raise(1));
+        assert_eq!(gate.decide(&nobody, &exit, None), Verdict::Raise(0));
     }
 
     #[test]
@@ -377,7 +451,10 @@ mod tests {
         // What followed the first one was folded, whatever it was.
         let mut gate = Gate::new(Policy::default());
         let mut check = |kind, verdict| {
-            assert_eq!(gate.decide(&finding("r", 1, 0), &event(kind)), verdict);
+            assert_eq!(
+                gate.decide(&finding("r", 1, 0), &event(kind), None),
+                verdict
+            );
         };
         let failed = |filename: &'static str, errno| {
             EventKind::FailedExec(Box::new(FailedExec {
@@ -470,6 +547,90 @@ mod tests {
         assert_eq!(decide(&mut gate, &finding("r", 1, 0)), Verdict::BelowLevel);
     }
 
+    /// A rule of these lines that fires on everything.
+    fn rule(lines: &str) -> RuleSet {
+        let text =
+            format!("id: r\ntitle: R\nlevel: high\nsql: SELECT process.pid FROM exec\n{lines}");
+        let source = detect::Source {
+            file: "r.yaml",
+            text: &text,
+        };
+        RuleSet::compile(&[source]).unwrap()
+    }
+
+    #[test]
+    fn a_rule_says_what_its_repetitions_are_and_for_how_long() {
+        let rules = rule("dedup: {by: [process.args], window: 5m}\n");
+        let mut gate = Gate::new(Policy::default());
+        let mut check = |argument, pid, seconds, verdict| {
+            let finding = finding("r", pid, seconds);
+            let event = exec(running(&[argument]));
+            let rule = rules.rules().first();
+            assert_eq!(gate.decide(&finding, &event, rule), verdict);
+        };
+        check("a", 1, 0, Verdict::Raise(0));
+        check("a", 2, 100, Verdict::Duplicate);
+        check("b", 1, 100, Verdict::Raise(0));
+        check("a", 3, 300, Verdict::Duplicate);
+        // The count is told with what it is of.
+        check("b", 3, 401, Verdict::Raise(0));
+        check("a", 4, 402, Verdict::Raise(2));
+        check("a", 4, 403, Verdict::Duplicate);
+    }
+
+    #[test]
+    fn a_rule_may_set_the_time_alone() {
+        let rules = rule("dedup: {window: 2s}\n");
+        let mut gate = Gate::new(Policy::default());
+        let mut check = |pid, seconds, verdict| {
+            let event = exec(running(&["x"]));
+            let rule = rules.rules().first();
+            assert_eq!(
+                gate.decide(&finding("r", pid, seconds), &event, rule),
+                verdict
+            );
+        };
+        check(1, 0, Verdict::Raise(0));
+        check(1, 2, Verdict::Duplicate);
+        check(2, 2, Verdict::Raise(1));
+        check(1, 3, Verdict::Raise(0));
+    }
+
+    #[test]
+    fn a_rule_that_fires_often_does_not_make_another_forget() {
+        let mut gate = Gate::new(Policy {
+            rate_limit: usize::MAX,
+            ..Policy::default()
+        });
+        assert_eq!(
+            decide(&mut gate, &finding("quiet", 1, 0)),
+            Verdict::Raise(0)
+        );
+        for pid in 0..40_000 {
+            decide(&mut gate, &finding("loud", pid, 0));
+        }
+        assert_eq!(
+            decide(&mut gate, &finding("quiet", 1, 0)),
+            Verdict::Duplicate
+        );
+        // One that is new finds room.
+        assert_eq!(decide(&mut gate, &finding("new", 1, 0)), Verdict::Raise(0));
+        assert_eq!(decide(&mut gate, &finding("new", 1, 0)), Verdict::Duplicate);
+        assert!(gate.remembered <= MAX_RECENT);
+    }
+
+    #[test]
+    fn a_rule_that_stays_keeps_its_memory_through_a_reload() {
+        let mut gate = Gate::new(Policy::default());
+        for id in ["r", "s"] {
+            decide(&mut gate, &finding(id, 1, 0));
+        }
+        gate.keep_rules(&rule(""));
+        assert_eq!(gate.remembered, 1);
+        assert_eq!(decide(&mut gate, &finding("r", 1, 0)), Verdict::Duplicate);
+        assert_eq!(decide(&mut gate, &finding("s", 1, 0)), Verdict::Raise(0));
+    }
+
     #[test]
     fn memory_is_bounded() {
         let mut gate = Gate::new(Policy {
@@ -484,8 +645,10 @@ mod tests {
             decide(&mut gate, &finding);
             decide(&mut gate, &finding);
         }
-        assert!(gate.recent.len() <= MAX_RECENT);
-        assert_eq!(gate.order.len(), gate.recent.len());
+        assert!(gate.remembered <= MAX_RECENT);
+        let rule = &gate.rules["r"];
+        assert_eq!(rule.order.len(), gate.remembered);
+        assert_eq!(rule.recent.len(), gate.remembered);
         assert_eq!(gate.folded.len(), MAX_FOLDED);
     }
 }

@@ -1,5 +1,6 @@
 //! The agent's loop: leaves in, findings and alerts out.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,6 +53,8 @@ pub struct Agent {
     matcher: Matcher,
     reloads: Reloads,
     gate: Gate,
+    /// Positions of rules that say what their repetitions are, by id.
+    telling: HashMap<String, usize>,
     outlets: Vec<Outlet>,
     stats: Stats,
     told: Observer,
@@ -70,9 +73,11 @@ impl Agent {
         policy: Policy,
         sinks: Vec<Box<dyn Sink>>,
     ) -> Self {
+        let telling = telling(&rules);
         let matcher = Matcher::new(rules);
         Self {
             matcher,
+            telling,
             reloads,
             gate: Gate::new(policy),
             outlets: sinks.into_iter().map(Outlet::new).collect(),
@@ -95,6 +100,8 @@ impl Agent {
         while let Some(leaves) = feed.next() {
             if let Some(rules) = self.reloads.latest() {
                 self.told.keep_rules(&rules);
+                self.gate.keep_rules(&rules);
+                self.telling = telling(&rules);
                 self.matcher.replace_rules(rules);
             }
             for (index, leaf) in leaves {
@@ -135,7 +142,9 @@ impl Agent {
         for finding in findings.iter() {
             self.stats.findings += 1;
             self.stats.levels[finding.level as usize] += 1;
-            let verdict = self.gate.decide(finding, event);
+            let rule = self.telling.get(&finding.rule_id);
+            let rule = rule.map(|position| &self.matcher.rules().rules()[*position]);
+            let verdict = self.gate.decide(finding, event, rule);
             self.told.decided(&finding.rule_id, verdict);
             match verdict {
                 Verdict::Raise(folded) => self.deliver(&Alert {
@@ -175,6 +184,14 @@ impl Agent {
             stats.undelivered += 1;
         }
     }
+}
+
+fn telling(rules: &RuleSet) -> HashMap<String, usize> {
+    let rules = rules.rules().iter().enumerate();
+    rules
+        .filter(|(_, rule)| rule.tells_repetitions())
+        .map(|(position, rule)| (rule.id.clone(), position))
+        .collect()
 }
 
 /// A sink, and how it does.

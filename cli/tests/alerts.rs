@@ -91,3 +91,34 @@ fn what_is_below_medium_is_recorded_and_raises_nothing() {
     let output = replay(&events, &rules, &["--min-level", "low"]);
     assert_eq!(rules_of(&output), ["a", "b"]);
 }
+
+#[test]
+fn repetitions_are_what_the_rule_says_and_are_counted_by_rule() {
+    let dedup = "dedup: {by: [process.args], window: 5m}\n";
+    let rules = rule("a", "high", "x") + dedup + "---\n" + &rule("b", "high", "x");
+    let events = [
+        exec(1, 7, "x", &["x", "1"]),
+        exec(100, 8, "x", &["x", "1"]),
+        exec(200, 9, "x", &["x", "2"]),
+        exec(302, 10, "x", &["x", "1"]),
+    ];
+    let stats = TempDir::new().unwrap();
+    let file = stats.path().join("stats");
+    let output = replay(&events, &rules, &["--stats-json", file.to_str().unwrap()]);
+    let of = |id: &str| {
+        let alerts = alerts(&output).into_iter();
+        let mine = alerts.filter(|alert| alert["rule"]["id"] == id);
+        let told = mine.map(|alert| (alert["process"]["pid"].clone(), alert["daemoneye"].clone()));
+        let told =
+            told.map(|(pid, daemoneye)| (pid.as_u64().unwrap(), daemoneye["folded"].as_u64()));
+        told.collect::<Vec<_>>()
+    };
+    assert_eq!(of("a"), [(7, None), (9, None), (10, Some(1))]);
+    assert_eq!(of("b"), [(7, None), (8, None), (9, None), (10, None)]);
+    let stats: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    let rules = stats["agent"]["rules"].as_array().unwrap();
+    let counts = |rule: &Value| ["findings", "raised", "folded"].map(|n| rule[n].as_u64().unwrap());
+    assert_eq!(rules[0]["rule"], "a");
+    assert_eq!(counts(&rules[0]), [4, 3, 1]);
+    assert_eq!(counts(&rules[1]), [4, 4, 0]);
+}

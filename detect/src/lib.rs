@@ -13,6 +13,7 @@ mod apply;
 pub mod catalog;
 mod civil;
 mod correlate;
+mod dedup;
 mod error;
 mod eval;
 mod exception;
@@ -39,6 +40,7 @@ mod view;
 mod yaml;
 
 pub use correlate::Memory;
+pub use dedup::Sameness;
 pub use error::{Error, ErrorKind, Place};
 pub use exception::is_exceptions;
 pub use explain::{Explanation, Part, explain, read_event};

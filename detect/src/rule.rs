@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use event::{Event, Level};
 
 use crate::catalog::{Column, FieldSet, Stream};
+use crate::dedup::Dedup;
 use crate::error::{Error, ErrorKind, Place};
 use crate::exception::{self, is_exceptions};
 use crate::ir::{Predicate, Scalar};
@@ -69,6 +70,7 @@ pub struct Rule {
     /// At least one.
     pub(crate) clauses: Vec<Clause>,
     pub(crate) trigger: Trigger,
+    pub(crate) dedup: Dedup,
     pub(crate) tests: Vec<TestCase>,
 }
 
@@ -160,8 +162,7 @@ impl Rule {
 
     /// What is read of an event that satisfies the clause.
     pub(crate) fn match_fields(&self, clause: usize) -> FieldSet {
-        let mut fields = FieldSet::default();
-        self.trigger.collect_fields(clause, &mut fields);
+        let mut fields = self.deciding_fields(clause);
         for selected in self.select.iter().filter(|s| s.clause == clause) {
             if let Output::Scalar(value) = &selected.output {
                 value.collect_fields(&mut fields);

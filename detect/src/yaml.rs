@@ -4,6 +4,7 @@ use event::Level;
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
+use crate::dedup;
 use crate::error::{Error, ErrorKind, Place};
 use crate::exception::{self, Exception};
 use crate::list::Lists;
@@ -30,6 +31,7 @@ struct Document {
     #[serde(default)]
     falsepositives: Vec<String>,
     sql: Spanned<String>,
+    dedup: Option<dedup::Text>,
     #[serde(default)]
     exceptions: Vec<Exception>,
     #[serde(default)]
@@ -111,6 +113,9 @@ fn rule(document: Document, source: &Source<'_>, lists: &Lists) -> Result<Rule, 
     let Ok(query) = query else { return Err(errors) };
     let (fires, silent) = (document.tests.fires.len(), document.tests.silent.len());
     let tests = test_cases(document.tests, query.clauses[0].stream, &mut errors);
+    let last = query.clauses.last().map(|clause| clause.stream);
+    let dedup = document.dedup.zip(last);
+    let dedup = dedup.map(|(text, stream)| text.read(stream, &mut errors));
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -133,6 +138,7 @@ fn rule(document: Document, source: &Source<'_>, lists: &Lists) -> Result<Rule, 
         select: query.select,
         clauses: query.clauses,
         trigger: query.trigger,
+        dedup: dedup.unwrap_or_default(),
         tests,
     };
     let add = |exception| exception::add(exception, source.text, lists, &mut rule);

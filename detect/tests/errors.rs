@@ -753,7 +753,7 @@ fn files_of_the_wrong_shape_are_refused() {
         &format!("{head}sqll: x\n"),
         &[
             "4:1: unknown field `sqll`, expected one of id, title, description, level, tags, \
-           references, falsepositives, sql, exceptions, tests",
+           references, falsepositives, sql, dedup, exceptions, tests",
         ],
     );
     let id = "id: a b\ntitle: X\nlevel: low\nsql: SELECT * FROM exec\n";

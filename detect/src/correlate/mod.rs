@@ -137,7 +137,7 @@ impl State {
 }
 
 /// Stands for the values in memory; equal values have equal hashes, and `NULL`s are equal.
-fn hash_of(values: &[Scalar], view: &View<'_>, hasher: &RandomState) -> u64 {
+pub(crate) fn hash_of(values: &[Scalar], view: &View<'_>, hasher: &RandomState) -> u64 {
     let mut state = hasher.build_hasher();
     for value in values {
         match eval::scalar(value, view) {

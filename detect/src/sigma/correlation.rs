@@ -4,6 +4,7 @@ use event::Level;
 
 use crate::catalog::{COLUMNS, Column, Stream};
 use crate::correlate::MAX_SAMPLES;
+use crate::dedup::Dedup;
 use crate::error::{ErrorKind, Place};
 use crate::ir::{Comparison, Function, Scalar};
 use crate::rule::{Clause, Output, Rule, Selected, column_names};
@@ -99,6 +100,7 @@ pub(crate) fn compile(
         silent: 0,
         clauses,
         trigger,
+        dedup: Dedup::default(),
         tests: Vec::new(),
     };
     rule.columns = column_names(rule.all_deciding_fields());

@@ -3,6 +3,7 @@
 use event::Level;
 
 use crate::catalog::{COLUMNS, Column, FieldSet, Stream};
+use crate::dedup::Dedup;
 use crate::error::ErrorKind;
 use crate::ir::Scalar;
 use crate::rule::{Clause, Condition, Output, Rule, Selected, column_names};
@@ -193,6 +194,7 @@ fn build(
         silent: 0,
         clauses: vec![clause],
         trigger: Trigger::Each,
+        dedup: Dedup::default(),
         tests: Vec::new(),
     }
 }
