@@ -122,3 +122,42 @@ fn repetitions_are_what_the_rule_says_and_are_counted_by_rule() {
     assert_eq!(counts(&rules[0]), [4, 3, 1]);
     assert_eq!(counts(&rules[1]), [4, 4, 0]);
 }
+
+#[test]
+fn an_alert_says_what_matched_and_who_is_above_the_process() {
+    let rule = "id: r\ntitle: T\nlevel: high\ntags: [attack.t1059.004]\nsql: |\n  SELECT \
+                process.pid FROM exec WHERE process.name = 'sh' OR process.name = 'no'\n";
+    let child = |pid, parent, event: Event| {
+        let EventKind::Exec(mut exec) = event.kind else {
+            unreachable!()
+        };
+        exec.process.parent = Some(ProcessKey {
+            pid: parent,
+            ..ProcessKey::default()
+        });
+        assert_eq!(exec.process.key.pid, pid);
+        Event {
+            kind: EventKind::Exec(exec),
+            ..event
+        }
+    };
+    let events = [
+        exec(1, 1, "init", &["init"]),
+        child(2, 1, exec(2, 2, "sshd", &["sshd", "-D"])),
+        child(3, 2, exec(3, 3, "sh", &["sh"])),
+    ];
+    let output = replay(&events, rule, &[]);
+    let alert = &alerts(&output)[0];
+    assert_eq!(alert["daemoneye"]["matched"]["process.name"], "sh");
+    assert_eq!(alert["daemoneye"]["leaf_index"], 2);
+    assert_eq!(
+        alert["threat"]["technique"]["subtechnique"]["id"][0],
+        "T1059.004"
+    );
+    assert_eq!(alert["tags"][0], "attack.t1059.004");
+    assert_eq!(alert["process"]["parent"]["args"][1], "-D");
+    assert_eq!(
+        alert["daemoneye"]["ancestors"][0]["executable"],
+        "/bin/init"
+    );
+}

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use crate::apply::apply;
+use crate::catalog::FieldSet;
 use crate::civil::Civil;
 use crate::ir::{Function, Predicate, Relation, Scalar};
 use crate::text::{basename, contains, dirname, fold_text, lower, upper};
@@ -11,6 +12,20 @@ use crate::view::{Ancestors, Value, View};
 
 /// Three-valued: `None` is unknown.
 pub(crate) type Truth = Option<bool>;
+
+/// Adds the columns that gave the predicate the truth that it has: of several parts, those of the
+/// same truth.
+pub(crate) fn deciding(predicate: &Predicate, view: &View<'_>, into: &mut FieldSet) {
+    match predicate {
+        Predicate::And(parts) | Predicate::Or(parts) => {
+            let whole = self::predicate(predicate, view);
+            let same = parts.iter().filter(|p| self::predicate(p, view) == whole);
+            same.for_each(|part| deciding(part, view, into));
+        }
+        Predicate::Not(inner) | Predicate::Is(inner, _) => deciding(inner, view, into),
+        leaf => leaf.collect_fields(into),
+    }
+}
 
 pub(crate) fn predicate(predicate: &Predicate, view: &View<'_>) -> Truth {
     match predicate {

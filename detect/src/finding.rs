@@ -60,7 +60,33 @@ pub(crate) fn finding(
         incomplete: circumstances.incomplete,
         author: provenance.map(|p| p.author.clone()).unwrap_or_default(),
         license: provenance.map(|p| p.license.clone()).unwrap_or_default(),
+        matched: matched(found),
     }
+}
+
+/// Longest value among those that decided: the event has the whole.
+const MAX_MATCHED_BYTES: usize = 512;
+
+/// The columns that decided about the event, those without a value left out.
+fn matched(found: &Match<'_>) -> Vec<(String, String)> {
+    let mut fields = FieldSet::default();
+    for condition in &found.rule.clauses[found.clause].conditions {
+        eval::deciding(&condition.predicate, &found.view, &mut fields);
+    }
+    let columns = COLUMNS.iter().filter(|c| fields.contains(c.field));
+    let with_value = |column: &Column| {
+        let value = text_of(&found.view.get(column.field)?);
+        Some((column.name.to_owned(), shortened(value)))
+    };
+    columns.filter_map(with_value).collect()
+}
+
+fn shortened(mut text: String) -> String {
+    if text.len() > MAX_MATCHED_BYTES {
+        text.truncate(text.floor_char_boundary(MAX_MATCHED_BYTES));
+        text.push('…');
+    }
+    text
 }
 
 /// Of a rule that fires on single events.
@@ -123,4 +149,77 @@ pub(crate) fn show(field: Field, view: &View<'_>) -> String {
         .get(field)
         .map_or_else(|| "NULL".to_owned(), |value| text_of(&value));
     format!("{} = {value}", Column::of(field).name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use event::{Event, Exec, Header, Process};
+
+    use super::*;
+    use crate::{Matcher, RuleSet, Source};
+
+    /// The columns that decided that the condition holds.
+    fn check(condition: &str, expected: &[(&str, &str)]) {
+        let text = format!(
+            "id: r\ntitle: R\nlevel: low\nsql: |\n  SELECT process.pid FROM exec WHERE {condition}\n"
+        );
+        let source = Source {
+            file: "r.yaml",
+            text: &text,
+        };
+        let rules = RuleSet::compile(&[source]).unwrap();
+        let long = "x".repeat(600);
+        let process = Process {
+            exe: "/bin/sh".into(),
+            argv: ["sh", "-c", long.as_str()].into_iter().collect(),
+            cwd: Some("/tmp".into()),
+            ..Process::default()
+        };
+        let event = Event {
+            header: Header::default(),
+            kind: EventKind::Exec(Box::new(Exec {
+                process,
+                old_tid: None,
+            })),
+        };
+        let mut findings = Vec::new();
+        Matcher::new(Arc::new(rules)).on_event(&event, 1, &mut findings);
+        let matched = findings[0].matched.iter();
+        let matched: Vec<_> = matched.map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        assert_eq!(matched, expected, "{condition}");
+    }
+
+    #[test]
+    fn a_finding_tells_the_columns_that_decided() {
+        check("process.name = 'sh'", &[("process.name", "sh")]);
+        check(
+            "process.name = 'sh' AND process.working_directory LIKE '/tmp%'",
+            &[
+                ("process.name", "sh"),
+                ("process.working_directory", "/tmp"),
+            ],
+        );
+        // Of several ways to hold, those that did.
+        check(
+            "process.name = 'no' OR process.working_directory = '/tmp' OR process.comm = 'no'",
+            &[("process.working_directory", "/tmp")],
+        );
+        // An exception that did not apply is told by what kept it from that.
+        check(
+            "process.name = 'sh' AND NOT (process.executable = '/bin/sh' \
+             AND process.working_directory = '/home')",
+            &[
+                ("process.name", "sh"),
+                ("process.working_directory", "/tmp"),
+            ],
+        );
+        check("process.user IS NULL", &[]);
+        let cut = format!("sh -c {}…", "x".repeat(506));
+        check(
+            "process.command_line LIKE 'sh%'",
+            &[("process.command_line", &cut)],
+        );
+    }
 }

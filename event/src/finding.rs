@@ -79,6 +79,9 @@ pub struct Finding {
     pub author: String,
     /// The rule's licence, where it names one.
     pub license: String,
+    /// The columns that decided about the event that completed the match, with their values as in
+    /// `selected`; long ones are cut and end in `…`.
+    pub matched: Vec<(String, String)>,
 }
 
 /// What one ledger entry holds.

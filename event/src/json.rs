@@ -66,8 +66,14 @@ pub fn finding(finding: &Finding, evidence: Option<&Event>) -> Value {
         document.set("rule", name, json!(text));
     }
     document.root.insert("tags".into(), json!(finding.tags));
+    if let Some(threat) = threat(&finding.tags) {
+        document.root.insert("threat".into(), threat);
+    }
     document.set("daemoneye", "leaf_index", finding.leaf_index.into());
-    document.set("daemoneye", "selected", selected(finding));
+    document.set("daemoneye", "selected", columns(&finding.selected));
+    if !finding.matched.is_empty() {
+        document.set("daemoneye", "matched", columns(&finding.matched));
+    }
     if !finding.absent.is_empty() {
         document.set("daemoneye", "absent", json!(finding.absent));
     }
@@ -152,12 +158,40 @@ fn severity(level: Level) -> u64 {
     }
 }
 
-fn selected(finding: &Finding) -> Value {
-    let columns = finding
-        .selected
-        .iter()
-        .map(|(name, value)| (name.clone(), json!(value)));
+fn columns(columns: &[(String, String)]) -> Value {
+    let columns = columns.iter();
+    let columns = columns.map(|(name, value)| (name.clone(), json!(value)));
     Value::Object(columns.collect())
+}
+
+/// The tags that name techniques of MITRE ATT&CK, as ECS has them.
+fn threat(tags: &[String]) -> Option<Value> {
+    let ids = tags.iter().filter_map(|tag| technique(tag));
+    let (sub, whole): (Vec<_>, Vec<_>) = ids.partition(|id| id.contains('.'));
+    let mut technique = Map::new();
+    let above = sub.iter().filter_map(|id| id.split_once('.'));
+    let mut ids: Vec<String> = above
+        .map(|(whole, _)| whole.to_owned())
+        .chain(whole)
+        .collect();
+    ids.sort();
+    ids.dedup();
+    if ids.is_empty() {
+        return None;
+    }
+    technique.insert("id".into(), json!(ids));
+    if !sub.is_empty() {
+        technique.insert("subtechnique".into(), json!({ "id": sub }));
+    }
+    Some(json!({ "framework": "MITRE ATT&CK", "technique": technique }))
+}
+
+/// `attack.t1059.004` is `T1059.004`.
+fn technique(tag: &str) -> Option<String> {
+    let id = tag.strip_prefix("attack.t")?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let (whole, sub) = id.split_once('.').unwrap_or((id, "0"));
+    (digits(whole) && digits(sub)).then(|| format!("T{id}"))
 }
 
 /// A document that is being filled, and the fields whose bytes had to be escaped.
@@ -675,6 +709,41 @@ mod tests {
         assert_eq!(lost["daemoneye"]["lost"]["count"], 3);
         for document in [hashed, lost] {
             assert_eq!(document["event"]["action"], "rule_match");
+        }
+    }
+
+    #[test]
+    fn a_finding_names_what_matched_and_the_techniques_of_its_tags() {
+        let of = |tags: &[&str]| {
+            let finding = Finding {
+                tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+                matched: vec![("process.name".into(), "x".into())],
+                ..Finding::default()
+            };
+            super::finding(&finding, None)
+        };
+        let document = of(&["attack.execution", "attack.t1059.004", "attack.t1027"]);
+        assert_eq!(
+            document["daemoneye"]["matched"],
+            json!({ "process.name": "x" })
+        );
+        assert_eq!(
+            document["threat"],
+            json!({
+                "framework": "MITRE ATT&CK",
+                "technique": {
+                    "id": ["T1027", "T1059"], "subtechnique": { "id": ["T1059.004"] },
+                },
+            })
+        );
+        for none in [
+            "attack.execution",
+            "attack.tx",
+            "attack.t1059.x",
+            "t1059",
+            "car.2013-05-009",
+        ] {
+            assert_eq!(of(&[none]).get("threat"), None, "{none}");
         }
     }
 

@@ -284,7 +284,7 @@ impl Stages {
             return leaf;
         }
         self.cut += 1;
-        for (_, value) in &mut finding.selected {
+        for (_, value) in finding.selected.iter_mut().chain(&mut finding.matched) {
             value.truncate(value.floor_char_boundary(SELECTED_CHARS));
         }
         finding.selected.truncate(SELECTED_CHARS / 64);

@@ -363,6 +363,8 @@ pub(super) struct Finding {
     pub author: String,
     #[prost(string, tag = "13")]
     pub license: String,
+    #[prost(message, repeated, tag = "14")]
+    pub matched: Vec<Selected>,
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]

@@ -192,20 +192,22 @@ fn finding_message(finding: &Finding) -> pb::Finding {
         leaf_index: finding.leaf_index,
         key: finding.key.map(key_message),
         exe: finding.exe.clone(),
-        selected: finding
-            .selected
-            .iter()
-            .map(|(name, value)| pb::Selected {
-                name: name.clone(),
-                value: value.clone(),
-            })
-            .collect(),
+        selected: selected_messages(&finding.selected),
         absent: finding.absent.clone(),
         evidence: finding.evidence.clone(),
         incomplete: finding.incomplete.clone(),
         author: finding.author.clone(),
         license: finding.license.clone(),
+        matched: selected_messages(&finding.matched),
     }
+}
+
+fn selected_messages(columns: &[(String, String)]) -> Vec<pb::Selected> {
+    let message = |(name, value): &(String, String)| pb::Selected {
+        name: name.clone(),
+        value: value.clone(),
+    };
+    columns.iter().map(message).collect()
 }
 
 fn key_message(key: ProcessKey) -> pb::Key {
@@ -319,15 +321,16 @@ fn finding(message: pb::Finding, header: Header) -> Result<Finding, Error> {
         leaf_index: message.leaf_index,
         key: message.key.map(|m| key(m, header.boot)),
         exe: message.exe,
-        selected: message
-            .selected
-            .into_iter()
-            .map(|s| (s.name, s.value))
-            .collect(),
+        selected: columns(message.selected),
         absent: message.absent,
         evidence: message.evidence,
         incomplete: message.incomplete,
         author: message.author,
         license: message.license,
+        matched: columns(message.matched),
     })
+}
+
+fn columns(messages: Vec<pb::Selected>) -> Vec<(String, String)> {
+    messages.into_iter().map(|m| (m.name, m.value)).collect()
 }
