@@ -131,10 +131,11 @@ impl Publisher {
         let soon = std::mem::take(&mut self.soon);
         self.due = Instant::now() + if soon { FIRST_INTERVAL } else { INTERVAL };
         let document = self.document(counters, phase);
-        self.status.try_write(&event::json::line(&document));
+        // In this order: who sees the snapshot sees the metrics that belong to it.
         if let Some(output) = &mut self.metrics {
             output.try_write(&metrics::text(&document));
         }
+        self.status.try_write(&event::json::line(&document));
     }
 
     fn document(&mut self, counters: Value, phase: Phase) -> Value {

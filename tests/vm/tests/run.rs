@@ -38,6 +38,29 @@ impl State {
         command.output().unwrap()
     }
 
+    /// What `daemoneye status` says: its exit code and document.
+    fn status(&self) -> (i32, Value) {
+        let mut command = Command::new(place::daemoneye().unwrap());
+        command.args(["--json", "status", "--state-dir"]);
+        let output = command.arg(self.path()).output().unwrap();
+        let document = serde_json::from_slice(&output.stdout);
+        let document = document.unwrap_or_else(|_| panic!("status: {}", said(&output)));
+        (output.status.code().unwrap(), document)
+    }
+
+    /// Waits until a snapshot is so.
+    fn await_status(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + vm::patience(Duration::from_secs(30));
+        loop {
+            let (_, document) = self.status();
+            if wanted(&document) {
+                return document;
+            }
+            assert!(Instant::now() < deadline, "{what} is not told: {document}");
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     fn expect_valid(&self, arguments: &[&str]) {
         let output = self.ledger(arguments);
         assert!(
@@ -309,4 +332,64 @@ fn sighup_reads_the_rules_anew_and_does_not_end_a_service() {
     daemon.said(SOON, "rules read anew").unwrap();
     provoke(&mut daemon);
     daemon.stop().unwrap();
+}
+
+/// The value of a metric with these labels.
+fn metric(file: &Path, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(file).unwrap();
+    let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
+    text.lines().find_map(value)
+}
+
+#[test]
+fn status_and_metrics_tell_what_the_kernel_sent_and_that_a_killed_daemon_is_gone() {
+    if !place::kernel_scenarios_run() {
+        return;
+    }
+    let (state, rules, metrics) = (State::new(), rules_dir(), tempfile::tempdir().unwrap());
+    // The daemon's account writes there, whoever that is.
+    fs::set_permissions(metrics.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let (rule, file) = (
+        rules.path().join("mine.yaml"),
+        metrics.path().join("d.prom"),
+    );
+    fs::write(&rule, rule_for("told")).unwrap();
+    let options = ["--rules", "--metrics-file"].map(Path::new);
+    let options = [options[0], rules.path(), options[1], &file];
+    let mut daemon = state.start_with(&options);
+    let pid = run_named("told");
+    daemon.line(SOON, |line| is_alert_about(line, pid)).unwrap();
+    let told = state.await_status("the alert", |told| told["agent"]["alerts"] == 1);
+    assert_eq!(told["life"], "running");
+    assert_eq!(told["pid"], daemon.pid());
+    assert_eq!(told["pipeline"]["balanced"], true, "{told}");
+    assert_eq!(told["agent"]["levels"]["high"], 1, "{told}");
+    assert_eq!(told["agent"]["rules"][0]["rule"], "rule-told", "{told}");
+    let execs = told["pipeline"]["classes"]["exec"].as_u64().unwrap();
+    assert!(execs > 0, "{told}");
+    // Written right before the snapshot.
+    assert!(metric(&file, "daemoneye_events_total{class=\"exec\"}").unwrap() > 0);
+    assert_eq!(
+        metric(&file, "daemoneye_rule_alerts_total{rule=\"rule-told\"}"),
+        Some(1)
+    );
+
+    fs::write(&rule, "id: [").unwrap();
+    let reload = |told: &Value| told["rules"]["last_reload"]["ok"] == false;
+    let told = state.await_status("the failed reload", reload);
+    let error = &told["rules"]["last_reload"]["errors"][0];
+    assert!(
+        error["file"].as_str().unwrap().ends_with("mine.yaml"),
+        "{told}"
+    );
+    assert_eq!(error["line"], 1, "{told}");
+
+    daemon.kill().unwrap();
+    let (code, told) = state.status();
+    assert_eq!((code, &told["life"]), (7, &"gone".into()));
+    assert_eq!(metric(&file, "daemoneye_running"), Some(1));
+    state.start_with(&options[2..]).stop().unwrap();
+    let (code, told) = state.status();
+    assert_eq!((code, &told["life"]), (7, &"ended".into()));
+    assert_eq!(metric(&file, "daemoneye_running"), Some(0));
 }
