@@ -5,7 +5,6 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use detect::sigma::Os;
 use detect::{Options, RuleSet, Source};
@@ -218,8 +217,8 @@ fn collect(path: &Path, depth: u32, out: &mut Vec<PathBuf>) -> Result<(), Error>
     Ok(())
 }
 
-/// Which rule files there are and when they were written, as a number: it differs where the rules
-/// may differ. What cannot be read counts as absent.
+/// What rules are read from, as a number: it differs where that differs. What cannot be read counts
+/// as absent.
 #[must_use]
 pub fn stamp(wanted: &Wanted) -> u64 {
     let mut files = Vec::new();
@@ -228,28 +227,29 @@ pub fn stamp(wanted: &Wanted) -> u64 {
         .iter()
         .filter(|path| path.as_os_str() != BUILTIN)
     {
-        stamp_below(path, 0, &mut files);
+        files_below(path, 0, &mut files);
     }
     files.sort();
     let mut hasher = DefaultHasher::new();
-    files.hash(&mut hasher);
+    for file in files {
+        (&file, fs::read(&file).unwrap_or_default()).hash(&mut hasher);
+    }
     hasher.finish()
 }
 
-fn stamp_below(path: &Path, depth: u32, out: &mut Vec<(PathBuf, u64, SystemTime)>) {
+fn files_below(path: &Path, depth: u32, out: &mut Vec<PathBuf>) {
     let Ok(metadata) = fs::metadata(path) else {
         return;
     };
     if !metadata.is_dir() {
-        if depth == 0 || is_read(path) {
-            let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            out.push((path.to_owned(), metadata.len(), modified));
+        if metadata.is_file() && metadata.len() <= MAX_FILE && (depth == 0 || is_read(path)) {
+            out.push(path.to_owned());
         }
     } else if depth <= MAX_DEPTH
         && let Ok(entries) = fs::read_dir(path)
     {
         for entry in entries.flatten() {
-            stamp_below(&entry.path(), depth + 1, out);
+            files_below(&entry.path(), depth + 1, out);
         }
     }
 }

@@ -148,7 +148,7 @@ fn golden_vector_of_a_finding_holds() {
     };
     let bytes = codec::encode_finding(&finding);
     let body = "7a2e 0a0172 1804 280c 320b 082a 118403000000000000 4206 0a0161 120162 4a0163 \
-                5202 030c 5a0164 6206 0a0165 120166";
+                5202 030c 5a0164 7206 0a0165 120166";
     assert_eq!(hex(&bytes), format!("{HEAD}{body}").replace(' ', ""));
     let decoded = codec::decode(bytes).unwrap();
     assert_eq!(decoded, Leaf::Finding(Box::new(finding)));

@@ -24,8 +24,13 @@ impl State {
     }
 
     fn start(&self) -> Daemon {
+        self.start_with(&[])
+    }
+
+    fn start_with(&self, options: &[&Path]) -> Daemon {
         let start = ["run", "--sensor", "ebpf", "--json", "--state-dir"].map(Path::new);
-        Daemon::start(start.into_iter().chain([self.path()])).unwrap()
+        let all = start.into_iter().chain([self.path()]);
+        Daemon::start(all.chain(options.iter().copied())).unwrap()
     }
 
     fn ledger(&self, arguments: &[&str]) -> Output {
