@@ -1,6 +1,7 @@
 //! Measures beside a floor, in the same run: `cargo xtask bench --help`. `docs/performance.md` says
 //! what each figure means.
 
+mod detect;
 mod enumerate;
 mod idle;
 mod interrupt;
@@ -35,6 +36,8 @@ enum What {
     Idle(idle::Args),
     /// How long `daemoneye` takes to know the processes that run already
     Enumerate(enumerate::Args),
+    /// Events a second with Sigma rules, beside rsigma-eval
+    Detect(detect::Args),
     /// Alerts that ordinary work raises: a Rust build, a C build, an installation of packages
     Noise(noise::Args),
 }
@@ -51,6 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         What::Storm(args) => storm::run(args),
         What::Idle(args) => idle::run(args),
         What::Enumerate(args) => enumerate::run(args),
+        What::Detect(args) => detect::run(args),
         What::Noise(args) => noise::run(args),
     }
 }
