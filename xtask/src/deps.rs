@@ -73,7 +73,7 @@ const CRATES: [Crate; 13] = [
             "agent",
         ],
     ),
-    tool("xtask", &["vm"]),
+    tool("xtask", &["event", "vm"]),
     tool("vm", &["event"]),
 ];
 

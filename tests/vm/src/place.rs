@@ -20,6 +20,8 @@ pub const CONNECTOR: &str = "connector";
 pub const LOCKDOWN: &str = "lockdown";
 /// Scenarios of a cpu that comes online.
 pub const OFFLINE_CPU: &str = "offline-cpu";
+/// Scenarios of a SIGHUP.
+const HANGUP: &str = "hangup";
 
 /// Options that every `daemoneye` under test gets, separated by spaces: the same scenarios then
 /// hold for another transport, say.
@@ -97,6 +99,29 @@ pub fn connector_scenarios_run() -> bool {
 pub fn lockdown_scenarios_run() -> bool {
     let reason = (!is_locked_down()).then(|| "this kernel is not locked down".to_owned());
     runs(LOCKDOWN, reason.or_else(no_daemoneye))
+}
+
+/// Whether a SIGHUP would reach a `daemoneye` started here, as far as kernel scenarios run at all;
+/// says why not as the others do.
+///
+/// # Panics
+/// They cannot although [`REQUIRE_VARIABLE`] says that they must.
+#[must_use]
+#[track_caller]
+pub fn hangups_arrive() -> bool {
+    if !runs(EBPF, no_kernel_events()) {
+        return false;
+    }
+    // Whoever is started inherits that, as `nohup` wants it.
+    let ignored = is_hangup_ignored().then(|| "SIGHUP is ignored here".to_owned());
+    runs(HANGUP, ignored)
+}
+
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 != 0)
 }
 
 /// A cpu that could come online while a kernel scenario runs; says why not if there is none.

@@ -325,7 +325,7 @@ fn changed_rules_hold_without_a_restart_and_broken_ones_never() {
 
 #[test]
 fn sighup_reads_the_rules_anew_and_does_not_end_a_service() {
-    if !place::kernel_scenarios_run() {
+    if !place::hangups_arrive() {
         return;
     }
     let state = State::new();
