@@ -9,6 +9,8 @@ pub(crate) struct Like {
     tokens: Box<[Token]>,
     ignore_case: bool,
     shape: Shape,
+    /// A character beyond ASCII must occur; case never crosses that line.
+    beyond_ascii: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +94,9 @@ impl Like {
             }
         }
         let shape = shape(&tokens, ignore_case);
+        let is_beyond_ascii = |token: &Token| matches!(token, Token::Char(c) if !c.is_ascii());
         Self {
+            beyond_ascii: tokens.iter().any(is_beyond_ascii),
             tokens: tokens.into(),
             ignore_case,
             shape,
@@ -123,6 +127,7 @@ impl Like {
             }
             (Shape::Contains(part), false) => contains(text, part),
             (Shape::Contains(part), true) => contains_ignore_ascii_case(text, part),
+            (Shape::General, _) if self.beyond_ascii && text.is_ascii() => false,
             (Shape::General, _) => self.matches_tokens(text),
         }
     }

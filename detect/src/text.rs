@@ -140,15 +140,19 @@ pub(crate) fn dirname(path: &[u8]) -> &[u8] {
 
 /// Whether `part` occurs in `text`.
 pub(crate) fn contains(text: &[u8], part: &[u8]) -> bool {
-    part.is_empty() || text.windows(part.len()).any(|window| window == part)
+    memchr::memmem::find(text, part).is_some()
 }
 
 /// Whether `part` occurs in `text`, ASCII letters in either case.
 pub(crate) fn contains_ignore_ascii_case(text: &[u8], part: &[u8]) -> bool {
-    part.is_empty()
-        || text
-            .windows(part.len())
-            .any(|window| window.eq_ignore_ascii_case(part))
+    let Some(first) = part.first() else {
+        return true;
+    };
+    let (lower, upper) = (first.to_ascii_lowercase(), first.to_ascii_uppercase());
+    memchr::memchr2_iter(lower, upper, text).any(|at| {
+        let window = text.get(at..at + part.len());
+        window.is_some_and(|window| window.eq_ignore_ascii_case(part))
+    })
 }
 
 /// For people: what is not UTF-8, and control characters, as `\xHH`.
