@@ -76,6 +76,10 @@ fn kernel_command_line(cell: &Cell, console: &str, tests: &[String]) -> String {
         format!("console={console}"),
         // An oops stops the VM at once.
         "oops=panic panic=-1 loglevel=4".to_owned(),
+        // QEMU translates a page of code anew for each address that it is mapped at, and goes through
+        // all of these at each byte that is written when the page is used for something else. With
+        // random addresses that took it up to half a minute, which the watchdog calls a soft lockup.
+        "norandmaps".to_owned(),
         format!("{}={must_run}", ::vm::place::REQUIRE_VARIABLE),
     ];
     if let Some(options) = cell.transport.test_options() {
@@ -99,6 +103,7 @@ mod tests {
     #[test]
     fn command_line_names_the_variant_and_ends_with_the_tests() {
         let line = kernel_command_line(&DEFAULT[1], "ttyS0", &["shell_".into(), "memfd".into()]);
+        assert!(line.contains(" norandmaps "), "{line}");
         assert!(line.contains(" maxcpus=1 "), "{line}");
         assert!(
             line.contains("DAEMONEYE_REQUIRE_KERNEL=ebpf,connector,offline-cpu "),
