@@ -143,7 +143,8 @@ pub struct Exit {
     pub parent: Option<ProcessKey>,
     /// How it ended; `None` where the source cannot tell.
     pub status: Option<ExitStatus>,
-    /// How long it ran, from fork to here; `None` where the source cannot tell.
+    /// How long it ran, from fork to here; `None` where the source cannot tell: the time of the event
+    /// is then that at which the end was seen.
     pub run_time: Option<Duration>,
     /// Name at the end, at most 15 bytes.
     pub comm: Bytes,

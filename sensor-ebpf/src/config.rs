@@ -112,6 +112,8 @@ fields! {
     MmEnvStart = "env_start": "mm_struct.env_start";
     /// `unsigned long`.
     MmEnvEnd = "env_end": "mm_struct.env_end";
+    /// `struct file *`.
+    MmExeFile = "exe_file": "mm_struct.exe_file";
     /// `struct uts_namespace *`.
     NsproxyUts = "uts_ns": "nsproxy.uts_ns";
     /// `struct ipc_namespace *`.
@@ -252,6 +254,9 @@ pub struct Settings {
     /// Bits of [`Field::TaskCompat`] that are set for a 32-bit task, whose calls have other
     /// numbers.
     pub compat_mask: u32,
+    /// Not 0 where programs can be preempted, and are then left out for others on that cpu: several
+    /// wait for each exec.
+    pub preemptible: u32,
 }
 
 /// Number of fields, the length of the offsets array.

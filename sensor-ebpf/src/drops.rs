@@ -5,7 +5,7 @@
 pub const SLOTS_PER_CPU: u32 = 32;
 
 /// Staging areas of one cpu in the build for perf buffers: programs nest where they are preempted.
-pub const STAGING_PER_CPU: u32 = 2;
+pub const STAGING_PER_CPU: u32 = 4;
 
 /// A counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

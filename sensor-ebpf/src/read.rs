@@ -22,12 +22,20 @@ static SETTINGS: Settings = Settings {
     muting: 0,
     exec_syscalls: [u32::MAX; 2],
     compat_mask: 0,
+    preemptible: 0,
 };
 
 #[inline(always)]
 pub(crate) fn is_muting() -> bool {
     // SAFETY: a static; volatile so that the value set by the loader is used.
     unsafe { (&raw const SETTINGS.muting).read_volatile() != 0 }
+}
+
+/// Whether programs can be preempted here.
+#[inline(always)]
+pub(crate) fn is_preemptible() -> bool {
+    // SAFETY: as above.
+    unsafe { (&raw const SETTINGS.preemptible).read_volatile() != 0 }
 }
 
 /// Numbers of `execve` and `execveat`.

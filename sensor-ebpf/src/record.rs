@@ -46,6 +46,10 @@ pub mod header_flag {
     pub const PARENT_MUTED: u8 = 1;
     /// The process itself does.
     pub const MUTED: u8 = 1 << 1;
+    /// The programs that tell of such events were left out, and one took their place that knows less:
+    /// of an exec neither the interpreter of a script nor whether it gained rights; of an exit not when
+    /// it was, the time is that of the release of the process.
+    pub const SUBSTITUTE: u8 = 1 << 2;
 }
 
 /// First bytes of every record.
@@ -311,6 +315,9 @@ pub mod identity_flag {
     pub const MUTED_TREE: u32 = 1 << 2;
     /// Its fork was muted, so its exit is as well.
     pub const SILENT: u32 = 1 << 3;
+    /// Where programs can be preempted, the low 16 bits of the number of its last exec that one saw
+    /// begin here; see [`ExecRecord::exec_id`](super::ExecRecord::exec_id).
+    pub const EXEC_SHIFT: u32 = 16;
 }
 
 /// An executable in the mute list.

@@ -4,7 +4,7 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use aya::maps::{HashMap, Map, MapData, MapType, PerfEventArray};
-use aya::programs::RawTracePoint;
+use aya::programs::{Program as Loaded, ProgramError, RawTracePoint, TracePoint};
 use aya::sys::is_map_supported;
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use event::EventClass;
@@ -28,53 +28,117 @@ static PERF_OBJECT: &[u8] = aya::include_bytes_aligned!("../ebpf/daemoneye-perf.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../ebpf/daemoneye.bpf.o");
 static DEBUG_OBJECT: &[u8] = aya::include_bytes_aligned!("../ebpf/daemoneye-debug.bpf.o");
 
-/// A program and the raw tracepoint that it is attached to.
+/// A program and the tracepoint that it is attached to.
 pub(crate) struct Program {
     name: &'static str,
-    tracepoint: &'static str,
+    tracepoint: Tracepoint,
     pub(crate) missed: Missed,
-    is_wanted: fn(&Options) -> bool,
+    is_wanted: fn(&Options, Preemption) -> bool,
+}
+
+enum Tracepoint {
+    Raw(&'static str),
+    /// One of the scheduler's, through perf.
+    Scheduler(&'static str),
+}
+
+/// Whether a program can be preempted, and is then left out for other processes on that cpu.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Preemption {
+    Never,
+    Possible,
+}
+
+impl Preemption {
+    /// By version, since nothing else shows it. Since 7.0 tracepoints are guarded by SRCU-fast and no
+    /// longer by disabled preemption:
+    /// <https://github.com/torvalds/linux/commit/a46023d5616ed3ed781e56ca93400eb9490e3646>
+    fn of_release(release: &str) -> Self {
+        let major = release.split('.').next().and_then(|n| n.parse().ok());
+        if major.is_some_and(|major: u32| major >= 7) {
+            Self::Possible
+        } else {
+            Self::Never
+        }
+    }
+
+    fn of_this_kernel() -> Self {
+        Self::of_release(&rustix::system::uname().release().to_string_lossy())
+    }
 }
 
 /// Attached in this order: an exit of a process that no fork announced is only counted, while a
 /// fork whose exit is missed would leave its entry in the process map for ever. Programs of one
 /// tracepoint run in the order in which they were attached.
-pub(crate) const PROGRAMS: [Program; 6] = [
+///
+/// Where programs can be preempted, more of them wait for what one is left out for, at worst at a place
+/// where nothing preempts; only what all of them missed is lost.
+pub(crate) const PROGRAMS: [Program; 11] = [
+    Program {
+        name: "sched_process_free",
+        tracepoint: Tracepoint::Raw("sched_process_free"),
+        missed: Missed::Event(EventClass::Exit),
+        is_wanted: |_, preemption| preemption == Preemption::Possible,
+    },
     Program {
         name: "sched_process_exit",
-        tracepoint: "sched_process_exit",
+        tracepoint: Tracepoint::Raw("sched_process_exit"),
         missed: Missed::Event(EventClass::Exit),
-        is_wanted: |_| true,
+        is_wanted: |_, _| true,
+    },
+    Program {
+        name: "exit_substitute",
+        tracepoint: Tracepoint::Scheduler("sched_process_exit"),
+        missed: Missed::Event(EventClass::Exit),
+        is_wanted: |_, preemption| preemption == Preemption::Possible,
     },
     Program {
         name: "cgroup_of_exec",
-        tracepoint: "sched_process_exec",
+        tracepoint: Tracepoint::Raw("sched_process_exec"),
         missed: Missed::Part(CONTAINER),
-        is_wanted: |_| true,
+        is_wanted: |_, _| true,
     },
     Program {
         name: "environment_of_exec",
-        tracepoint: "sched_process_exec",
+        tracepoint: Tracepoint::Raw("sched_process_exec"),
         missed: Missed::Part(ENVIRONMENT),
-        is_wanted: |options| !options.environment.is_empty(),
+        is_wanted: |options, _| !options.environment.is_empty(),
     },
     Program {
         name: "sched_process_exec",
-        tracepoint: "sched_process_exec",
+        tracepoint: Tracepoint::Raw("sched_process_exec"),
         missed: Missed::Event(EventClass::Exec),
-        is_wanted: |_| true,
+        is_wanted: |_, _| true,
+    },
+    Program {
+        name: "sched_process_exec_again",
+        tracepoint: Tracepoint::Raw("sched_process_exec"),
+        missed: Missed::Event(EventClass::Exec),
+        is_wanted: |_, preemption| preemption == Preemption::Possible,
+    },
+    Program {
+        name: "exec_substitute",
+        tracepoint: Tracepoint::Scheduler("sched_process_exec"),
+        missed: Missed::Event(EventClass::Exec),
+        is_wanted: |_, preemption| preemption == Preemption::Possible,
     },
     Program {
         name: "sched_process_fork",
-        tracepoint: "sched_process_fork",
+        tracepoint: Tracepoint::Raw("sched_process_fork"),
         missed: Missed::Event(EventClass::Fork),
-        is_wanted: |_| true,
+        is_wanted: |_, preemption| preemption == Preemption::Never,
+    },
+    Program {
+        name: "sched_wakeup_new",
+        tracepoint: Tracepoint::Raw("sched_wakeup_new"),
+        missed: Missed::Event(EventClass::Fork),
+        is_wanted: |_, preemption| preemption == Preemption::Possible,
     },
     Program {
         name: "failed_exec",
-        tracepoint: "sys_exit",
+        tracepoint: Tracepoint::Raw("sys_exit"),
         missed: Missed::Part(FAILED_EXEC),
-        is_wanted: |options| options.failed_execs,
+        is_wanted: |options, _| options.failed_execs,
     },
 ];
 
@@ -98,7 +162,8 @@ pub(crate) fn load(options: &Options) -> Result<Programs, Error> {
     let offsets = kernel_offsets()?;
     let cpus = possible_cpus()?;
     let muted = options.mute.resolve()?;
-    let settings = settings(&muted);
+    let preemption = Preemption::of_this_kernel();
+    let settings = settings(&muted, preemption);
     let mut loader = EbpfLoader::new();
     loader
         // The object has no CO-RE relocations.
@@ -136,10 +201,13 @@ pub(crate) fn load(options: &Options) -> Result<Programs, Error> {
         .transpose()?;
     let mut misses = Misses::default();
     fill_mute_lists(&mut ebpf, &muted)?;
-    for program in PROGRAMS
-        .iter()
-        .filter(|program| (program.is_wanted)(options))
-    {
+    let wanted = PROGRAMS.iter();
+    let wanted = wanted.filter(|program| (program.is_wanted)(options, preemption));
+    // All before the first is attached: while the kernel verifies, nobody reads what that one sends.
+    for program in wanted.clone() {
+        verify(&mut ebpf, program)?;
+    }
+    for program in wanted {
         attach(&mut ebpf, program, &mut misses)?;
     }
     trim_heap();
@@ -220,32 +288,68 @@ fn possible_cpus() -> Result<u32, Error> {
     })
 }
 
+/// Has the kernel verify a program.
+fn verify(ebpf: &mut Ebpf, wanted: &Program) -> Result<(), Error> {
+    let name = wanted.name;
+    let program = ebpf.program_mut(name).ok_or_else(|| missing(name))?;
+    match program {
+        Loaded::RawTracePoint(program) => program.load(),
+        Loaded::TracePoint(program) => program.load(),
+        _ => return Err(missing(name)),
+    }
+    .map_err(|source| load_error(name, source))
+}
+
 fn attach(ebpf: &mut Ebpf, wanted: &Program, misses: &mut Misses) -> Result<(), Error> {
     let name = wanted.name;
-    let program: &mut RawTracePoint = ebpf
-        .program_mut(name)
-        .ok_or_else(|| missing(name))?
-        .try_into()
-        .map_err(|source| load_error(name, source))?;
-    program.load().map_err(|source| load_error(name, source))?;
-    if let Ok(descriptor) = program.fd() {
+    match wanted.tracepoint {
+        Tracepoint::Raw(tracepoint) => {
+            let program: &mut RawTracePoint = program(ebpf, name)?;
+            let attached = program.attach(tracepoint);
+            attached.map_err(|source| load_error(name, source))?;
+        }
+        // Only a substitute is attached that way, and it needs tracefs.
+        Tracepoint::Scheduler(tracepoint) => {
+            let program: &mut TracePoint = program(ebpf, name)?;
+            if let Err(error) = program.attach("sched", tracepoint) {
+                tracing::warn!("events that the kernel hides from us may be lost: {name}: {error}");
+                return Ok(());
+            }
+        }
+    }
+    let descriptor = ebpf.program(name).and_then(|program| program.fd().ok());
+    if let Some(descriptor) = descriptor {
         misses.watch(wanted.missed, descriptor.as_fd());
     }
-    program
-        .attach(wanted.tracepoint)
-        .map_err(|source| load_error(name, source))?;
     Ok(())
 }
 
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<P, Error>
+where
+    P: TryFrom<&'a mut Loaded, Error = ProgramError>,
+{
+    ebpf.program_mut(name)
+        .ok_or_else(|| missing(name))?
+        .try_into()
+        .map_err(|source| load_error(name, source))
+}
+
 /// The words of [`Settings`].
-fn settings(muted: &Resolved) -> [u32; 4] {
+fn settings(muted: &Resolved, preemption: Preemption) -> [u32; 5] {
     let [execve, execveat] = EXEC_SYSCALLS;
     let settings = Settings {
         muting: u32::from(!muted.is_empty()),
         exec_syscalls: [execve, execveat],
         compat_mask: COMPAT_MASK,
+        preemptible: u32::from(preemption == Preemption::Possible),
     };
-    [settings.muting, execve, execveat, settings.compat_mask]
+    [
+        settings.muting,
+        execve,
+        execveat,
+        settings.compat_mask,
+        settings.preemptible,
+    ]
 }
 
 /// `TS_COMPAT`: <https://github.com/torvalds/linux/blob/v6.12/arch/x86/include/asm/thread_info.h#L226>
@@ -339,4 +443,22 @@ fn is_permission(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |e| e.source())
         .filter_map(|e| e.downcast_ref::<std::io::Error>())
         .any(|e| e.raw_os_error() == Some(eperm))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Preemption;
+
+    #[test]
+    fn programs_can_be_preempted_since_7_0() {
+        for (release, preemption) in [
+            ("5.10.0-35-cloud-amd64", Preemption::Never),
+            ("6.18.44", Preemption::Never),
+            ("7.0.0-rc1", Preemption::Possible),
+            ("10.1", Preemption::Possible),
+            ("", Preemption::Never),
+        ] {
+            assert_eq!(Preemption::of_release(release), preemption, "{release}");
+        }
+    }
 }

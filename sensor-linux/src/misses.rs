@@ -55,11 +55,15 @@ impl Misses {
         )
     }
 
-    /// How often it was. An upper bound for exits, whose program also runs for threads whose process
-    /// goes on, and hardly a hint for failed execs, whose program runs at the end of every system call.
+    /// How often it was, at most: where several programs wait for it, what is lost was missed by each
+    /// of them. The program of exits also runs for threads whose process goes on; for failed execs it is
+    /// hardly a hint, since their program runs at the end of every system call.
     pub(crate) fn of(&self, missed: Missed) -> u64 {
         let watched = self.0.iter().filter(|(of, _)| *of == missed);
-        watched.map(|(_, file)| read(file).unwrap_or(0)).sum()
+        watched
+            .map(|(_, file)| read(file).unwrap_or(0))
+            .min()
+            .unwrap_or(0)
     }
 }
 
@@ -86,5 +90,12 @@ mod tests {
         assert_eq!(parse(fdinfo), Some(35));
         assert_eq!(parse("pos:\t0\n"), None);
         assert_eq!(Misses::default().of(Missed::Event(EventClass::Exec)), 0);
+    }
+
+    #[test]
+    fn what_one_of_several_programs_saw_is_not_missed() {
+        let [exec, exit] = [EventClass::Exec, EventClass::Exit].map(Missed::Event);
+        let misses = Misses::simulated([(exec, 9), (exit, 4), (exec, 1), (exec, 5)]);
+        assert_eq!((misses.of(exec), misses.of(exit)), (1, 4));
     }
 }

@@ -33,7 +33,9 @@ pub fn normalize(record: &Record<'_>, clock: &Clock) -> Option<Event> {
                 key: key(header, clock.boot),
                 parent: parent(header, clock.boot),
                 status: Some(ExitStatus::from_wait_status(record.status)),
-                run_time: Some(Duration::from_nanos(record.run_time)),
+                // When it ended is not known of one whose exit no program saw.
+                run_time: (!is_of_substitute(header))
+                    .then_some(Duration::from_nanos(record.run_time)),
                 comm: Bytes::copy_from_slice(until_nul(&record.comm)),
                 exe: Bytes::new(),
                 muted: is_muted(header),
@@ -115,6 +117,11 @@ fn failed_exec(record: &decode::FailedExec<'_>, boot: BootId) -> FailedExec {
         }),
         muted: is_muted(&fixed.header),
     }
+}
+
+/// Whether the record lacks what only the program knows that was left out.
+pub(crate) fn is_of_substitute(header: &RecordHeader) -> bool {
+    header.flags & header_flag::SUBSTITUTE != 0
 }
 
 fn is_muted(header: &RecordHeader) -> bool {

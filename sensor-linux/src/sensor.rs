@@ -19,7 +19,7 @@ use crate::environment::Environments;
 use crate::load::{IdentityWords, Programs, load};
 use crate::loss_log::LossLog;
 use crate::mute::MuteList;
-use crate::normalize::{Clock, normalize};
+use crate::normalize::{Clock, is_of_substitute, normalize};
 use crate::procfs;
 use crate::stats::Tally;
 use crate::transport::{Transport, Waiter};
@@ -377,6 +377,12 @@ impl Sensor for EbpfSensor {
 fn count(tally: &mut Tally, record: &Record<'_>) {
     if let Some(header) = record.event_header() {
         tally.arrived(header.cpu, header.sequence);
+        if is_of_substitute(header) {
+            match record {
+                Record::Exec(_) => tally.substituted.0 += 1,
+                _ => tally.substituted.1 += 1,
+            }
+        }
     }
 }
 

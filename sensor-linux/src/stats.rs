@@ -26,6 +26,10 @@ const MUTED: [(Slot, EventClass); 4] = [
 const SKIPPED: [EventClass; 3] = [EventClass::Fork, EventClass::Exec, EventClass::Exit];
 
 const ARGS: &str = "args";
+/// What a substitute does not know of an exec, see [`sensor_ebpf::record::header_flag::SUBSTITUTE`].
+const INTERPRETER: &str = "interpreter";
+/// And of an exit.
+const RUN_TIME: &str = "run_time";
 /// A path that was lost is sent again at the next exec in that control group.
 pub(crate) const CONTAINER: &str = "container";
 pub(crate) const ENVIRONMENT: &str = "environment";
@@ -55,6 +59,8 @@ pub(crate) struct Tally {
     pub(crate) truncated: u64,
     pub(crate) malformed: u64,
     pub(crate) snapshot: u64,
+    /// Execs and exits told of by a substitute, which does not know all of them.
+    pub(crate) substituted: (u64, u64),
     /// [`Slot::ExitUntracked`] when the snapshot was over: those had ended before it reached them. What
     /// comes on top had found no room in the process map.
     untracked_before: Option<u64>,
@@ -74,6 +80,7 @@ impl Tally {
             truncated: 0,
             malformed: 0,
             snapshot: 0,
+            substituted: (0, 0),
             untracked_before: None,
             arrived: vec![(0, 0); cpus as usize],
             announced: AnnouncedLosses::since(now),
@@ -142,12 +149,14 @@ impl Tally {
     }
 
     fn incomplete(&self, counters: &Counters) -> Vec<(&'static str, u64)> {
+        let (execs, exits) = self.substituted;
         let parts = PARTS.iter().zip(self.missed_parts);
         parts
             .map(|(&(slot, part), missed)| {
                 let counted = slot.map_or(0, |slot| counters.total(slot));
                 (part, counted + missed)
             })
+            .chain([(INTERPRETER, execs), (RUN_TIME, exits)])
             .filter(|(_, count)| *count > 0)
             .collect()
     }

@@ -12,7 +12,6 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_F_CURRENT_CPU;
 use aya_ebpf::helpers::generated::bpf_perf_event_output;
-use aya_ebpf::programs::RawTracePointContext;
 use sensor_ebpf::drops::STAGING_PER_CPU;
 
 use crate::maps::{EVENTS, STAGING, STAGING_OWNERS, cpu};
@@ -57,7 +56,7 @@ impl<T> Entry<T> {
 
     /// Gives the record to user space. False if its buffer has no room.
     #[inline(always)]
-    pub(crate) fn submit(self, ctx: &RawTracePointContext) -> bool {
+    pub(crate) fn submit(self, ctx: &impl EbpfContext) -> bool {
         // SAFETY: the map is its definition, and the memory is of that size.
         let result = unsafe {
             bpf_perf_event_output(

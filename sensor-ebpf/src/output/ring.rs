@@ -6,9 +6,9 @@
 
 use core::mem::MaybeUninit;
 
+use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::maps::ring_buf::RingBufEntry;
-use aya_ebpf::programs::RawTracePointContext;
 
 use crate::maps::{EVENTS, is_reader_napping};
 
@@ -31,7 +31,7 @@ impl<T: 'static> Entry<T> {
 
     /// Gives the record to user space. False if that did not succeed.
     #[inline(always)]
-    pub(crate) fn submit(self, _ctx: &RawTracePointContext) -> bool {
+    pub(crate) fn submit(self, _ctx: &impl EbpfContext) -> bool {
         self.0.submit(wake_up());
         true
     }

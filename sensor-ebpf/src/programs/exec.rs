@@ -1,16 +1,24 @@
 //! `sched_process_exec(task, old_pid, bprm)`: runs in the new program, before its first
 //! instruction. The arguments lie on its stack, the paths in `bprm` are still there.
-#![expect(unsafe_code, reason = "writes into the ring")]
+//!
+//! Where the program can be preempted, and is then left out for others on that cpu, a second one waits
+//! for what it missed, and a substitute for what both did. That is attached through perf, which disables
+//! preemption, and has no `bprm`.
+#![expect(unsafe_code, reason = "helper calls, writes into the ring")]
 
-use aya_ebpf::macros::raw_tracepoint;
-use aya_ebpf::programs::RawTracePointContext;
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated::bpf_get_current_task;
+use aya_ebpf::macros::{raw_tracepoint, tracepoint};
+use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
 use sensor_ebpf::config::Field;
 use sensor_ebpf::drops::Slot;
-use sensor_ebpf::record::{ExecRecord, RecordHeader, class, flag, identity_flag, kind};
+use sensor_ebpf::record::{
+    ExecRecord, RecordHeader, class, flag, header_flag, identity_flag, kind,
+};
 
 use super::path::{self, NAME_CAP};
-use super::{Buffer, cgroup, header, identify, mute, task};
-use crate::maps::count;
+use super::{Buffer, cgroup, exec_mark, header, identify, mute, task, without_exec_mark};
+use crate::maps::{PROCESSES, count};
 use crate::output;
 use crate::read::{bit, field, member, string, user_bytes};
 
@@ -23,44 +31,119 @@ const PATH_CAP: u32 = 4096;
 
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub(crate) fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
-    let (task, bprm) = (ctx.arg(0), ctx.arg(2));
-    let source = Source {
-        task,
-        old_tid: ctx.arg(1),
-        bprm,
-        file: field(bprm, Field::BprmFile),
-        cgroup_id: field(cgroup::node_of(task), Field::NodeId),
-    };
-    let tgid: u32 = field(source.task, Field::TaskTgid);
-    let verdict = mute::verdict(task, bprm, source.file, source.cgroup_id);
+    executed(&ctx, &Source::raw(&ctx));
+    0
+}
+
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub(crate) fn sched_process_exec_again(ctx: RawTracePointContext) -> i32 {
+    if was_missed(ctx.arg(0)) {
+        executed(&ctx, &Source::raw(&ctx));
+    }
+    0
+}
+
+#[tracepoint]
+pub(crate) fn exec_substitute(ctx: TracePointContext) -> u32 {
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() };
+    if was_missed(task) {
+        executed(&ctx, &Source::of_substitute(&ctx, task));
+    }
+    0
+}
+
+/// Whether no program saw the exec that has just been made. One without room in the process map is
+/// taken for seen.
+#[inline(always)]
+fn was_missed(task: u64) -> bool {
+    let tgid: u32 = field(task, Field::TaskTgid);
+    // SAFETY: not kept; only fork, exec and exit of this very process write the entry.
+    let known = unsafe { PROCESSES.get(&tgid) };
+    known.is_some_and(|known| without_exec_mark(known.flags) | exec_mark(task) != known.flags)
+}
+
+#[inline(always)]
+fn executed(ctx: &impl EbpfContext, source: &Source) {
+    let task = source.task;
+    let tgid: u32 = field(task, Field::TaskTgid);
+    let verdict = mute::verdict(task, source.bprm, source.file, source.cgroup_id);
     // One that ran before and whose first exec is muted stays for the snapshot to tell of.
     let announced = (verdict == 0) as u32 * identity_flag::ANNOUNCED;
-    let identity = identify(source.task, tgid, announced);
-    if mute::note(tgid, &identity, verdict) {
-        count(Slot::MutedExec);
-        return 0;
+    let identity = identify(task, tgid, announced);
+    if mute::note(tgid, &identity, verdict, exec_mark(task)) {
+        return count(Slot::MutedExec);
     }
-    let header = header(kind::EXEC, 0, tgid, &identity);
-    let (arg_start, arg_end) = argument_block(source.task);
+    let header = header(kind::EXEC, source.header_flags, tgid, &identity);
+    let (arg_start, arg_end) = argument_block(task);
     let arguments = Arguments {
         start: arg_start,
         total: arg_end.saturating_sub(arg_start),
     };
     #[cfg(feature = "debug-log")]
-    aya_log_ebpf::debug!(&ctx, "exec of {}, {} argument bytes", tgid, arguments.total);
-    deliver(&ctx, &header, &source, &arguments);
-    0
+    aya_log_ebpf::debug!(ctx, "exec of {}, {} argument bytes", tgid, arguments.total);
+    deliver(ctx, &header, source, &arguments);
 }
 
 /// Where the facts about one exec are.
 struct Source {
     task: u64,
     old_tid: u32,
+    /// `struct linux_binprm *`; 0 for the substitute.
     bprm: u64,
+    /// As it was given to exec, in kernel memory.
+    filename: u64,
     /// `struct file *` of what runs.
     file: u64,
     cgroup_id: u64,
+    /// See [`header_flag`].
+    header_flags: u8,
 }
+
+impl Source {
+    #[inline(always)]
+    fn raw(ctx: &RawTracePointContext) -> Self {
+        let (task, bprm) = (ctx.arg(0), ctx.arg(2));
+        Self {
+            task,
+            old_tid: ctx.arg(1),
+            bprm,
+            filename: field(bprm, Field::BprmFilename),
+            file: field(bprm, Field::BprmFile),
+            cgroup_id: field(cgroup::node_of(task), Field::NodeId),
+            header_flags: 0,
+        }
+    }
+
+    #[inline(always)]
+    fn of_substitute(ctx: &TracePointContext, task: u64) -> Self {
+        // SAFETY: the event is longer, and its place is where the tracepoint has it.
+        let (filename, old_tid): (u32, u32) = unsafe {
+            let event = ctx.as_ptr().cast::<u8>();
+            (
+                event.add(EVENT_FILENAME).cast::<u32>().read(),
+                event.add(EVENT_OLD_PID).cast::<u32>().read(),
+            )
+        };
+        let mm: u64 = field(task, Field::TaskMm);
+        Self {
+            task,
+            old_tid,
+            bprm: 0,
+            filename: ctx.as_ptr() as u64 + (filename & 0xffff) as u64,
+            file: field(mm, Field::MmExeFile),
+            cgroup_id: field(cgroup::node_of(task), Field::NodeId),
+            header_flags: header_flag::SUBSTITUTE,
+        }
+    }
+}
+
+/// Where the event of the tracepoint has `__data_loc char[] filename`: its place from the start of the
+/// event, and above that its length.
+/// <https://github.com/torvalds/linux/blob/v6.12/include/trace/events/sched.h#L397>
+const EVENT_FILENAME: usize = 8;
+/// `pid_t old_pid`.
+const EVENT_OLD_PID: usize = 16;
 
 /// The argument block in the process.
 struct Arguments {
@@ -77,12 +160,7 @@ enum Outcome {
 
 /// Chooses the smallest record that can hold the exec.
 #[inline(always)]
-fn deliver(
-    ctx: &RawTracePointContext,
-    header: &RecordHeader,
-    source: &Source,
-    arguments: &Arguments,
-) {
+fn deliver(ctx: &impl EbpfContext, header: &RecordHeader, source: &Source, arguments: &Arguments) {
     let mut outcome = Outcome::TooSmall;
     if arguments.total <= class::SMALL_ARGV as u64 {
         outcome = emit::<{ class::SMALL }, { class::SMALL_ARGV }, NAME_CAP>(
@@ -108,7 +186,7 @@ fn deliver(
 /// the path given to exec. Gives up where a path does not fit, unless this is the last resort.
 #[inline(always)]
 fn emit<const N: usize, const A: usize, const F: u32>(
-    ctx: &RawTracePointContext,
+    ctx: &impl EbpfContext,
     header: &RecordHeader,
     source: &Source,
     arguments: &Arguments,
@@ -152,7 +230,7 @@ unsafe fn write_paths<const F: u32>(
     source: &Source,
 ) -> bool {
     let start = size_of::<ExecRecord>() as u32;
-    let filename: u64 = field(source.bprm, Field::BprmFilename);
+    let filename = source.filename;
     // SAFETY: F bytes fit between `start` and `limit` in every class (asserted there).
     let written = unsafe { string(base.add(start as usize), F, filename) };
     let written = if written > 0 { written as u32 } else { 0 };
@@ -214,6 +292,9 @@ unsafe fn append_interpreter<const F: u32>(
 
 #[inline(always)]
 fn secure(bprm: u64) -> u32 {
+    if bprm == 0 {
+        return 0;
+    }
     match bit(bprm, Field::BprmSecureExec) {
         Some(true) => flag::SECURE_KNOWN | flag::SECURE,
         Some(false) => flag::SECURE_KNOWN,

@@ -1,11 +1,18 @@
-//! `sched_process_exit(task)`: runs for each thread; the process ends with its last one.
-#![expect(unsafe_code, reason = "writes into the ring")]
+//! `sched_process_exit(task)`: runs for each thread; the process ends with its last one. Where the
+//! program can be preempted, and is then left out for others on that cpu, a substitute waits for what
+//! it missed. It is attached through perf, which disables preemption, but leaves programs out itself
+//! while a `bpf` call on that cpu changes a map; what that hides is seen at `sched_process_free(task)`.
+#![expect(unsafe_code, reason = "helper calls, writes into the ring")]
 
-use aya_ebpf::macros::raw_tracepoint;
-use aya_ebpf::programs::RawTracePointContext;
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated::bpf_get_current_task;
+use aya_ebpf::macros::{raw_tracepoint, tracepoint};
+use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
 use sensor_ebpf::config::Field;
 use sensor_ebpf::drops::Slot;
-use sensor_ebpf::record::{ExitRecord, Identity, START_TICK, header_flag, identity_flag, kind};
+use sensor_ebpf::record::{
+    ExitRecord, Identity, RecordHeader, START_TICK, header_flag, identity_flag, kind,
+};
 
 use super::{header, mute, process_of};
 use crate::maps::{LAST_EXITS, LastProcess, PROCESSES, REMEMBERED, count};
@@ -25,20 +32,62 @@ const STARTED: Field = if cfg!(feature = "perf") {
 
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub(crate) fn sched_process_exit(ctx: RawTracePointContext) -> i32 {
+    exited(&ctx, ctx.arg(0));
+    0
+}
+
+#[tracepoint]
+pub(crate) fn exit_substitute(ctx: TracePointContext) -> u32 {
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() };
+    exited(&ctx, task);
+    0
+}
+
+/// Runs for each thread, some time after it was reaped; a process goes with its leader.
+#[raw_tracepoint(tracepoint = "sched_process_free")]
+pub(crate) fn sched_process_free(ctx: RawTracePointContext) -> i32 {
     let task: u64 = ctx.arg(0);
-    let signal: u64 = field(task, Field::TaskSignal);
-    let live: u32 = field(signal, Field::SignalLive);
-    if live != 0 {
-        return 0;
-    }
-    let tgid: u32 = field(task, Field::TaskTgid);
-    match take(tgid) {
-        Some(identity) if identity.flags & identity_flag::SILENT != 0 => count(Slot::MutedExit),
-        Some(identity) => emit(&ctx, tgid, &identity, task, signal),
-        None if was_reported(tgid, task) => {}
-        None => count(Slot::ExitUntracked),
+    let (tgid, start) = process_of(task);
+    let tid: u32 = field(task, Field::TaskPid);
+    // SAFETY: not kept; the pid may be another process's by now, whose start is another.
+    let known = unsafe { PROCESSES.get(&tgid) };
+    let same = known.is_some_and(|known| known.start - known.start % START_TICK == start);
+    // The loader enters a process that it still saw running after its exit, and takes it out again.
+    if tid == tgid && same && !was_told(tgid, start) {
+        ended(&ctx, task, header_flag::SUBSTITUTE);
     }
     0
+}
+
+#[inline(always)]
+fn exited(ctx: &impl EbpfContext, task: u64) {
+    let signal: u64 = field(task, Field::TaskSignal);
+    let live: u32 = field(signal, Field::SignalLive);
+    if live != 0 || ended(ctx, task, 0) {
+        return;
+    }
+    let (tgid, start) = process_of(task);
+    if !was_told(tgid, start) {
+        note_exit(tgid, start);
+        count(Slot::ExitUntracked);
+    }
+}
+
+/// Tells of the end of a process, unless that was done. False if the map has no such process.
+#[inline(always)]
+fn ended(ctx: &impl EbpfContext, task: u64, flags: u8) -> bool {
+    let tgid: u32 = field(task, Field::TaskTgid);
+    let Some(identity) = take(tgid) else {
+        return false;
+    };
+    if identity.flags & identity_flag::SILENT != 0 {
+        count(Slot::MutedExit);
+    } else {
+        let flags = flags | mute::mark(&identity, header_flag::MUTED);
+        emit(ctx, &header(kind::EXIT, flags, tgid, &identity), task);
+    }
+    true
 }
 
 /// Removes the process from the map. Two last threads on two cpus can both see `live == 0`; the
@@ -63,10 +112,10 @@ fn note_exit(tgid: u32, start: u64) {
     }
 }
 
-/// Whether the other one of two last threads has just reported the exit.
+/// Whether the exit was reported or counted: by the other one of two last threads, or by a program that
+/// ran before.
 #[inline(always)]
-fn was_reported(tgid: u32, task: u64) -> bool {
-    let (_, start) = process_of(task);
+fn was_told(tgid: u32, start: u64) -> bool {
     LAST_EXITS.get_ptr(tgid % REMEMBERED).is_some_and(|last| {
         // SAFETY: an aligned value of the array.
         let last = unsafe { last.read_volatile() };
@@ -75,22 +124,20 @@ fn was_reported(tgid: u32, task: u64) -> bool {
 }
 
 #[inline(always)]
-fn emit(ctx: &RawTracePointContext, tgid: u32, identity: &Identity, task: u64, signal: u64) {
-    let muted = mute::mark(identity, header_flag::MUTED);
-    let header = header(kind::EXIT, muted, tgid, identity);
+fn emit(ctx: &impl EbpfContext, header: &RecordHeader, task: u64) {
     let Some(mut entry) = output::reserve::<ExitRecord>() else {
         return count(Slot::ExitRingFull);
     };
     // SAFETY: the entry has the size of the record, and every field is written before it is sent.
     let record = unsafe { &mut *entry.as_mut_ptr() };
-    record.header = header;
+    record.header = *header;
     let leader: u64 = field(task, Field::TaskGroupLeader);
     let started: u64 = field(leader, STARTED);
     record.run_time = header.time.saturating_sub(started);
     // The leader's name is the process's.
     // SAFETY: the field is 16 bytes.
     unsafe { comm(record.comm.as_mut_ptr(), leader) };
-    record.status = status(task, signal);
+    record.status = status(task);
     record.reserved = 0;
     if !entry.submit(ctx) {
         count(Slot::ExitRingFull);
@@ -100,7 +147,8 @@ fn emit(ctx: &RawTracePointContext, tgid: u32, identity: &Identity, task: u64, s
 /// The status as `wait` reports it.
 /// <https://github.com/torvalds/linux/blob/v6.12/kernel/exit.c#L1141>
 #[inline(always)]
-fn status(task: u64, signal: u64) -> u32 {
+fn status(task: u64) -> u32 {
+    let signal: u64 = field(task, Field::TaskSignal);
     let flags: u32 = field(signal, Field::SignalFlags);
     if flags & SIGNAL_GROUP_EXIT != 0 {
         return field(signal, Field::SignalGroupExitCode);

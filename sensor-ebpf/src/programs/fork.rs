@@ -1,25 +1,41 @@
-//! `sched_process_fork(parent, child)`: runs in the parent, before the child first runs.
-#![expect(unsafe_code, reason = "writes into the ring")]
+//! `sched_process_fork(parent, child)`: runs in the parent, before the child first runs. Where that
+//! can be preempted `sched_wakeup_new(child)` takes its place, which comes next and holds the lock of
+//! a run queue.
+#![expect(unsafe_code, reason = "helper calls, writes into the ring")]
 
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated::bpf_get_current_task;
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use sensor_ebpf::config::Field;
 use sensor_ebpf::drops::Slot;
 use sensor_ebpf::record::{ForkRecord, Identity, START_TICK, header_flag, identity_flag, kind};
 
-use super::{header, identify, mute, process_of};
+use super::{exec_mark, header, identify, mute, process_of};
 use crate::maps::{LAST_STARTS, LastProcess, PROCESSES, REMEMBERED, count};
 use crate::output;
-use crate::read::field;
+use crate::read::{field, is_preemptible};
 
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 pub(crate) fn sched_process_fork(ctx: RawTracePointContext) -> i32 {
-    let parent: u64 = ctx.arg(0);
-    let child: u64 = ctx.arg(1);
+    forked(&ctx, ctx.arg(0), ctx.arg(1));
+    0
+}
+
+#[raw_tracepoint(tracepoint = "sched_wakeup_new")]
+pub(crate) fn sched_wakeup_new(ctx: RawTracePointContext) -> i32 {
+    // SAFETY: a helper without arguments.
+    let parent = unsafe { bpf_get_current_task() };
+    forked(&ctx, parent, ctx.arg(0));
+    0
+}
+
+#[inline(always)]
+fn forked(ctx: &impl EbpfContext, parent: u64, child: u64) {
     let (tgid, start) = process_of(child);
     let tid: u32 = field(child, Field::TaskPid);
     if tid != tgid {
-        return 0;
+        return;
     }
     let start = told_apart(tgid, start);
     let parent_tgid: u32 = field(parent, Field::TaskTgid);
@@ -28,17 +44,29 @@ pub(crate) fn sched_process_fork(ctx: RawTracePointContext) -> i32 {
         start,
         parent_start: forker.start,
         parent_tgid,
-        flags: flags_of_child(&forker),
+        flags: flags_of_child(&forker) | exec_mark(child),
     };
+    if is_preemptible() {
+        note_lost_exit(tgid);
+    }
     // Fails if the map is full: the exit then finds no entry, and counts that.
     let _ = PROCESSES.insert(&tgid, &identity, 0);
     if mute::is_tree(&identity) {
-        count(Slot::MutedFork);
-        return 0;
+        return count(Slot::MutedFork);
     }
     let muted = mute::mark(&forker, header_flag::PARENT_MUTED);
-    emit(&ctx, &header(kind::FORK, muted, tgid, &identity));
-    0
+    emit(ctx, &header(kind::FORK, muted, tgid, &identity));
+}
+
+/// A process that is still in the map while another gets its pid ended without an exit that a program
+/// saw, and its release comes too late.
+#[inline(always)]
+fn note_lost_exit(tgid: u32) {
+    // SAFETY: not kept; nobody else writes the entry of a pid that is being given out.
+    let before = unsafe { PROCESSES.get(&tgid) };
+    if before.is_some_and(|before| before.flags & identity_flag::ANNOUNCED != 0) {
+        count(Slot::ExitUntracked);
+    }
 }
 
 /// Who may choose pids (`clone3`, `ns_last_pid`) can use one twice within [`START_TICK`]; the later
@@ -73,7 +101,7 @@ fn flags_of_child(forker: &Identity) -> u32 {
 }
 
 #[inline(always)]
-fn emit(ctx: &RawTracePointContext, record: &ForkRecord) {
+fn emit(ctx: &impl EbpfContext, record: &ForkRecord) {
     let Some(mut entry) = output::reserve::<ForkRecord>() else {
         return count(Slot::ForkRingFull);
     };

@@ -12,10 +12,10 @@ mod task;
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use sensor_ebpf::config::Field;
-use sensor_ebpf::record::{ABI, Identity, RecordHeader, START_TICK};
+use sensor_ebpf::record::{ABI, Identity, RecordHeader, START_TICK, identity_flag};
 
 use crate::maps::{self, PROCESSES};
-use crate::read::field;
+use crate::read::{field, is_preemptible};
 
 /// A record of `N` bytes; the ring aligns to 8.
 #[repr(C, align(8))]
@@ -49,6 +49,21 @@ fn identify(task: u64, tgid: u32, flags: u32) -> Identity {
     // Fails if the map is full, which the exit counts, or if the loader was faster.
     let _ = PROCESSES.insert(&tgid, &identity, BPF_NOEXIST.into());
     identity
+}
+
+/// The bits of [`Identity::flags`] that say which exec of a task was the last; 0 where one program
+/// sees them all.
+#[inline(always)]
+fn exec_mark(task: u64) -> u32 {
+    if !is_preemptible() {
+        return 0;
+    }
+    field::<u32>(task, Field::TaskExecId) << identity_flag::EXEC_SHIFT
+}
+
+#[inline(always)]
+fn without_exec_mark(flags: u32) -> u32 {
+    flags & ((1 << identity_flag::EXEC_SHIFT) - 1)
 }
 
 /// Begins a record; takes its sequence number, so call it exactly once for each.

@@ -43,7 +43,9 @@ fn uid(task: u64, bprm: u64) -> u32 {
     let permitted: u64 = field(cred, Field::CredCapPermitted);
     let ambient: u64 = field(cred, Field::CredCapAmbient);
     let by_file = uid != 0 && permitted & !ambient != 0;
-    if uid != euid || by_file || bit(bprm, Field::BprmSecureExec) == Some(true) {
+    // Without `bprm` nobody knows.
+    let secure = bprm == 0 || bit(bprm, Field::BprmSecureExec) == Some(true);
+    if uid != euid || by_file || secure {
         return 0;
     }
     // SAFETY: as above.
@@ -76,10 +78,11 @@ pub(crate) fn is_tree(identity: &Identity) -> bool {
     identity.flags & identity_flag::MUTED_TREE != 0
 }
 
-/// Notes in the process map whether the exec of a process is muted. True if it is.
+/// Notes in the process map whether the exec of a process is muted, and that it was seen. True if it
+/// is muted.
 #[inline(always)]
-pub(crate) fn note(tgid: u32, identity: &Identity, verdict: u32) -> bool {
-    let mut flags = identity.flags & !identity_flag::MUTED;
+pub(crate) fn note(tgid: u32, identity: &Identity, verdict: u32, exec_mark: u32) -> bool {
+    let mut flags = super::without_exec_mark(identity.flags) & !identity_flag::MUTED | exec_mark;
     if verdict & mute::TREE != 0 {
         flags |= identity_flag::MUTED_TREE;
     }
