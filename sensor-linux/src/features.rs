@@ -1,12 +1,14 @@
-//! What this host offers to the sensor, probed and not guessed from a version. Shown by `doctor`.
+//! What this host offers to the sensor, probed and not guessed from a version where it can be. Shown by
+//! `doctor`.
 
 use std::fs;
+use std::path::Path;
 
 use aya::maps::MapType;
 use aya::sys::is_map_supported;
 
 use crate::error::{LOCKDOWN, PRIVILEGES};
-use crate::load::kernel_offsets;
+use crate::load::{Preemption, kernel_offsets};
 use crate::procfs;
 use crate::{NetlinkOptions, NetlinkSensor};
 
@@ -31,14 +33,18 @@ const CAP_BPF: u32 = 39;
 /// Looks at everything. Loads nothing and changes nothing.
 #[must_use]
 pub fn probe() -> Vec<Probe> {
-    vec![
+    let mut probes = vec![
         kernel(),
         privileges(),
         pid_namespace(),
         lockdown(),
         btf(),
         ring_buffer(),
-    ]
+    ];
+    if Preemption::of_this_kernel() == Preemption::Possible {
+        probes.push(tracefs());
+    }
+    probes
 }
 
 /// Subscribes to the process connector, which takes the place of the programs where they cannot
@@ -171,5 +177,26 @@ fn ring_buffer() -> Probe {
         ok,
         found,
         fix,
+    }
+}
+
+/// The places where it is looked for when programs are attached through perf.
+const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+
+/// Without it there are no substitutes for programs that this kernel leaves out.
+fn tracefs() -> Probe {
+    let readable = |place: &&str| Path::new(place).join("events/sched").exists();
+    let place = TRACEFS.into_iter().find(readable);
+    Probe {
+        name: "tracefs",
+        // The sensor works without.
+        ok: true,
+        found: place.unwrap_or("not mounted, or not readable").into(),
+        fix: if place.is_some() {
+            ""
+        } else {
+            "mount -t tracefs none /sys/kernel/tracing; without it execs and exits can be lost in storms, \
+             which is told"
+        },
     }
 }

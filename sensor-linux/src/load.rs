@@ -44,7 +44,7 @@ enum Tracepoint {
 
 /// Whether a program can be preempted, and is then left out for other processes on that cpu.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Preemption {
+pub(crate) enum Preemption {
     Never,
     Possible,
 }
@@ -62,7 +62,7 @@ impl Preemption {
         }
     }
 
-    fn of_this_kernel() -> Self {
+    pub(crate) fn of_this_kernel() -> Self {
         Self::of_release(&rustix::system::uname().release().to_string_lossy())
     }
 }
