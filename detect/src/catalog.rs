@@ -213,6 +213,20 @@ impl FieldSet {
         Self(self.0 & !other.0)
     }
 
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// In the order of the catalog.
+    pub(crate) fn columns(self) -> impl Iterator<Item = &'static Column> {
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let first = left.trailing_zeros() as usize;
+            left &= left.wrapping_sub(1);
+            COLUMNS.get(first)
+        })
+    }
+
     pub(crate) fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }

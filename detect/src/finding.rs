@@ -2,7 +2,7 @@
 
 use event::{EventKind, Finding};
 
-use crate::catalog::{COLUMNS, Column, Field, FieldSet};
+use crate::catalog::{Column, Field, FieldSet};
 use crate::correlate::Match;
 use crate::eval;
 use crate::ir::Scalar;
@@ -69,16 +69,21 @@ const MAX_MATCHED_BYTES: usize = 512;
 
 /// The columns that decided about the event, those without a value left out.
 fn matched(found: &Match<'_>) -> Vec<(String, String)> {
-    let mut fields = FieldSet::default();
-    for condition in &found.rule.clauses[found.clause].conditions {
-        eval::deciding(&condition.predicate, &found.view, &mut fields);
-    }
-    let columns = COLUMNS.iter().filter(|c| fields.contains(c.field));
+    debug_assert_eq!(found.matched, evaluated_matched(found));
     let with_value = |column: &Column| {
         let value = text_of(&found.view.get(column.field)?);
         Some((column.name.to_owned(), shortened(value)))
     };
-    columns.filter_map(with_value).collect()
+    found.matched.columns().filter_map(with_value).collect()
+}
+
+/// What the program found out already, by evaluating all once more.
+fn evaluated_matched(found: &Match<'_>) -> FieldSet {
+    let mut fields = FieldSet::default();
+    for condition in &found.rule.clauses[found.clause].conditions {
+        eval::deciding(&condition.predicate, &found.view, &mut fields);
+    }
+    fields
 }
 
 fn shortened(mut text: String) -> String {
@@ -106,7 +111,7 @@ pub(crate) fn absent(found: &Match<'_>) -> FieldSet {
     let deciding = found.deciding;
     let view = &found.view;
     let mut absent = FieldSet::default();
-    for column in COLUMNS.iter().filter(|c| deciding.contains(c.field)) {
+    for column in deciding.columns() {
         let missing = !column.nullable && view.get(column.field).is_none();
         if missing || view.is_cut(column.field) {
             absent.insert(column.field);

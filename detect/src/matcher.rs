@@ -7,7 +7,7 @@ use event::{Event, Finding};
 use crate::catalog::Stream;
 use crate::correlate::{Match, Memory, State};
 use crate::finding::finding_on_event;
-use crate::program::{Cache, Memo};
+use crate::program::{Cache, Memo, Satisfied};
 use crate::rule::{Position, RuleSet};
 use crate::trigger::Trigger;
 use crate::view::{Scratch, View, stream_of};
@@ -28,7 +28,7 @@ pub(crate) struct Buffers {
     /// By stream; empty where nothing is to be remembered.
     caches: Vec<Cache>,
     /// Clauses that the event satisfies, by position.
-    fired: Vec<u32>,
+    fired: Vec<Satisfied>,
     pub(crate) state: State,
 }
 
@@ -109,13 +109,13 @@ impl Buffers {
         let cache = self.caches.get_mut(stream as usize);
         program.run(&view, &mut self.memo, cache, &mut self.fired);
         let mut completed = None;
-        for position in in_order(&self.fired, rules) {
+        for Satisfied { clause, matched } in in_order(&self.fired, rules) {
             let Position {
                 rule: position,
                 clause,
                 deciding,
                 read,
-            } = rules.position(position);
+            } = rules.position(*clause as usize);
             // What completes a sequence takes no other part in one.
             if completed == Some(position) {
                 continue;
@@ -129,6 +129,7 @@ impl Buffers {
                 rule,
                 clause,
                 deciding,
+                matched: *matched,
                 event,
                 view,
                 leaf_index,
@@ -147,8 +148,11 @@ impl Buffers {
 }
 
 /// By rule; of one rule, the last clause first, so that no event follows itself in a sequence.
-fn in_order<'f>(fired: &'f [u32], rules: &'f RuleSet) -> impl Iterator<Item = usize> + use<'f> {
-    let rule = |clause: &u32| rules.position(*clause as usize).rule;
+fn in_order<'f>(
+    fired: &'f [Satisfied],
+    rules: &'f RuleSet,
+) -> impl Iterator<Item = &'f Satisfied> + use<'f> {
+    let rule = |satisfied: &Satisfied| rules.position(satisfied.clause as usize).rule;
     let by_rule = fired.chunk_by(move |left, right| rule(left) == rule(right));
-    by_rule.flat_map(|clauses| clauses.iter().rev().map(|clause| *clause as usize))
+    by_rule.flat_map(|clauses| clauses.iter().rev())
 }

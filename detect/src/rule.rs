@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use event::{Event, Level};
 
-use crate::catalog::{Column, FieldSet, Stream};
+use crate::catalog::{FieldSet, Stream};
 use crate::dedup::Dedup;
 use crate::error::{Error, ErrorKind, Place};
 use crate::exception::{self, is_exceptions};
@@ -334,9 +334,5 @@ fn duplicate_ids(rules: &[(Rule, Place)]) -> Vec<Error> {
 }
 
 pub(crate) fn column_names(fields: FieldSet) -> Vec<&'static str> {
-    crate::catalog::COLUMNS
-        .iter()
-        .filter(|column: &&Column| fields.contains(column.field))
-        .map(|column| column.name)
-        .collect()
+    fields.columns().map(|column| column.name).collect()
 }

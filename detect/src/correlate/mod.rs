@@ -67,6 +67,8 @@ pub(crate) struct Match<'m> {
     pub(crate) clause: usize,
     /// What decides about the clause.
     pub(crate) deciding: FieldSet,
+    /// Of these columns, those that decided about the event.
+    pub(crate) matched: FieldSet,
     pub(crate) event: &'m Event,
     pub(crate) view: View<'m>,
     pub(crate) leaf_index: u64,

@@ -30,6 +30,8 @@ pub(crate) struct Program {
     pub(super) open: Vec<u64>,
     pub(super) clauses: Vec<Clause>,
     pub(super) nodes: Vec<Node>,
+    /// By node: the columns that its atoms read.
+    pub(super) fields_below: Vec<FieldSet>,
     pub(super) children: Vec<NodeId>,
     pub(super) atoms: Vec<Atom>,
 }
@@ -76,6 +78,11 @@ impl Program {
 
     pub(super) fn is_empty(&self) -> bool {
         self.clauses.is_empty()
+    }
+
+    pub(super) fn children_of(&self, range: Children) -> &[NodeId] {
+        let first = range.first as usize;
+        &self.children[first..first + range.count as usize]
     }
 }
 
@@ -235,11 +242,8 @@ impl Builder {
             },
             Node::Not(inner) | Node::Is(inner, _) => self.facts_below(inner, note),
             Node::And(children) | Node::Or(children) => {
-                let first = children.first as usize;
-                let children = &self.program.children[first..first + children.count as usize];
-                children
-                    .iter()
-                    .for_each(|child| self.facts_below(*child, note));
+                let children = self.program.children_of(children).iter();
+                children.for_each(|child| self.facts_below(*child, note));
             }
         }
     }
@@ -253,15 +257,17 @@ impl Builder {
             Predicate::Or(parts) => self.any(parts),
             Predicate::Not(inner) => {
                 let inner = self.node(inner);
-                self.add(Node::Not(inner))
+                self.above(inner, Node::Not(inner))
             }
             Predicate::Is(inner, truth) => {
                 let inner = self.node(inner);
-                self.add(Node::Is(inner, *truth))
+                self.above(inner, Node::Is(inner, *truth))
             }
             leaf => {
                 let atom = self.atom(leaf);
-                self.add(Node::Atom(atom))
+                let mut fields = FieldSet::default();
+                leaf.collect_fields(&mut fields);
+                self.add(Node::Atom(atom), fields)
             }
         }
     }
@@ -323,9 +329,11 @@ impl Builder {
                 .atoms
                 .push(Atom::Test(Test::AnyOf { slot, search }));
         }
-        let node = self.add(Node::Atom(id));
+        let mut fields = FieldSet::default();
+        fields.insert(field);
+        let node = self.add(Node::Atom(id), fields);
         if sure {
-            self.add(Node::Is(node, Some(true)))
+            self.above(node, Node::Is(node, Some(true)))
         } else {
             node
         }
@@ -345,23 +353,32 @@ impl Builder {
             return *id;
         }
         self.program.children.extend_from_slice(&parts);
-        let id = self.push(node(Children { first, count }));
+        let of_part = |part: &NodeId| self.program.fields_below[*part as usize];
+        let fields = parts.iter().map(of_part);
+        let fields = fields.fold(FieldSet::default(), FieldSet::union);
+        let id = self.push(node(Children { first, count }), fields);
         self.nodes.insert((shape, parts), id);
         id
     }
 
-    fn add(&mut self, node: Node) -> NodeId {
+    /// A node that reads what the other one does.
+    fn above(&mut self, below: NodeId, node: Node) -> NodeId {
+        self.add(node, self.program.fields_below[below as usize])
+    }
+
+    fn add(&mut self, node: Node, fields: FieldSet) -> NodeId {
         if let Some(id) = self.nodes.get(&(node, Vec::new())) {
             return *id;
         }
-        let id = self.push(node);
+        let id = self.push(node, fields);
         self.nodes.insert((node, Vec::new()), id);
         id
     }
 
-    fn push(&mut self, node: Node) -> NodeId {
+    fn push(&mut self, node: Node, fields: FieldSet) -> NodeId {
         let id = NodeId::try_from(self.program.nodes.len()).expect("nodes fit memory");
         self.program.nodes.push(node);
+        self.program.fields_below.push(fields);
         id
     }
 
@@ -370,10 +387,8 @@ impl Builder {
             Node::Atom(atom) => self.program.atoms[atom as usize].cost(),
             Node::Not(inner) | Node::Is(inner, _) => self.cost(inner),
             Node::And(children) | Node::Or(children) => {
-                let first = children.first as usize;
-                let children = &self.program.children[first..first + children.count as usize];
+                let children = self.program.children_of(children).iter();
                 children
-                    .iter()
                     .map(|child| self.cost(*child))
                     .fold(1, u32::saturating_add)
             }

@@ -6,6 +6,7 @@
 use foldhash::fast::RandomState;
 use std::hash::BuildHasher as _;
 
+use super::run::Satisfied;
 use crate::catalog::{Field, FieldSet};
 use crate::view::{Value, View};
 
@@ -34,7 +35,7 @@ pub(crate) struct Cache {
 struct Entry {
     hash: u64,
     key: Vec<u8>,
-    clauses: Vec<u32>,
+    clauses: Vec<Satisfied>,
 }
 
 /// Columns that are hardly ever the same for two events, so that clauses that read them are not
@@ -62,7 +63,7 @@ pub(crate) fn is_volatile(fields: FieldSet) -> bool {
 
 impl Cache {
     /// The clauses that the event satisfies, if they are remembered.
-    pub(crate) fn find(&mut self, view: &View<'_>, fields: &[Field]) -> Option<&[u32]> {
+    pub(crate) fn find(&mut self, view: &View<'_>, fields: &[Field]) -> Option<&[Satisfied]> {
         write_key(view, fields, &mut self.key);
         self.hash = self.hasher.hash_one(&self.key);
         let found = self
@@ -78,7 +79,7 @@ impl Cache {
     }
 
     /// Remembers the clauses of the event that was looked for last.
-    pub(crate) fn keep(&mut self, clauses: &[u32]) {
+    pub(crate) fn keep(&mut self, clauses: &[Satisfied]) {
         if self.key.len() > MAX_KEY_BYTES {
             return;
         }

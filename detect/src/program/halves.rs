@@ -2,7 +2,7 @@
 
 use super::build::Program;
 use super::cache::{Cache, is_volatile};
-use super::run::Memo;
+use super::run::{Memo, Satisfied};
 use crate::catalog::{COLUMNS, Field, FieldSet};
 use crate::ir::Predicate;
 use crate::view::View;
@@ -41,7 +41,7 @@ impl Halves {
         view: &View<'_>,
         memo: &mut Memo,
         cache: Option<&mut Cache>,
-        satisfied: &mut Vec<u32>,
+        satisfied: &mut Vec<Satisfied>,
     ) {
         let start = satisfied.len();
         match cache {
@@ -57,7 +57,7 @@ impl Halves {
         let middle = satisfied.len();
         self.volatile.run(view, memo, satisfied);
         if middle > start && satisfied.len() > middle {
-            satisfied[start..].sort_unstable();
+            satisfied[start..].sort_unstable_by_key(|satisfied| satisfied.clause);
         }
     }
 }

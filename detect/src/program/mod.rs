@@ -24,4 +24,4 @@ mod run;
 pub(crate) use cache::Cache;
 pub(crate) use fact::rarest;
 pub(crate) use halves::Halves;
-pub(crate) use run::Memo;
+pub(crate) use run::{Memo, Satisfied};

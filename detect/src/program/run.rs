@@ -6,8 +6,18 @@ use super::fact::GROUPS;
 use super::lookup::FactId;
 use super::node::{Children, Node, NodeId};
 use super::row::Row;
+use crate::catalog::FieldSet;
 use crate::eval::{self, Truth};
 use crate::view::View;
+
+/// A clause that the present event satisfies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Satisfied {
+    /// Its number outside.
+    pub(crate) clause: u32,
+    /// The columns that decided, see [`eval::deciding`].
+    pub(crate) matched: FieldSet,
+}
 
 /// What is known of the present event. Kept between events, so that matching allocates nothing once
 /// it has grown. Entries carry the number of the event for which they hold, so nothing has to be
@@ -78,7 +88,7 @@ impl Memo {
 impl Program {
     /// Appends the clauses that `view` satisfies, in their order. All memos may be shared between
     /// programs as long as each call is followed through.
-    pub(crate) fn run(&self, view: &View<'_>, memo: &mut Memo, satisfied: &mut Vec<u32>) {
+    pub(crate) fn run(&self, view: &View<'_>, memo: &mut Memo, satisfied: &mut Vec<Satisfied>) {
         if self.is_empty() {
             return;
         }
@@ -91,7 +101,12 @@ impl Program {
                 let clause = &self.clauses[word * 64 + bits.trailing_zeros() as usize];
                 bits &= bits - 1;
                 if self.truth(clause.root, view, memo) == Some(true) {
-                    satisfied.push(clause.clause);
+                    let mut matched = FieldSet::default();
+                    self.deciding(clause.root, Some(true), view, memo, &mut matched);
+                    satisfied.push(Satisfied {
+                        clause: clause.clause,
+                        matched,
+                    });
                 }
             }
         }
@@ -140,6 +155,36 @@ impl Program {
         (0..GROUPS).fold(u64::MAX, |bits, number| bits & group(number))
     }
 
+    /// [`eval::deciding`] of a node that has this truth; mostly of atoms that are decided already.
+    fn deciding(
+        &self,
+        node: NodeId,
+        truth: Truth,
+        view: &View<'_>,
+        memo: &mut Memo,
+        into: &mut FieldSet,
+    ) {
+        match self.nodes[node as usize] {
+            Node::Atom(_) => *into = into.union(self.fields_below[node as usize]),
+            Node::And(children) | Node::Or(children) => {
+                for child in self.children_of(children) {
+                    let adds = self.fields_below[*child as usize].without(*into);
+                    if !adds.is_empty() && self.truth(*child, view, memo) == truth {
+                        self.deciding(*child, truth, view, memo, into);
+                    }
+                }
+            }
+            Node::Not(inner) => {
+                let truth = truth.map(|truth| !truth);
+                self.deciding(inner, truth, view, memo, into);
+            }
+            Node::Is(inner, _) => {
+                let truth = self.truth(inner, view, memo);
+                self.deciding(inner, truth, view, memo, into);
+            }
+        }
+    }
+
     fn truth(&self, node: NodeId, view: &View<'_>, memo: &mut Memo) -> Truth {
         match self.nodes[node as usize] {
             Node::Atom(atom) => self.atom(atom, view, memo),
@@ -152,10 +197,8 @@ impl Program {
 
     /// `decisive` is the truth of one child that settles the whole.
     fn fold(&self, children: Children, view: &View<'_>, memo: &mut Memo, decisive: bool) -> Truth {
-        let first = children.first as usize;
-        let children = &self.children[first..first + children.count as usize];
         let mut truth = Some(!decisive);
-        for child in children {
+        for child in self.children_of(children) {
             match self.truth(*child, view, memo) {
                 Some(found) if found == decisive => return Some(decisive),
                 Some(_) => {}
