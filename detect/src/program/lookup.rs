@@ -5,9 +5,13 @@ use std::collections::HashMap;
 use aho_corasick::automaton::Automaton;
 use aho_corasick::{Anchored, MatchKind, StartKind, dfa, nfa, packed};
 use foldhash::fast::FixedState;
+use memchr::memmem::Finder;
 
 use super::fact::{Fact, Kind, base_of};
 use super::grams::{GRAM, Grams};
+
+/// So few texts are found faster one after the other than by an automaton.
+const MAX_EACH: usize = 16;
 
 /// Bytes of text up to which the fastest automaton is worth its memory.
 const MAX_DFA_BYTES: usize = 64 * 1024;
@@ -47,7 +51,9 @@ pub(crate) struct Wanted<'f> {
 }
 
 impl Lookup {
-    /// Returned beside it are facts that no automaton could be built for: there are too many.
+    /// Returned beside it are facts that it does not look for: those that no automaton could be
+    /// built for, because there are too many, and short texts among the rest, which the few clauses
+    /// that are left sooner look for themselves.
     pub(crate) fn build(facts: &[Wanted<'_>]) -> (Self, Vec<FactId>) {
         let (mut equal, mut base) = (Texts::default(), Texts::default());
         for Wanted { id, fact, .. } in facts {
@@ -57,10 +63,14 @@ impl Lookup {
                 Kind::Contains => {}
             }
         }
-        let mut unsearchable = Vec::new();
+        let is_short =
+            |w: &&Wanted<'_>| w.fact.kind == Kind::Contains && !w.first && w.fact.text.len() < GRAM;
+        let short = facts.iter().filter(is_short);
+        let mut unsearchable: Vec<FactId> = short.map(|wanted| wanted.id).collect();
         let mut searches = |first| {
-            let facts = facts.iter().filter(|f| f.fact.kind == Kind::Contains);
-            Searches::build(facts.filter(|f| f.first == first), &mut unsearchable)
+            let facts = facts.iter().filter(|w| w.fact.kind == Kind::Contains);
+            let facts = facts.filter(|w| w.first == first && !is_short(w));
+            Searches::build(facts, &mut unsearchable)
         };
         let (first, rest) = (searches(true), searches(false));
         let lookup = Self {
@@ -137,6 +147,7 @@ pub(crate) enum Speed {
 /// Texts that are searched for together.
 #[derive(Debug)]
 pub(crate) struct Search {
+    /// In front of `grams`.
     gate: Option<Gate>,
     grams: Option<Grams>,
     /// For the others, of which `ids` are the numbers.
@@ -144,8 +155,11 @@ pub(crate) struct Search {
     ids: Vec<FactId>,
 }
 
+/// For texts that no gram stands for.
 #[derive(Debug)]
 enum Machine {
+    /// So few that each is looked for by itself.
+    Each(Box<[Finder<'static>]>),
     Fast(dfa::DFA),
     Small(nfa::contiguous::NFA),
 }
@@ -160,9 +174,6 @@ impl Search {
             return Ok(None);
         }
         let has_gram = |text: &(FactId, &[u8])| speed == Speed::Fast && text.1.len() >= GRAM;
-        let gate = (speed == Speed::Fast)
-            .then(|| Gate::build(&texts))
-            .flatten();
         let (long, short): (Vec<_>, Vec<_>) = texts.iter().copied().partition(has_gram);
         let (ids, short): (Vec<FactId>, Vec<&[u8]>) = short.into_iter().unzip();
         let automaton = match Machine::build(&short, speed) {
@@ -170,7 +181,7 @@ impl Search {
             automaton => automaton,
         };
         Ok(Some(Self {
-            gate,
+            gate: Gate::build(&long),
             grams: (!long.is_empty()).then(|| Grams::build(&long)),
             automaton,
             ids,
@@ -178,11 +189,11 @@ impl Search {
     }
 
     fn find(&self, text: &[u8], found: &mut impl FnMut(FactId)) {
-        if self.gate.as_ref().is_some_and(|gate| gate.is_shut(text)) {
-            return;
-        }
         if let Some(grams) = &self.grams {
-            grams.find(text, found);
+            let start = self.gate.as_ref().map_or(Some(0), |gate| gate.first(text));
+            if let Some(start) = start {
+                grams.find(&text[start..], found);
+            }
         }
         self.walk(text, &mut |pattern| {
             found(self.ids[pattern]);
@@ -201,6 +212,10 @@ impl Search {
 
     fn walk(&self, text: &[u8], each: &mut impl FnMut(usize) -> bool) -> bool {
         match &self.automaton {
+            Some(Machine::Each(finders)) => {
+                let mut texts = finders.iter().enumerate();
+                texts.any(|(at, finder)| finder.find(text).is_some() && each(at))
+            }
             Some(Machine::Fast(dfa)) => walk(dfa, text, each),
             Some(Machine::Small(nfa)) => walk(nfa, text, each),
             None => false,
@@ -208,7 +223,7 @@ impl Search {
     }
 }
 
-/// Tells at many bytes a step that none of a few texts occurs.
+/// Tells at many bytes a step where the first of a few texts occurs.
 #[derive(Debug)]
 struct Gate(Vec<packed::Searcher>);
 
@@ -217,13 +232,10 @@ impl Gate {
     const TEXTS: usize = 64;
     /// … and so many such searches are faster than the automaton.
     const SEARCHES: usize = 3;
-    /// Shorter texts occur by chance.
-    const LEAST_BYTES: usize = 3;
 
-    /// `None` if there are too many texts, or ones that are too short.
+    /// `None` if there are too many texts.
     fn build(texts: &[(FactId, &[u8])]) -> Option<Self> {
-        let few = texts.len() <= Self::TEXTS * Self::SEARCHES;
-        if !few || texts.iter().any(|(_, text)| text.len() < Self::LEAST_BYTES) {
+        if texts.len() > Self::TEXTS * Self::SEARCHES {
             return None;
         }
         let chunks = texts.chunks(Self::TEXTS);
@@ -232,8 +244,11 @@ impl Gate {
         Some(Self(searches.collect::<Option<_>>()?))
     }
 
-    fn is_shut(&self, text: &[u8]) -> bool {
-        self.0.iter().all(|search| search.find(text).is_none())
+    fn first(&self, text: &[u8]) -> Option<usize> {
+        let searches = self.0.iter();
+        searches
+            .filter_map(|search| Some(search.find(text)?.start()))
+            .min()
     }
 }
 
@@ -242,6 +257,10 @@ impl Machine {
     fn build(texts: &[&[u8]], speed: Speed) -> Option<Self> {
         if texts.is_empty() {
             return None;
+        }
+        if speed == Speed::Fast && texts.len() <= MAX_EACH {
+            let finders = texts.iter().map(|text| Finder::new(text).into_owned());
+            return Some(Self::Each(finders.collect()));
         }
         let total: usize = texts.iter().map(|text| text.len()).sum();
         if speed == Speed::Fast && total <= MAX_DFA_BYTES {
