@@ -76,8 +76,10 @@ pub(crate) fn fold_text(text: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Parts paths, on one system or another.
+pub(crate) const SEPARATORS: [u8; 2] = [b'/', b'\\'];
+
 pub(crate) fn is_separator(byte: u8) -> bool {
-    matches!(byte, b'/' | b'\\')
+    SEPARATORS.contains(&byte)
 }
 
 fn lower_char(c: char) -> char {
@@ -158,7 +160,9 @@ pub(crate) fn contains_ignore_ascii_case(text: &[u8], part: &[u8]) -> bool {
 /// For people: what is not UTF-8, and control characters, as `\xHH`.
 pub(crate) fn escape(text: &[u8]) -> String {
     use std::fmt::Write as _;
-    let plain = !text.iter().any(u8::is_ascii_control);
+    // All of them, so that many bytes are one step.
+    let control = |any: bool, byte: &u8| any | byte.is_ascii_control();
+    let plain = !text.iter().fold(false, control);
     if let Some(text) = std::str::from_utf8(text).ok().filter(|_| plain) {
         return text.to_owned();
     }

@@ -4,7 +4,7 @@ use crate::catalog::Field;
 use crate::ir::{Comparison, Function, Pattern, Predicate, Scalar};
 use crate::like::{Like, Token};
 use crate::regex_literals::{required_chars, required_texts};
-use crate::text::{fold_text, is_separator};
+use crate::text::{SEPARATORS, fold_text};
 
 /// Facts are looked for in so many independent groups: of each, one must be seen.
 pub(crate) const GROUPS: usize = 3;
@@ -233,7 +233,8 @@ fn suffix(value: &Scalar, text: &[u8]) -> Option<Fact> {
 
 /// From the last separator on; `None` without one.
 pub(crate) fn base_of(text: &[u8]) -> Option<&[u8]> {
-    let at = text.iter().rposition(|byte| is_separator(*byte))?;
+    let [slash, backslash] = SEPARATORS;
+    let at = memchr::memrchr2(slash, backslash, text)?;
     Some(&text[at..])
 }
 
