@@ -29,6 +29,8 @@ pub(crate) struct Program {
     /// Group after group: clauses with a fact there that is not looked for at first.
     pub(super) open: Vec<u64>,
     pub(super) clauses: Vec<Clause>,
+    /// By clause, a bit for each lookup: facts of it matter that are not looked for at first.
+    pub(super) needs: Vec<u128>,
     pub(super) nodes: Vec<Node>,
     /// By node: the columns that its atoms read.
     pub(super) fields_below: Vec<FieldSet>,
@@ -40,8 +42,6 @@ pub(crate) struct Program {
 pub(super) struct SlotLookup {
     pub(super) slot: Slot,
     pub(super) of: Lookup,
-    /// Clauses that facts matter to which are not looked for at first.
-    pub(super) needed_by: Vec<u64>,
 }
 
 /// A clause of the program.
@@ -110,6 +110,7 @@ impl Builder {
             .map(|(_, conditions)| fact::groups(conditions.iter().copied()))
             .collect();
         self.program.words = groups.len().div_ceil(64);
+        self.program.needs = vec![0; groups.len()];
         let sought = self.number(groups.iter().flatten().flatten());
         self.first = self.first_facts(&groups);
         let unsearchable = self.build_lookups(&sought);
@@ -158,11 +159,7 @@ impl Builder {
             let later = facts.iter().filter(|wanted| !wanted.first);
             self.later
                 .extend(later.map(|wanted| (wanted.id, self.program.lookups.len())));
-            self.program.lookups.push(SlotLookup {
-                slot,
-                of,
-                needed_by: vec![0; self.program.words],
-            });
+            self.program.lookups.push(SlotLookup { slot, of });
         }
         unsearchable
     }
@@ -228,8 +225,7 @@ impl Builder {
 
     fn need(&mut self, fact: FactId, position: usize) {
         if let Some(lookup) = self.later.get(&fact) {
-            let needed_by = &mut self.program.lookups[*lookup].needed_by;
-            needed_by[position / 64] |= 1 << (position % 64);
+            self.program.needs[position] |= 1 << lookup;
         }
     }
 

@@ -190,8 +190,9 @@ impl Search {
 
     fn find(&self, text: &[u8], found: &mut impl FnMut(FactId)) {
         if let Some(grams) = &self.grams {
-            let start = self.gate.as_ref().map_or(Some(0), |gate| gate.first(text));
-            if let Some(start) = start {
+            let gate = self.gate.as_ref();
+            let gate = gate.filter(|_| text.len() >= Gate::LEAST_BYTES);
+            if let Some(start) = gate.map_or(Some(0), |gate| gate.first(text)) {
                 grams.find(&text[start..], found);
             }
         }
@@ -232,6 +233,8 @@ impl Gate {
     const TEXTS: usize = 64;
     /// … and so many such searches are faster than the automaton.
     const SEARCHES: usize = 3;
+    /// A shorter text is searched before so many searches have begun.
+    const LEAST_BYTES: usize = 256;
 
     /// `None` if there are too many texts.
     fn build(texts: &[(FactId, &[u8])]) -> Option<Self> {

@@ -32,8 +32,6 @@ pub(crate) struct Memo {
     atoms: Vec<u32>,
     /// Group after group, a bit for each clause: one of its facts was seen.
     seen: Vec<u64>,
-    /// Clauses that nothing looked for so far rules out.
-    left: Vec<u64>,
 }
 
 /// Bits of [`Memo::atoms`] that hold the truth.
@@ -96,10 +94,9 @@ impl Program {
         memo.row.fill(view, &self.slots);
         self.look_up(memo);
         for word in 0..self.words {
-            let mut bits = self.candidates(&memo.seen, &[], word);
-            while bits != 0 {
-                let clause = &self.clauses[word * 64 + bits.trailing_zeros() as usize];
-                bits &= bits - 1;
+            let bits = self.candidates(&memo.seen, &[], word);
+            for position in positions(word, bits) {
+                let clause = &self.clauses[position];
                 if self.truth(clause.root, view, memo) == Some(true) {
                     let mut matched = FieldSet::default();
                     self.deciding(clause.root, Some(true), view, memo, &mut matched);
@@ -122,20 +119,24 @@ impl Program {
                 lookup.of.find(text, |fact| self.note(fact, memo));
             }
         }
-        memo.left.clear();
-        for word in 0..self.words {
-            let left = self.candidates(&memo.seen, &self.open, word);
-            memo.left.push(left);
-        }
-        for lookup in &self.lookups {
-            let mut left = memo.left.iter().zip(&lookup.needed_by);
-            if left.any(|(left, needed_by)| left & needed_by != 0)
+        let needed = self.needed(memo);
+        for (number, lookup) in self.lookups.iter().enumerate() {
+            if needed >> number & 1 == 1
                 && let Some(text) = row.text(lookup.slot)
             {
                 lookup.of.find_rest(text, |fact| self.note(fact, memo));
             }
         }
         memo.row = row;
+    }
+
+    /// A bit for each lookup: a clause that nothing looked for so far rules out needs the rest.
+    fn needed(&self, memo: &Memo) -> u128 {
+        let left = (0..self.words).flat_map(|word| {
+            let bits = self.candidates(&memo.seen, &self.open, word);
+            positions(word, bits)
+        });
+        left.fold(0, |needed, clause| needed | self.needs[clause])
     }
 
     fn note(&self, fact: FactId, memo: &mut Memo) {
@@ -221,6 +222,15 @@ impl Program {
         memo.decide(id, truth);
         truth
     }
+}
+
+/// The clauses that bits of one word stand for.
+fn positions(word: usize, mut bits: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let first = (bits != 0).then(|| word * 64 + bits.trailing_zeros() as usize);
+        bits &= bits.wrapping_sub(1);
+        first
+    })
 }
 
 fn decide(atom: &Atom, view: &View<'_>, memo: &Memo) -> Truth {
