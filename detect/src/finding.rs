@@ -71,8 +71,8 @@ const MAX_MATCHED_BYTES: usize = 512;
 fn matched(found: &Match<'_>) -> Vec<(String, String)> {
     debug_assert_eq!(found.matched, evaluated_matched(found));
     let with_value = |column: &Column| {
-        let value = text_of(&found.view.get(column.field)?);
-        Some((column.name.to_owned(), shortened(value)))
+        let value = found.view.get(column.field)?;
+        Some((column.name.to_owned(), shortened(&value)))
     };
     found.matched.columns().filter_map(with_value).collect()
 }
@@ -86,7 +86,12 @@ fn evaluated_matched(found: &Match<'_>) -> FieldSet {
     fields
 }
 
-fn shortened(mut text: String) -> String {
+fn shortened(value: &Value<'_>) -> String {
+    let mut text = match value {
+        // Escaped, it is not shorter, so one character more than is kept will do.
+        Value::Text(text) => escape(&text[..text.len().min(MAX_MATCHED_BYTES + 4)]),
+        other => text_of(other),
+    };
     if text.len() > MAX_MATCHED_BYTES {
         text.truncate(text.floor_char_boundary(MAX_MATCHED_BYTES));
         text.push('…');
@@ -194,6 +199,27 @@ mod tests {
         let matched = findings[0].matched.iter();
         let matched: Vec<_> = matched.map(|(n, v)| (n.as_str(), v.as_str())).collect();
         assert_eq!(matched, expected, "{condition}");
+    }
+
+    #[test]
+    fn a_long_value_is_cut_between_characters() {
+        for end in [
+            &b"\xff\xff\xff"[..],
+            "éé".as_bytes(),
+            b"\n\n",
+            "\u{1f600}".as_bytes(),
+            b"xyz",
+        ] {
+            for start in 500..516 {
+                let text = [&vec![b'x'; start][..], end, &[b'x'; 9]].concat();
+                let mut expected = escape(&text);
+                if expected.len() > MAX_MATCHED_BYTES {
+                    expected.truncate(expected.floor_char_boundary(MAX_MATCHED_BYTES));
+                    expected.push('…');
+                }
+                assert_eq!(shortened(&Value::Text(text.into())), expected);
+            }
+        }
     }
 
     #[test]
