@@ -61,17 +61,25 @@ pub(crate) fn fold(c: char) -> char {
 
 /// Appends the text with letter case folded away; bytes that are no characters stay.
 pub(crate) fn fold_text(text: &[u8], out: &mut Vec<u8>) {
-    if text.is_ascii() {
+    let mut rest = text;
+    loop {
+        let end = if rest.is_ascii() {
+            rest.len()
+        } else {
+            rest.iter().take_while(|byte| byte.is_ascii()).count()
+        };
+        let (run, after) = rest.split_at(end);
         let start = out.len();
-        out.extend_from_slice(text);
+        out.extend_from_slice(run);
         out[start..].make_ascii_lowercase();
-        return;
-    }
-    for unit in units(text) {
+        let Some((unit, len)) = first_unit(after) else {
+            return;
+        };
         match unit {
             Unit::Char(c) => out.extend_from_slice(fold(c).encode_utf8(&mut [0; 4]).as_bytes()),
             Unit::Byte(byte) => out.push(byte),
         }
+        rest = &after[len..];
     }
 }
 
