@@ -25,14 +25,17 @@ const FILTER_WORDS: usize = 1 << (FILTER_BITS - 6);
 pub(super) struct Grams {
     /// A bit is set for each gram that stands for a text.
     filter: Box<[u64; FILTER_WORDS]>,
-    /// Where in `texts` those are that a gram stands for.
-    places: HashMap<Gram, (u32, u32), FixedState>,
+    /// Where in `texts` those begin whose grams have a hash; one more than hashes.
+    buckets: Box<[u32]>,
+    /// Bits of such a hash.
+    bucket_bits: u32,
     texts: Vec<Text>,
 }
 
 #[derive(Debug)]
 struct Text {
     id: FactId,
+    gram: Gram,
     /// Of its gram in it.
     offset: usize,
     bytes: Box<[u8]>,
@@ -41,37 +44,34 @@ struct Text {
 impl Grams {
     pub(super) fn build(texts: &[(FactId, &[u8])]) -> Self {
         let shared = count(texts);
-        let mut chosen: Vec<(Gram, Text)> = texts
-            .iter()
-            .filter_map(|(id, bytes)| {
-                let (offset, gram) = rarest(bytes, &shared)?;
-                let text = Text {
-                    id: *id,
-                    offset,
-                    bytes: (*bytes).into(),
-                };
-                Some((gram, text))
+        let with_gram = |(id, bytes): &(FactId, &[u8])| {
+            let (offset, gram) = rarest(bytes, &shared)?;
+            Some(Text {
+                id: *id,
+                gram,
+                offset,
+                bytes: (*bytes).into(),
             })
-            .collect();
-        chosen.sort_by_key(|(gram, _)| *gram);
-        let mut grams = Self {
-            filter: Box::new([0; FILTER_WORDS]),
-            places: HashMap::default(),
-            texts: Vec::with_capacity(chosen.len()),
         };
-        for (gram, text) in chosen {
-            grams.add(gram, text);
+        let mut texts: Vec<Text> = texts.iter().filter_map(with_gram).collect();
+        let bucket_bits = texts.len().next_power_of_two().ilog2() + 1;
+        let bucket = |text: &Text| hash(text.gram, bucket_bits);
+        texts.sort_by_key(bucket);
+        let starts = (0..=1 << bucket_bits).map(|hash| {
+            let start = texts.partition_point(|text| bucket(text) < hash);
+            u32::try_from(start).expect("texts fit memory")
+        });
+        let mut filter = Box::new([0; FILTER_WORDS]);
+        for text in &texts {
+            let (word, bit) = place(text.gram);
+            filter[word] |= bit;
         }
-        grams
-    }
-
-    /// Texts of one gram come one after the other.
-    fn add(&mut self, gram: Gram, text: Text) {
-        let (word, bit) = place(gram);
-        self.filter[word] |= bit;
-        let position = u32::try_from(self.texts.len()).expect("texts fit memory");
-        self.places.entry(gram).or_insert((position, position)).1 = position + 1;
-        self.texts.push(text);
+        Self {
+            filter,
+            buckets: starts.collect(),
+            bucket_bits,
+            texts,
+        }
     }
 
     /// Tells every occurrence of every text.
@@ -86,10 +86,10 @@ impl Grams {
 
     #[cold]
     fn compare(&self, text: &[u8], at: usize, gram: Gram, found: &mut impl FnMut(FactId)) {
-        let Some((first, end)) = self.places.get(&gram) else {
-            return;
-        };
-        for candidate in &self.texts[*first as usize..*end as usize] {
+        let bucket = hash(gram, self.bucket_bits) as usize;
+        let (first, end) = (self.buckets[bucket], self.buckets[bucket + 1]);
+        let texts = &self.texts[first as usize..end as usize];
+        for candidate in texts.iter().filter(|text| text.gram == gram) {
             let start = at.checked_sub(candidate.offset);
             let rest = start.map(|start| &text[start..]);
             if rest.is_some_and(|rest| rest.starts_with(&candidate.bytes)) {
@@ -101,10 +101,14 @@ impl Grams {
 
 /// The bit of a gram in the filter.
 fn place(gram: Gram) -> (usize, u64) {
-    // Knuth's multiplicative hash; its upper bits are the good ones.
-    let hash = u32::from_le_bytes(gram).wrapping_mul(0x9e37_79b1) >> (u32::BITS - FILTER_BITS);
+    let hash = hash(gram, FILTER_BITS);
     let word = (hash >> 6) as usize % FILTER_WORDS;
     (word, 1 << (hash & 63))
+}
+
+/// Knuth's multiplicative hash; its upper bits are the good ones.
+fn hash(gram: Gram, bits: u32) -> u32 {
+    u32::from_le_bytes(gram).wrapping_mul(0x9e37_79b1) >> (u32::BITS - bits)
 }
 
 /// In how many places each gram occurs in all texts together.
