@@ -2,12 +2,12 @@
 
 use memchr::memmem::Finder;
 
-use super::fact::{self, Literal};
+use super::fact;
 use super::lookup::{FactId, Search};
 use super::row::Slot;
-use crate::catalog::Field;
-use crate::ir::{Pattern, Predicate, Scalar};
-use crate::like::Like;
+use crate::catalog::{Column, Field, Type};
+use crate::ir::{Comparison, Function, Pattern, Predicate, Scalar};
+use crate::like::{Like, Token};
 use crate::text::fold_text;
 
 /// Number of an atom in its program.
@@ -35,6 +35,8 @@ pub(crate) enum Test {
     Folded { slot: Slot, shape: Shape },
     /// One of many texts occurs in the folded text.
     AnyOf { slot: Slot, search: Box<Search> },
+    /// Two columns are the same, but for case.
+    Same(Slot, Slot),
     /// Evaluated as it stands.
     Leaf(Predicate),
 }
@@ -46,6 +48,67 @@ pub(crate) enum Shape {
     Prefix(Box<[u8]>),
     Suffix(Box<[u8]>),
     Contains(Box<Finder<'static>>),
+    Parts(Box<Parts>),
+}
+
+/// Texts that follow each other with anything between them.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    open_start: bool,
+    /// At least two.
+    texts: Box<[Finder<'static>]>,
+    open_end: bool,
+}
+
+impl Parts {
+    /// `None` for wildcards that stand for one character.
+    fn of(like: &Like) -> Option<Self> {
+        let tokens = like.tokens();
+        if tokens.contains(&Token::One) {
+            return None;
+        }
+        let runs = tokens.split(|token| *token == Token::Many);
+        let runs = runs.filter(|run| !run.is_empty());
+        let finder = |run: &[Token]| {
+            let chars = run.iter().filter_map(|token| match token {
+                Token::Char(c) => Some(*c),
+                Token::One | Token::Many => None,
+            });
+            Finder::new(&folded_text(&chars.collect::<String>())).into_owned()
+        };
+        let texts: Box<[_]> = runs.map(finder).collect();
+        (texts.len() > 1).then_some(Self {
+            open_start: tokens.first() == Some(&Token::Many),
+            texts,
+            open_end: tokens.last() == Some(&Token::Many),
+        })
+    }
+
+    /// The first place of each text leaves most for those after it.
+    fn matches(&self, mut text: &[u8]) -> bool {
+        let mut inner = &*self.texts;
+        if !self.open_start
+            && let [first, others @ ..] = inner
+        {
+            let Some(rest) = text.strip_prefix(first.needle()) else {
+                return false;
+            };
+            (text, inner) = (rest, others);
+        }
+        if !self.open_end
+            && let [others @ .., last] = inner
+        {
+            let Some(rest) = text.strip_suffix(last.needle()) else {
+                return false;
+            };
+            (text, inner) = (rest, others);
+        }
+        inner.iter().all(|part| {
+            let at = part.find(text);
+            text = at.map_or(&[][..], |at| &text[at + part.needle().len()..]);
+            at.is_some()
+        })
+    }
 }
 
 impl Shape {
@@ -55,16 +118,19 @@ impl Shape {
             Self::Prefix(part) => text.starts_with(part),
             Self::Suffix(part) => text.ends_with(part),
             Self::Contains(finder) => finder.find(text).is_some(),
+            Self::Parts(parts) => parts.matches(text),
         }
     }
 
-    /// `None` if the pattern needs more than one comparison, or minds case.
+    /// `None` if the pattern minds case, or has wildcards for one character.
     fn of(like: &Like) -> Option<Self> {
         if !like.ignore_case() {
             return None;
         }
-        let literal = fact::literal(like)?;
-        let text = folded_text(&literal);
+        let Some(literal) = fact::literal(like) else {
+            return Parts::of(like).map(|parts| Self::Parts(Box::new(parts)));
+        };
+        let text = folded_text(&literal.text);
         Some(match (literal.open_start, literal.open_end) {
             (false, false) => Self::Equal(text),
             (false, true) => Self::Prefix(text),
@@ -74,9 +140,9 @@ impl Shape {
     }
 }
 
-fn folded_text(literal: &Literal) -> Box<[u8]> {
+fn folded_text(text: &str) -> Box<[u8]> {
     let mut folded = Vec::new();
-    fold_text(literal.text.as_bytes(), &mut folded);
+    fold_text(text.as_bytes(), &mut folded);
     folded.into()
 }
 
@@ -86,12 +152,32 @@ pub(super) fn folded(leaf: &Predicate) -> Option<(Field, Shape)> {
     Some((field, Shape::of(like)?))
 }
 
+/// The columns of a leaf that asks whether they are the same, whatever their case.
+pub(super) fn same(leaf: &Predicate) -> Option<(Field, Field)> {
+    match leaf {
+        Predicate::Compare(left, Comparison::Equal, right) => {
+            Some((folded_column(left)?, folded_column(right)?))
+        }
+        _ => None,
+    }
+}
+
+fn folded_column(value: &Scalar) -> Option<Field> {
+    match value {
+        Scalar::Call(Function::Fold, arguments) => match arguments.as_slice() {
+            [Scalar::Field(field)] if Column::of(*field).ty == Type::Text => Some(*field),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// The text of a leaf that asks whether a column contains it, whatever its case.
 pub(super) fn contained(leaf: &Predicate) -> Option<(Field, Box<[u8]>)> {
     let (field, like) = simple_like(leaf)?;
     let literal = fact::literal(like)?;
     let inside = literal.open_start && literal.open_end && !literal.text.is_empty();
-    (inside && like.ignore_case()).then(|| (field, folded_text(&literal)))
+    (inside && like.ignore_case()).then(|| (field, folded_text(&literal.text)))
 }
 
 /// The fact that a leaf is, if it is one.
@@ -126,8 +212,10 @@ impl Test {
         match self {
             Self::Folded { shape, .. } => match shape {
                 Shape::Contains(_) => 30,
+                Shape::Parts(_) => 60,
                 Shape::Equal(_) | Shape::Prefix(_) | Shape::Suffix(_) => 3,
             },
+            Self::Same(..) => 3,
             Self::Leaf(Predicate::Matches(_, Pattern::Regex(_) | Pattern::Chars(_))) => 400,
             Self::Leaf(_) => 60,
             Self::AnyOf { .. } => 200,

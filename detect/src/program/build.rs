@@ -425,11 +425,12 @@ impl Builder {
     }
 
     fn test(&mut self, leaf: &Predicate) -> Test {
-        match atom::folded(leaf) {
-            Some((field, shape)) => {
-                let slot = self.slot(field);
-                Test::Folded { slot, shape }
-            }
+        if let Some((field, shape)) = atom::folded(leaf) {
+            let slot = self.slot(field);
+            return Test::Folded { slot, shape };
+        }
+        match atom::same(leaf) {
+            Some((left, right)) => Test::Same(self.slot(left), self.slot(right)),
             None => Test::Leaf(leaf.clone()),
         }
     }

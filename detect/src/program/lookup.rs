@@ -191,7 +191,7 @@ impl Search {
     fn find(&self, text: &[u8], found: &mut impl FnMut(FactId)) {
         if let Some(grams) = &self.grams {
             let gate = self.gate.as_ref();
-            let gate = gate.filter(|_| text.len() >= Gate::LEAST_BYTES);
+            let gate = gate.filter(|gate| text.len() >= gate.least_bytes());
             if let Some(start) = gate.map_or(Some(0), |gate| gate.first(text)) {
                 grams.find(&text[start..], found);
             }
@@ -233,8 +233,8 @@ impl Gate {
     const TEXTS: usize = 64;
     /// … and so many such searches are faster than the automaton.
     const SEARCHES: usize = 3;
-    /// A shorter text is searched before so many searches have begun.
-    const LEAST_BYTES: usize = 256;
+    /// So many bytes are searched otherwise before one such search has begun.
+    const LEAST_BYTES: usize = 64;
 
     /// `None` if there are too many texts.
     fn build(texts: &[(FactId, &[u8])]) -> Option<Self> {
@@ -245,6 +245,10 @@ impl Gate {
         let searches =
             chunks.map(|texts| packed::Searcher::new(texts.iter().map(|(_, text)| text)));
         Some(Self(searches.collect::<Option<_>>()?))
+    }
+
+    fn least_bytes(&self) -> usize {
+        self.0.len() * Self::LEAST_BYTES
     }
 
     fn first(&self, text: &[u8]) -> Option<usize> {

@@ -252,6 +252,10 @@ fn decide_test(test: &Test, view: &View<'_>, memo: &Memo) -> Truth {
     match test {
         Test::Folded { slot, shape } => memo.row.text(*slot).map(|text| shape.matches(text)),
         Test::AnyOf { slot, search } => memo.row.text(*slot).map(|text| search.is_match(text)),
+        Test::Same(left, right) => {
+            let (left, right) = (memo.row.text(*left)?, memo.row.text(*right)?);
+            Some(left == right)
+        }
         Test::Leaf(leaf) => eval::predicate(leaf, view),
     }
 }
