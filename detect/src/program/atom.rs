@@ -16,8 +16,6 @@ pub(crate) type AtomId = u32;
 /// A leaf and the cheapest way to decide it.
 #[derive(Debug)]
 pub(crate) enum Atom {
-    /// True if the fact was seen.
-    Seen { slot: Slot, fact: FactId },
     /// Tested, …
     Test(Test),
     /// … but false without that where none of these facts was seen.
@@ -38,7 +36,7 @@ pub(crate) enum Test {
     /// Two columns are the same, but for case.
     Same(Slot, Slot),
     /// Evaluated as it stands.
-    Leaf(Predicate),
+    Leaf(Box<Predicate>),
 }
 
 /// How a folded text relates to the folded text of a pattern.
@@ -197,7 +195,6 @@ impl Atom {
     /// Rough, for the order in which the parts of a condition are looked at.
     pub(super) fn cost(&self) -> u32 {
         match self {
-            Self::Seen { .. } => 1,
             Self::Test(test) => test.cost(),
             Self::Guarded { facts, .. } => {
                 let facts = u32::try_from(facts.len()).unwrap_or(u32::MAX);
@@ -216,8 +213,10 @@ impl Test {
                 Shape::Equal(_) | Shape::Prefix(_) | Shape::Suffix(_) => 3,
             },
             Self::Same(..) => 3,
-            Self::Leaf(Predicate::Matches(_, Pattern::Regex(_) | Pattern::Chars(_))) => 400,
-            Self::Leaf(_) => 60,
+            Self::Leaf(leaf) => match **leaf {
+                Predicate::Matches(_, Pattern::Regex(_) | Pattern::Chars(_)) => 400,
+                _ => 60,
+            },
             Self::AnyOf { .. } => 200,
         }
     }

@@ -231,8 +231,8 @@ impl Builder {
 
     fn facts_below(&self, node: NodeId, note: &mut impl FnMut(FactId)) {
         match self.program.nodes[node as usize] {
+            Node::Seen(_, fact) => note(fact),
             Node::Atom(atom) => match &self.program.atoms[atom as usize] {
-                Atom::Seen { fact, .. } => note(*fact),
                 Atom::Guarded { facts, .. } => facts.iter().copied().for_each(note),
                 Atom::Test(_) => {}
             },
@@ -260,10 +260,10 @@ impl Builder {
                 self.above(inner, Node::Is(inner, *truth))
             }
             leaf => {
-                let atom = self.atom(leaf);
+                let node = self.leaf(leaf);
                 let mut fields = FieldSet::default();
                 leaf.collect_fields(&mut fields);
-                self.add(Node::Atom(atom), fields)
+                self.add(node, fields)
             }
         }
     }
@@ -380,6 +380,7 @@ impl Builder {
 
     fn cost(&self, node: NodeId) -> u32 {
         match self.program.nodes[node as usize] {
+            Node::Seen(..) => 1,
             Node::Atom(atom) => self.program.atoms[atom as usize].cost(),
             Node::Not(inner) | Node::Is(inner, _) => self.cost(inner),
             Node::And(children) | Node::Or(children) => {
@@ -395,6 +396,15 @@ impl Builder {
         AtomId::try_from(self.program.atoms.len()).expect("atoms fit memory")
     }
 
+    fn leaf(&mut self, leaf: &Predicate) -> Node {
+        if let Some(fact) = atom::as_fact(leaf)
+            && let Some(id) = self.facts.get(&fact).copied()
+        {
+            return Node::Seen(self.slot(fact.field), id);
+        }
+        Node::Atom(self.atom(leaf))
+    }
+
     fn atom(&mut self, leaf: &Predicate) -> AtomId {
         let name = format!("{leaf:?}");
         if let Some(id) = self.atoms.get(&name) {
@@ -408,12 +418,6 @@ impl Builder {
     }
 
     fn decider(&mut self, leaf: &Predicate) -> Atom {
-        if let Some(fact) = atom::as_fact(leaf)
-            && let Some(id) = self.facts.get(&fact).copied()
-        {
-            let slot = self.slot(fact.field);
-            return Atom::Seen { slot, fact: id };
-        }
         let test = self.test(leaf);
         match self.guard(leaf) {
             Some((field, facts)) => {
@@ -431,7 +435,7 @@ impl Builder {
         }
         match atom::same(leaf) {
             Some((left, right)) => Test::Same(self.slot(left), self.slot(right)),
-            None => Test::Leaf(leaf.clone()),
+            None => Test::Leaf(Box::new(leaf.clone())),
         }
     }
 

@@ -1,6 +1,8 @@
 //! Conditions as a tree in one piece of memory.
 
 use super::atom::AtomId;
+use super::lookup::FactId;
+use super::row::Slot;
 use crate::eval::Truth;
 
 /// Number of a node in its program.
@@ -10,6 +12,8 @@ pub(crate) type NodeId = u32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Node {
     Atom(AtomId),
+    /// True if the fact was seen; unknown where its column is.
+    Seen(Slot, FactId),
     /// All of these nodes.
     And(Children),
     /// One of these nodes.

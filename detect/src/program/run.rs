@@ -166,7 +166,7 @@ impl Program {
         into: &mut FieldSet,
     ) {
         match self.nodes[node as usize] {
-            Node::Atom(_) => *into = into.union(self.fields_below[node as usize]),
+            Node::Atom(_) | Node::Seen(..) => *into = into.union(self.fields_below[node as usize]),
             Node::And(children) | Node::Or(children) => {
                 for child in self.children_of(children) {
                     let adds = self.fields_below[*child as usize].without(*into);
@@ -189,6 +189,7 @@ impl Program {
     fn truth(&self, node: NodeId, view: &View<'_>, memo: &mut Memo) -> Truth {
         match self.nodes[node as usize] {
             Node::Atom(atom) => self.atom(atom, view, memo),
+            Node::Seen(slot, fact) => memo.row.text(slot).map(|_| memo.has_seen(fact)),
             Node::And(children) => self.fold(children, view, memo, false),
             Node::Or(children) => self.fold(children, view, memo, true),
             Node::Not(inner) => self.truth(inner, view, memo).map(|truth| !truth),
@@ -210,15 +211,10 @@ impl Program {
     }
 
     fn atom(&self, id: AtomId, view: &View<'_>, memo: &mut Memo) -> Truth {
-        let atom = &self.atoms[id as usize];
-        // As cheap as looking it up.
-        if let Atom::Seen { slot, fact } = atom {
-            return memo.row.text(*slot).map(|_| memo.has_seen(*fact));
-        }
         if let Some(truth) = memo.decided(id) {
             return truth;
         }
-        let truth = decide(atom, view, memo);
+        let truth = decide(&self.atoms[id as usize], view, memo);
         memo.decide(id, truth);
         truth
     }
@@ -235,7 +231,6 @@ fn positions(word: usize, mut bits: u64) -> impl Iterator<Item = usize> {
 
 fn decide(atom: &Atom, view: &View<'_>, memo: &Memo) -> Truth {
     match atom {
-        Atom::Seen { slot, fact } => memo.row.text(*slot).map(|_| memo.has_seen(*fact)),
         Atom::Test(test) => decide_test(test, view, memo),
         Atom::Guarded { slot, facts, test } => {
             memo.row.text(*slot)?;
