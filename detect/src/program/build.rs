@@ -318,7 +318,9 @@ impl Builder {
         let id = *self.atoms.entry(name).or_insert(next);
         if id == next {
             let numbered = texts.iter().map(|text| (0, &**text)).collect();
-            let search = Search::build(numbered, Speed::Small).ok().flatten();
+            let search = Search::build(numbered, Vec::new(), Speed::Small)
+                .ok()
+                .flatten();
             let search = search.expect("the texts of one list make an automaton");
             let search = Box::new(search);
             self.program

@@ -27,10 +27,7 @@ type Texts = HashMap<Box<[u8]>, FactId, FixedState>;
 pub(crate) struct Lookup {
     equal: Texts,
     base: Texts,
-    /// Texts that some clause can only be ruled out by.
-    first: Searches,
-    /// Texts that are looked for only where a clause is left that needs them.
-    rest: Searches,
+    contained: Searches,
 }
 
 /// Texts with other characters than ASCII are looked for in texts with such characters only, which
@@ -46,7 +43,8 @@ struct Searches {
 pub(crate) struct Wanted<'f> {
     pub(crate) id: FactId,
     pub(crate) fact: &'f Fact,
-    /// Look for it in every event.
+    /// Look for it in every event: some clause can only be ruled out by it. The rest matters only
+    /// where a clause is left that needs it.
     pub(crate) first: bool,
 }
 
@@ -67,24 +65,20 @@ impl Lookup {
             |w: &&Wanted<'_>| w.fact.kind == Kind::Contains && !w.first && w.fact.text.len() < GRAM;
         let short = facts.iter().filter(is_short);
         let mut unsearchable: Vec<FactId> = short.map(|wanted| wanted.id).collect();
-        let mut searches = |first| {
-            let facts = facts.iter().filter(|w| w.fact.kind == Kind::Contains);
-            let facts = facts.filter(|w| w.first == first && !is_short(w));
-            Searches::build(facts, &mut unsearchable)
-        };
-        let (first, rest) = (searches(true), searches(false));
+        let contained = facts.iter().filter(|w| w.fact.kind == Kind::Contains);
+        let contained = contained.filter(|wanted| !is_short(wanted));
+        let contained = Searches::build(contained, &mut unsearchable);
         let lookup = Self {
             equal,
             base,
-            first,
-            rest,
+            contained,
         };
         (lookup, unsearchable)
     }
 
-    /// Tells facts that the text, letter case folded, shows; some more than once. Not those that
-    /// [`Self::find_rest`] tells.
-    pub(crate) fn find(&self, text: &[u8], mut found: impl FnMut(FactId)) {
+    /// Tells facts that the text, letter case folded, shows; some more than once. False if
+    /// [`Self::find_rest`] would tell more.
+    pub(crate) fn find(&self, text: &[u8], mut found: impl FnMut(FactId)) -> bool {
         if !self.equal.is_empty()
             && let Some(id) = self.equal.get(text)
         {
@@ -95,12 +89,12 @@ impl Lookup {
         {
             found(*id);
         }
-        self.first.find(text, &mut found);
+        self.contained.find(text, &mut found)
     }
 
     /// Tells the remaining facts.
     pub(crate) fn find_rest(&self, text: &[u8], mut found: impl FnMut(FactId)) {
-        self.rest.find(text, &mut found);
+        self.contained.find_rest(text, &mut found);
     }
 }
 
@@ -109,29 +103,37 @@ impl Searches {
         facts: impl Iterator<Item = &'f Wanted<'f>>,
         unsearchable: &mut Vec<FactId>,
     ) -> Self {
-        let texts = facts.map(|wanted| (wanted.id, &*wanted.fact.text));
-        let (ascii, wide): (Vec<_>, Vec<_>) = texts.partition(|(_, text)| text.is_ascii());
-        let mut search = |texts, speed| {
-            Search::build(texts, speed).unwrap_or_else(|ids| {
+        let (ascii, wide): (Vec<_>, Vec<_>) = facts.partition(|w| w.fact.text.is_ascii());
+        let mut search = |wanted: Vec<&Wanted<'f>>| {
+            let (first, rest): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|w| w.first);
+            let texts = |wanted: Vec<&Wanted<'f>>| {
+                let texts = wanted.into_iter().map(|w| (w.id, &*w.fact.text));
+                texts.collect::<Vec<_>>()
+            };
+            Search::build(texts(first), texts(rest), Speed::Fast).unwrap_or_else(|ids| {
                 unsearchable.extend(ids);
                 None
             })
         };
         Self {
-            ascii: search(ascii, Speed::Fast),
-            wide: search(wide, Speed::Fast),
+            ascii: search(ascii),
+            wide: search(wide),
         }
     }
 
-    fn find(&self, text: &[u8], found: &mut impl FnMut(FactId)) {
-        if let Some(search) = &self.ascii {
-            search.find(text, found);
-        }
-        if let Some(search) = &self.wide
-            && !text.is_ascii()
-        {
-            search.find(text, found);
-        }
+    fn for_text(&self, text: &[u8]) -> impl Iterator<Item = &Search> {
+        let wide = self.wide.iter().filter(|_| !text.is_ascii());
+        self.ascii.iter().chain(wide)
+    }
+
+    fn find(&self, text: &[u8], found: &mut impl FnMut(FactId)) -> bool {
+        let searches = self.for_text(text);
+        searches.fold(true, |all, search| all & search.find(text, found))
+    }
+
+    fn find_rest(&self, text: &[u8], found: &mut impl FnMut(FactId)) {
+        self.for_text(text)
+            .for_each(|search| search.find_rest(text, found));
     }
 }
 
@@ -147,10 +149,10 @@ pub(crate) enum Speed {
 /// Texts that are searched for together.
 #[derive(Debug)]
 pub(crate) struct Search {
-    /// In front of `grams`.
+    /// For those of `grams` that are to be looked for first.
     gate: Option<Gate>,
     grams: Option<Grams>,
-    /// For the others, of which `ids` are the numbers.
+    /// For the others, all of them first, of which `ids` are the numbers.
     automaton: Option<Machine>,
     ids: Vec<FactId>,
 }
@@ -165,41 +167,52 @@ enum Machine {
 }
 
 impl Search {
-    /// `None` for no texts; an error returns their ids.
-    pub(crate) fn build(
-        texts: Vec<(FactId, &[u8])>,
+    /// `None` for no texts; an error returns their ids. None of the rest is shorter than a gram.
+    pub(crate) fn build<'t>(
+        first: Vec<(FactId, &'t [u8])>,
+        mut rest: Vec<(FactId, &'t [u8])>,
         speed: Speed,
     ) -> Result<Option<Self>, Vec<FactId>> {
-        if texts.is_empty() {
+        if first.is_empty() && rest.is_empty() {
             return Ok(None);
         }
         let has_gram = |text: &(FactId, &[u8])| speed == Speed::Fast && text.1.len() >= GRAM;
-        let (long, short): (Vec<_>, Vec<_>) = texts.iter().copied().partition(has_gram);
+        let (mut long, short): (Vec<_>, Vec<_>) = first.iter().copied().partition(has_gram);
+        let gate = Gate::build(&long);
+        long.append(&mut rest);
         let (ids, short): (Vec<FactId>, Vec<&[u8]>) = short.into_iter().unzip();
         let automaton = match Machine::build(&short, speed) {
-            None if !short.is_empty() => return Err(texts.iter().map(|(id, _)| *id).collect()),
+            None if !short.is_empty() => {
+                return Err(first.iter().chain(&long).map(|(id, _)| *id).collect());
+            }
             automaton => automaton,
         };
         Ok(Some(Self {
-            gate: Gate::build(&long),
+            gate,
             grams: (!long.is_empty()).then(|| Grams::build(&long)),
             automaton,
             ids,
         }))
     }
 
-    fn find(&self, text: &[u8], found: &mut impl FnMut(FactId)) {
-        if let Some(grams) = &self.grams {
-            let gate = self.gate.as_ref();
-            let gate = gate.filter(|gate| text.len() >= gate.least_bytes());
-            if let Some(start) = gate.map_or(Some(0), |gate| gate.first(text)) {
-                grams.find(&text[start..], found);
-            }
-        }
+    /// False if [`Self::find_rest`] would tell more. The rest is told, too, where one of the first
+    /// texts makes it necessary to go through all of `text` anyway.
+    fn find(&self, text: &[u8], found: &mut impl FnMut(FactId)) -> bool {
         self.walk(text, &mut |pattern| {
             found(self.ids[pattern]);
             false
         });
+        if self.gate.as_ref().is_some_and(|gate| gate.is_shut(text)) {
+            return false;
+        }
+        self.find_rest(text, found);
+        true
+    }
+
+    fn find_rest(&self, text: &[u8], found: &mut impl FnMut(FactId)) {
+        if let Some(grams) = &self.grams {
+            grams.find(text, found);
+        }
     }
 
     /// Whether any of the texts occurs.
@@ -224,7 +237,7 @@ impl Search {
     }
 }
 
-/// Tells at many bytes a step where the first of a few texts occurs.
+/// Tells at many bytes a step that none of a few texts occurs.
 #[derive(Debug)]
 struct Gate(Vec<packed::Searcher>);
 
@@ -247,15 +260,10 @@ impl Gate {
         Some(Self(searches.collect::<Option<_>>()?))
     }
 
-    fn least_bytes(&self) -> usize {
-        self.0.len() * Self::LEAST_BYTES
-    }
-
-    fn first(&self, text: &[u8]) -> Option<usize> {
-        let searches = self.0.iter();
-        searches
-            .filter_map(|search| Some(search.find(text)?.start()))
-            .min()
+    /// Never for a text so short that to go through it is cheaper than to ask.
+    fn is_shut(&self, text: &[u8]) -> bool {
+        text.len() >= self.0.len() * Self::LEAST_BYTES
+            && self.0.iter().all(|search| search.find(text).is_none())
     }
 }
 

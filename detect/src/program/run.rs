@@ -114,12 +114,15 @@ impl Program {
         memo.seen.extend_from_slice(&self.preset);
         // Taken out so that facts can be noted while the texts are read.
         let row = std::mem::take(&mut memo.row);
-        for lookup in &self.lookups {
-            if let Some(text) = row.text(lookup.slot) {
-                lookup.of.find(text, |fact| self.note(fact, memo));
+        let mut unfinished = 0u128;
+        for (number, lookup) in self.lookups.iter().enumerate() {
+            if let Some(text) = row.text(lookup.slot)
+                && !lookup.of.find(text, |fact| self.note(fact, memo))
+            {
+                unfinished |= 1 << number;
             }
         }
-        let needed = self.needed(memo);
+        let needed = unfinished & self.needed(memo);
         for (number, lookup) in self.lookups.iter().enumerate() {
             if needed >> number & 1 == 1
                 && let Some(text) = row.text(lookup.slot)
