@@ -10,6 +10,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::Arc;
 
 use detect::{Rule, RuleSet, Sameness};
 use event::{Argv, BootTime, Event, EventKind, FileIdentity, Finding, Level, Process};
@@ -69,7 +70,7 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct Gate {
     policy: Policy,
-    rules: HashMap<String, RuleState>,
+    rules: HashMap<Arc<str>, RuleState>,
     /// Repetitions that all rules remember.
     remembered: usize,
     folded: VecDeque<Folded>,
@@ -86,7 +87,7 @@ const MAX_FOLDED: usize = 256;
 /// Findings that wait to be told with the next alert of their rule and kind.
 #[derive(Debug)]
 struct Folded {
-    rule: String,
+    rule: Arc<str>,
     /// Hash of what they have in common: the executable, or what the rule tells them apart by.
     kind: u64,
     count: u64,
@@ -149,8 +150,8 @@ impl Gate {
     /// Forgets rules that are not in this set.
     pub fn keep_rules(&mut self, rules: &RuleSet) {
         let known: HashSet<&str> = rules.rules().iter().map(|rule| rule.id.as_str()).collect();
-        self.rules.retain(|rule, _| known.contains(rule.as_str()));
-        self.folded.retain(|f| known.contains(f.rule.as_str()));
+        self.rules.retain(|rule, _| known.contains(&**rule));
+        self.folded.retain(|f| known.contains(&*f.rule));
         self.remembered = self.rules.values().map(|rule| rule.order.len()).sum();
     }
 
@@ -180,7 +181,7 @@ impl Gate {
     }
 
     fn is_repetition(&mut self, finding: &Finding, subject: &Subject, now: BootTime) -> bool {
-        let Some(rule) = self.rules.get_mut(&finding.rule_id) else {
+        let Some(rule) = self.rules.get_mut(&*finding.rule_id) else {
             return false;
         };
         self.remembered -= rule.forget(now, subject.window_ns);

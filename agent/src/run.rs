@@ -142,7 +142,7 @@ impl Agent {
         for finding in findings.iter() {
             self.stats.findings += 1;
             self.stats.levels[finding.level as usize] += 1;
-            let rule = self.telling.get(&finding.rule_id);
+            let rule = self.telling.get(&*finding.rule_id);
             let rule = rule.map(|position| &self.matcher.rules().rules()[*position]);
             let verdict = self.gate.decide(finding, event, rule);
             self.told.decided(&finding.rule_id, verdict);

@@ -303,7 +303,11 @@ fn our_findings(matcher: &mut Matcher, corpus: &Corpus) -> BTreeSet<Found> {
     let mut findings = Vec::new();
     for (index, event) in corpus.events.iter().enumerate() {
         matcher.on_event(event, 0, &mut findings);
-        found.extend(findings.drain(..).map(|finding| (index, finding.rule_id)));
+        found.extend(
+            findings
+                .drain(..)
+                .map(|finding| (index, finding.rule_id.to_string())),
+        );
     }
     found
 }

@@ -217,6 +217,10 @@ impl FieldSet {
         self.0 == 0
     }
 
+    pub(crate) fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
     /// In the order of the catalog.
     pub(crate) fn columns(self) -> impl Iterator<Item = &'static Column> {
         let mut left = self.0;

@@ -1,14 +1,39 @@
 //! What a match tells.
 
-use event::{EventKind, Finding};
+use std::sync::Arc;
+
+use event::{ColumnName, EventKind, Finding};
 
 use crate::catalog::{Column, Field, FieldSet};
 use crate::correlate::Match;
 use crate::eval;
 use crate::ir::Scalar;
-use crate::rule::{Output, column_names};
+use crate::rule::{Output, Rule, Selected};
 use crate::text::escape;
 use crate::view::{Value, View};
+
+/// What all findings of a rule say.
+#[derive(Debug)]
+pub(crate) struct RuleText {
+    rule_id: Arc<str>,
+    title: Arc<str>,
+    tags: Arc<[String]>,
+    author: Arc<str>,
+    license: Arc<str>,
+}
+
+impl RuleText {
+    pub(crate) fn of(rule: &Rule) -> Self {
+        let provenance = rule.provenance.as_deref();
+        Self {
+            rule_id: rule.id.as_str().into(),
+            title: rule.title.as_str().into(),
+            tags: rule.tags.as_slice().into(),
+            author: provenance.map_or("", |p| &p.author).into(),
+            license: provenance.map_or("", |p| &p.license).into(),
+        }
+    }
+}
 
 /// What a finding says besides its rule and the event that completed it.
 #[derive(Debug, Default)]
@@ -25,7 +50,6 @@ pub(crate) fn finding(
     text: impl Fn(usize, &Output) -> Option<String>,
 ) -> Finding {
     let (rule, event) = (found.rule, found.event);
-    let provenance = rule.provenance.as_deref();
     let exe = match &event.kind {
         EventKind::Exec(exec) => exec.process.exe.clone(),
         EventKind::Exit(exit) => exit.exe.clone(),
@@ -33,33 +57,32 @@ pub(crate) fn finding(
         EventKind::Hashed(hashed) => hashed.exe.clone(),
         _ => event::Bytes::new(),
     };
-    let selected = rule
-        .select
-        .iter()
-        .enumerate()
-        .filter_map(|(index, selected)| {
-            let text = text(index, &selected.output)?;
-            Some((selected.name.clone(), text))
-        });
+    let read = |(index, column): (usize, &Selected)| {
+        let text = text(index, &column.output)?;
+        Some((column.name.clone(), text))
+    };
+    let mut selected = Vec::with_capacity(rule.select.len());
+    selected.extend(rule.select.iter().enumerate().filter_map(read));
     Finding {
         header: event.header,
-        rule_id: rule.id.clone(),
-        title: rule.title.clone(),
+        rule_id: Arc::clone(&found.text.rule_id),
+        title: Arc::clone(&found.text.title),
         level: rule.level,
-        tags: rule.tags.clone(),
+        tags: Arc::clone(&found.text.tags),
         leaf_index: found.leaf_index,
         key: event.key(),
         exe,
-        selected: selected.collect(),
-        absent: column_names(circumstances.absent)
-            .into_iter()
-            .map(str::to_owned)
-            .chain(rule.missing.iter().cloned())
+        selected,
+        absent: circumstances
+            .absent
+            .columns()
+            .map(|column| column.name.into())
+            .chain(rule.missing.iter().cloned().map(ColumnName::from))
             .collect(),
         evidence: circumstances.evidence,
         incomplete: circumstances.incomplete,
-        author: provenance.map(|p| p.author.clone()).unwrap_or_default(),
-        license: provenance.map(|p| p.license.clone()).unwrap_or_default(),
+        author: Arc::clone(&found.text.author),
+        license: Arc::clone(&found.text.license),
         matched: matched(found),
     }
 }
@@ -68,13 +91,15 @@ pub(crate) fn finding(
 const MAX_MATCHED_BYTES: usize = 512;
 
 /// The columns that decided about the event, those without a value left out.
-fn matched(found: &Match<'_>) -> Vec<(String, String)> {
+fn matched(found: &Match<'_>) -> Vec<(ColumnName, String)> {
     debug_assert_eq!(found.matched, evaluated_matched(found));
     let with_value = |column: &Column| {
         let value = found.view.get(column.field)?;
-        Some((column.name.to_owned(), shortened(&value)))
+        Some((column.name.into(), shortened(&value)))
     };
-    found.matched.columns().filter_map(with_value).collect()
+    let mut matched = Vec::with_capacity(found.matched.len());
+    matched.extend(found.matched.columns().filter_map(with_value));
+    matched
 }
 
 /// What the program found out already, by evaluating all once more.
@@ -197,7 +222,7 @@ mod tests {
         let mut findings = Vec::new();
         Matcher::new(Arc::new(rules)).on_event(&event, 1, &mut findings);
         let matched = findings[0].matched.iter();
-        let matched: Vec<_> = matched.map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let matched: Vec<_> = matched.map(|(n, v)| (&**n, v.as_str())).collect();
         assert_eq!(matched, expected, "{condition}");
     }
 

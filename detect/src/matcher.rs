@@ -127,6 +127,7 @@ impl Buffers {
             };
             let found = Match {
                 rule,
+                text: rules.text(position),
                 clause,
                 deciding,
                 matched: *matched,

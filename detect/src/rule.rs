@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use event::{Event, Level};
+use event::{ColumnName, Event, Level};
 
 use crate::catalog::{FieldSet, Stream};
 use crate::dedup::Dedup;
 use crate::error::{Error, ErrorKind, Place};
 use crate::exception::{self, is_exceptions};
+use crate::finding::RuleText;
 use crate::ir::{Predicate, Scalar};
 use crate::list::Lists;
 use crate::program::Halves;
@@ -87,7 +88,7 @@ pub(crate) struct Clause {
 /// A column of a finding.
 #[derive(Debug)]
 pub(crate) struct Selected {
-    pub(crate) name: String,
+    pub(crate) name: ColumnName,
     /// The clause whose event it is read from.
     pub(crate) clause: usize,
     pub(crate) output: Output,
@@ -176,6 +177,8 @@ impl Rule {
 #[derive(Debug, Default)]
 pub struct RuleSet {
     rules: Vec<Rule>,
+    /// By rule.
+    texts: Vec<RuleText>,
     /// The clauses of all rules one after the other.
     clauses: Vec<Position>,
     programs: [Halves; Stream::ALL.len()],
@@ -241,6 +244,7 @@ impl RuleSet {
         let clauses = positions(&rules);
         let programs = programs(&rules);
         Ok(Self {
+            texts: rules.iter().map(RuleText::of).collect(),
             rules,
             clauses,
             programs,
@@ -258,6 +262,11 @@ impl RuleSet {
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// What all findings of the rule at this position say.
+    pub(crate) fn text(&self, rule: usize) -> &RuleText {
+        &self.texts[rule]
     }
 
     pub(crate) fn program(&self, stream: Stream) -> &Halves {

@@ -49,7 +49,7 @@ fn run(rules: &RuleSet, buffers: &mut Buffers, rule: &Rule, test: &TestCase) -> 
     for (leaf_index, event) in (0..).zip(&test.events) {
         buffers.on_event(rules, event, leaf_index, &mut findings);
     }
-    let fired = findings.iter().any(|finding| finding.rule_id == rule.id);
+    let fired = findings.iter().any(|finding| *finding.rule_id == *rule.id);
     let passed = fired == test.must_fire;
     TestOutcome {
         rule_id: rule.id.clone(),

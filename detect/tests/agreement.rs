@@ -563,7 +563,7 @@ proptest! {
                 .collect();
             let mut findings = Vec::new();
             matcher.on_event(&exec(process.clone()), 7, &mut findings);
-            let found: Vec<String> = findings.into_iter().map(|f| f.rule_id).collect();
+            let found: Vec<String> = findings.into_iter().map(|f| f.rule_id.to_string()).collect();
             prop_assert_eq!(found, expected, "{} on {:?}", text, process);
         }
     }

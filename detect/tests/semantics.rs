@@ -418,11 +418,7 @@ fn other_streams_have_their_columns() {
                AND process.name = 'sshd' AND parent.pid = 9";
     let found = findings(sql, exit.clone());
     assert_eq!(found[0].exe, "/usr/sbin/sshd");
-    let selected: Vec<&str> = found[0]
-        .selected
-        .iter()
-        .map(|(name, _)| name.as_str())
-        .collect();
+    let selected: Vec<&str> = found[0].selected.iter().map(|(name, _)| &**name).collect();
     assert_eq!(
         selected,
         [
@@ -452,7 +448,7 @@ fn other_streams_have_their_columns() {
     let found = findings(sql, lost);
     assert_eq!(
         found[0].selected[0],
-        ("lost.class".to_owned(), "exec".to_owned())
+        ("lost.class".into(), "exec".to_owned())
     );
     assert_eq!(found[0].key, None);
     assert!(findings("SELECT * FROM exec", exit).is_empty());
@@ -470,11 +466,11 @@ fn findings_carry_the_rule_the_event_and_what_was_selected() {
                FROM exec WHERE process.is_setuid";
     let found = &findings(sql, exec(bash()))[0];
     assert_eq!(
-        (found.rule_id.as_str(), found.title.as_str(), found.level),
+        (&*found.rule_id, &*found.title, found.level),
         ("r", "R", Level::High)
     );
     assert_eq!(
-        (found.tags.as_slice(), found.leaf_index),
+        (&*found.tags, found.leaf_index),
         (&["attack.t1059".to_owned()][..], 42)
     );
     assert_eq!(
@@ -484,7 +480,7 @@ fn findings_carry_the_rule_the_event_and_what_was_selected() {
     let selected: Vec<_> = found
         .selected
         .iter()
-        .map(|(name, text)| (name.as_str(), text.as_str()))
+        .map(|(name, text)| (&**name, text.as_str()))
         .collect();
     assert_eq!(
         selected,

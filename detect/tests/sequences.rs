@@ -142,7 +142,7 @@ fn findings_tell_of_every_step() {
         ("b.process.exit_signal", "11"),
         ("what", "x"),
     ];
-    let expected: Vec<_> = expected.map(|(n, v)| (n.to_owned(), v.to_owned())).into();
+    let expected: Vec<_> = expected.map(|(n, v)| (n.into(), v.to_owned())).into();
     assert_eq!(finding.selected, expected);
     assert_eq!((finding.leaf_index, finding.key), (1, Some(key(1))));
     let all = CRASH.replacen(
@@ -154,7 +154,7 @@ fn findings_tell_of_every_step() {
     let names: Vec<&str> = findings[0]
         .selected
         .iter()
-        .map(|(name, _)| name.as_str())
+        .map(|(name, _)| &**name)
         .collect();
     assert!(
         names.contains(&"a.process.pid") && names.contains(&"b.process.exit_signal"),

@@ -488,11 +488,7 @@ fn rules_keep_what_they_say_of_themselves() {
     let event = sysmon::event(r#"{"OriginalFileName": "X", "Image": "a"}"#).unwrap();
     let found = &findings(load(&[("r.yml", text)], None), &event)[0];
     assert_eq!((&*found.author, &*found.license), ("Somebody", "MIT"));
-    let selected: Vec<&str> = found
-        .selected
-        .iter()
-        .map(|(name, _)| name.as_str())
-        .collect();
+    let selected: Vec<&str> = found.selected.iter().map(|(name, _)| &**name).collect();
     assert!(
         selected.contains(&"process.pe.original_file_name"),
         "{selected:?}"
@@ -610,7 +606,7 @@ fn sql_and_sigma_rules_run_together() {
     let event = sysmon::event(r#"{"Image": "a"}"#).unwrap();
     let ids: Vec<String> = findings(rules, &event)
         .into_iter()
-        .map(|f| f.rule_id)
+        .map(|f| f.rule_id.to_string())
         .collect();
     assert_eq!(ids, ["s", "r"]);
 }
@@ -672,7 +668,7 @@ fn fired(correlation: &str, events: &[(u64, &str)]) -> Vec<u64> {
     }
     let found = findings
         .into_iter()
-        .filter(|finding| finding.rule_id == "c");
+        .filter(|finding| *finding.rule_id == *"c");
     found.map(|finding| finding.leaf_index).collect()
 }
 

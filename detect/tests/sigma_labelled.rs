@@ -77,7 +77,10 @@ fn check_labels(rules: &Path, events: &Path) {
         let event = sysmon::from_value(&line["event"]).unwrap();
         let mut findings = Vec::new();
         matcher.on_event(&event, number as u64, &mut findings);
-        let found: BTreeSet<String> = findings.into_iter().map(|f| f.rule_id).collect();
+        let found: BTreeSet<String> = findings
+            .into_iter()
+            .map(|f| f.rule_id.to_string())
+            .collect();
         let expected: BTreeSet<String> = serde_json::from_value(line["expect"].clone()).unwrap();
         labels += expected.len();
         if found != expected {
@@ -165,7 +168,7 @@ fn converted_rules_find_the_same() {
             matcher.on_event(&event, number as u64, &mut findings);
             let found = findings.into_iter().map(|finding| finding.rule_id);
             found
-                .filter(|id| ids.contains(id.as_str()))
+                .filter(|id| ids.contains(&**id))
                 .collect::<BTreeSet<_>>()
         };
         assert_eq!(found(&mut sigma), found(&mut sql), "line {}", number + 1);

@@ -133,7 +133,7 @@ fn findings_name_the_group_the_values_and_the_evidence() {
         ("max", "7"),
         ("process.euid", "7"),
     ];
-    let expected: Vec<_> = expected.map(|(n, v)| (n.to_owned(), v.to_owned())).into();
+    let expected: Vec<_> = expected.map(|(n, v)| (n.into(), v.to_owned())).into();
     assert_eq!(finding.selected, expected);
 }
 

@@ -1,3 +1,6 @@
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::{Event, Header, ProcessKey};
@@ -47,19 +50,22 @@ impl Level {
     }
 }
 
-/// A rule fired on an event.
+/// A column of a rule; most are known beforehand.
+pub type ColumnName = Cow<'static, str>;
+
+/// A rule fired on an event. What is the same in all findings of a rule is shared by them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Finding {
     /// Time and place of the event that completed the match.
     pub header: Header,
     /// Rule id, unique in its rule set.
-    pub rule_id: String,
+    pub rule_id: Arc<str>,
     /// Rule title.
-    pub title: String,
+    pub title: Arc<str>,
     /// Rule level.
     pub level: Level,
     /// Rule tags such as `attack.t1059.004`.
-    pub tags: Vec<String>,
+    pub tags: Arc<[String]>,
     /// Leaf index of the event that completed the match.
     pub leaf_index: u64,
     /// The process.
@@ -67,21 +73,21 @@ pub struct Finding {
     /// Its executable path.
     pub exe: Bytes,
     /// The columns that the rule selected, by name, as text (not UTF-8 bytes are escaped).
-    pub selected: Vec<(String, String)>,
+    pub selected: Vec<(ColumnName, String)>,
     /// Columns of the rule that this event could not fill: the match may be incomplete.
-    pub absent: Vec<String>,
+    pub absent: Vec<ColumnName>,
     /// Of a rule that counts or joins events, leaf indices of those that made it fire: the first
     /// ones where they are many, and `leaf_index` last. Empty for a rule on single events.
     pub evidence: Vec<u64>,
     /// Bounds that the evaluation met, in words: there may have been more than it counted.
     pub incomplete: Vec<String>,
     /// Who wrote the rule, where it says so: licences of rules ask that alerts name them.
-    pub author: String,
+    pub author: Arc<str>,
     /// The rule's licence, where it names one.
-    pub license: String,
+    pub license: Arc<str>,
     /// The columns that decided about the event that completed the match, with their values as in
     /// `selected`; long ones are cut and end in `…`.
-    pub matched: Vec<(String, String)>,
+    pub matched: Vec<(ColumnName, String)>,
 }
 
 /// What one ledger entry holds.

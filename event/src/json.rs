@@ -7,8 +7,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Ancestor, Argv, Event, EventKind, Exit, FailedExec, FileIdentity, Finding, Fork, Hashed,
-    Header, Leaf, Level, Lost, Namespaces, Process, ProcessKey, WindowsProcess,
+    Ancestor, Argv, ColumnName, Event, EventKind, Exit, FailedExec, FileIdentity, Finding, Fork,
+    Hashed, Header, Leaf, Level, Lost, Namespaces, Process, ProcessKey, WindowsProcess,
 };
 
 /// One event as an ECS document.
@@ -59,13 +59,13 @@ pub fn finding(finding: &Finding, evidence: Option<&Event>) -> Value {
     );
     document.root.insert(
         "rule".into(),
-        json!({ "id": finding.rule_id, "name": finding.title, "level": finding.level.name() }),
+        json!({ "id": &*finding.rule_id, "name": &*finding.title, "level": finding.level.name() }),
     );
     let told = [("author", &finding.author), ("license", &finding.license)];
     for (name, text) in told.iter().filter(|(_, text)| !text.is_empty()) {
-        document.set("rule", name, json!(text));
+        document.set("rule", name, json!(&***text));
     }
-    document.root.insert("tags".into(), json!(finding.tags));
+    document.root.insert("tags".into(), json!(&*finding.tags));
     if let Some(threat) = threat(&finding.tags) {
         document.root.insert("threat".into(), threat);
     }
@@ -158,9 +158,9 @@ fn severity(level: Level) -> u64 {
     }
 }
 
-fn columns(columns: &[(String, String)]) -> Value {
+fn columns(columns: &[(ColumnName, String)]) -> Value {
     let columns = columns.iter();
-    let columns = columns.map(|(name, value)| (name.clone(), json!(value)));
+    let columns = columns.map(|(name, value)| (name.to_string(), json!(value)));
     Value::Object(columns.collect())
 }
 

@@ -27,7 +27,7 @@ pub mod wire;
 pub use announced::AnnouncedLosses;
 pub use bytes::Bytes;
 pub use error::Error;
-pub use finding::{Finding, Leaf, Level};
+pub use finding::{ColumnName, Finding, Leaf, Level};
 pub use id::BootId;
 pub use process::{
     Ancestor, Argv, Container, Credentials, Digest, Event, EventKind, Exec, Exit, ExitStatus,

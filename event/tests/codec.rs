@@ -132,7 +132,7 @@ const HEAD: &str =
 
 #[test]
 fn golden_vector_of_a_finding_holds() {
-    let column = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let column = |name: &'static str, value: &str| (name.into(), value.to_owned());
     let finding = Finding {
         header: header(),
         rule_id: "r".into(),
@@ -335,7 +335,7 @@ fn every_field_survives() {
         rule_id: "r".into(),
         title: "t".into(),
         level: Level::High,
-        tags: vec!["attack.t1059".into()],
+        tags: ["attack.t1059".to_owned()].into(),
         leaf_index: 12,
         key: Some(key(1, 2)),
         exe: Bytes::from_static(b"/x"),

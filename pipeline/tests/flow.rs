@@ -249,7 +249,7 @@ fn finding_with_more_text_than_a_leaf_holds_is_cut() {
     let dir = tempfile::tempdir().unwrap();
     let handle = start(&dir, 0, Then::Wait, &Config::default());
     let selected = (0..3_000)
-        .map(|i| (format!("c{i}"), "ü".repeat(3_000)))
+        .map(|i| (format!("c{i}").into(), "ü".repeat(3_000)))
         .collect();
     handle
         .findings()

@@ -85,7 +85,7 @@ fn finding(reader: &mut Reader, index: u64, rule: &str) -> Result<Option<(u64, V
         // What does not decode is no finding of ours.
         if let Ok(Leaf::Finding(finding)) = codec::decode(leaf.clone().into())
             && finding.leaf_index == index
-            && finding.rule_id == rule
+            && *finding.rule_id == *rule
         {
             return Ok(Some((at, leaf)));
         }

@@ -21,6 +21,7 @@ use event::{BootId, Event, Finding};
 
 use crate::catalog::FieldSet;
 use crate::eval;
+use crate::finding::RuleText;
 use crate::ir::Scalar;
 use crate::rule::{Rule, RuleSet};
 use crate::trigger::Trigger;
@@ -64,6 +65,7 @@ pub struct Memory {
 /// An event that satisfies a clause of a rule.
 pub(crate) struct Match<'m> {
     pub(crate) rule: &'m Rule,
+    pub(crate) text: &'m RuleText,
     pub(crate) clause: usize,
     /// What decides about the clause.
     pub(crate) deciding: FieldSet,

@@ -456,21 +456,21 @@ fn selected(
     let last = rules - 1;
     let mut selected: Vec<Selected> = groups
         .map(|(position, name)| Selected {
-            name,
+            name: name.into(),
             clause: last,
             output: Output::Scalar(keys[last][position].clone()),
         })
         .collect();
     if kind != Kind::Ordered {
         selected.push(Selected {
-            name: "count".to_owned(),
+            name: "count".into(),
             clause: 0,
             output: Output::Aggregate(0),
         });
     }
     let is_shown = |column: &&Column| column.is_default() && column.streams.contains(&stream);
     selected.extend(COLUMNS.iter().filter(is_shown).map(|column| Selected {
-        name: column.name.to_owned(),
+        name: column.name.into(),
         clause: last,
         output: Output::Scalar(Scalar::Field(column.field)),
     }));

@@ -217,7 +217,7 @@ fn selected(
     let shown = COLUMNS.iter().filter(is_shown);
     shown
         .map(|column| Selected {
-            name: column.name.to_owned(),
+            name: column.name.into(),
             clause: 0,
             output: Output::Scalar(Scalar::Field(column.field)),
         })

@@ -124,7 +124,7 @@ impl<'q> Aggregates<'q> {
             self.names.push((name.to_lowercase(), index));
         }
         Ok(Selected {
-            name,
+            name: name.into(),
             clause: 0,
             output,
         })

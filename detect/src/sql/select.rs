@@ -127,7 +127,7 @@ fn unselected(groups: &[Group], select: &[Selected]) -> Vec<Selected> {
     let missing = groups.iter().filter(|group| !is_there(group));
     missing
         .map(|group| Selected {
-            name: group.name.clone(),
+            name: group.name.clone().into(),
             clause: 0,
             output: Output::Scalar(group.value.clone()),
         })
@@ -292,11 +292,11 @@ fn only_clauses(select: &Select) -> Result<Clauses<'_>, Fault> {
 pub(super) fn select_item(item: &SelectItem, scalars: Scalars<'_>) -> Result<Vec<Selected>, Fault> {
     let at = item_start(item);
     scalars.scope.take_named();
-    let selected = |name, value| {
+    let selected = |name: String, value| {
         let clause = scalars.scope.one_named("what is selected", at)?;
         let output = Output::Scalar(value);
         Ok(vec![Selected {
-            name,
+            name: name.into(),
             clause: clause.unwrap_or(scalars.scope.streams().len() - 1),
             output,
         }])
@@ -362,7 +362,7 @@ fn defaults(scope: &Scope) -> Vec<Selected> {
         let columns = COLUMNS.iter();
         let columns = columns.filter(|c| c.is_default() && c.streams.contains(&named.stream));
         defaults.extend(columns.map(|column| Selected {
-            name: format!("{prefix}{}", column.name),
+            name: format!("{prefix}{}", column.name).into(),
             clause,
             output: Output::Scalar(Scalar::Field(column.field)),
         }));

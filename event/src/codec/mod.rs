@@ -15,8 +15,8 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use crate::{
-    BootId, BootTime, Digest, DropReason, Error, Event, EventClass, EventKind, Exec, Exit,
-    ExitStatus, FailedExec, Finding, Fork, HashFailure, Hashed, Header, Leaf, Level, Lost,
+    BootId, BootTime, ColumnName, Digest, DropReason, Error, Event, EventClass, EventKind, Exec,
+    Exit, ExitStatus, FailedExec, Finding, Fork, HashFailure, Hashed, Header, Leaf, Level, Lost,
     ProcessKey, Snapshot, WallTime,
 };
 use message as pb;
@@ -185,26 +185,26 @@ fn hashed_message(hashed: &Hashed) -> pb::Hashed {
 
 fn finding_message(finding: &Finding) -> pb::Finding {
     pb::Finding {
-        rule_id: finding.rule_id.clone(),
-        title: finding.title.clone(),
+        rule_id: finding.rule_id.to_string(),
+        title: finding.title.to_string(),
         level: code_of(&Level::ALL, finding.level),
-        tags: finding.tags.clone(),
+        tags: finding.tags.to_vec(),
         leaf_index: finding.leaf_index,
         key: finding.key.map(key_message),
         exe: finding.exe.clone(),
         selected: selected_messages(&finding.selected),
-        absent: finding.absent.clone(),
+        absent: finding.absent.iter().map(|name| name.to_string()).collect(),
         evidence: finding.evidence.clone(),
         incomplete: finding.incomplete.clone(),
-        author: finding.author.clone(),
-        license: finding.license.clone(),
+        author: finding.author.to_string(),
+        license: finding.license.to_string(),
         matched: selected_messages(&finding.matched),
     }
 }
 
-fn selected_messages(columns: &[(String, String)]) -> Vec<pb::Selected> {
-    let message = |(name, value): &(String, String)| pb::Selected {
-        name: name.clone(),
+fn selected_messages(columns: &[(ColumnName, String)]) -> Vec<pb::Selected> {
+    let message = |(name, value): &(ColumnName, String)| pb::Selected {
+        name: name.to_string(),
         value: value.clone(),
     };
     columns.iter().map(message).collect()
@@ -314,23 +314,24 @@ fn lost(message: &pb::Lost) -> Result<Lost, Error> {
 fn finding(message: pb::Finding, header: Header) -> Result<Finding, Error> {
     Ok(Finding {
         header,
-        rule_id: message.rule_id,
-        title: message.title,
+        rule_id: message.rule_id.into(),
+        title: message.title.into(),
         level: value_of(&Level::ALL, message.level, "finding.level")?,
-        tags: message.tags,
+        tags: message.tags.into(),
         leaf_index: message.leaf_index,
         key: message.key.map(|m| key(m, header.boot)),
         exe: message.exe,
         selected: columns(message.selected),
-        absent: message.absent,
+        absent: message.absent.into_iter().map(Into::into).collect(),
         evidence: message.evidence,
         incomplete: message.incomplete,
-        author: message.author,
-        license: message.license,
+        author: message.author.into(),
+        license: message.license.into(),
         matched: columns(message.matched),
     })
 }
 
-fn columns(messages: Vec<pb::Selected>) -> Vec<(String, String)> {
-    messages.into_iter().map(|m| (m.name, m.value)).collect()
+fn columns(messages: Vec<pb::Selected>) -> Vec<(ColumnName, String)> {
+    let column = |message: pb::Selected| (message.name.into(), message.value);
+    messages.into_iter().map(column).collect()
 }

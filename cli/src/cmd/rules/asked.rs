@@ -51,7 +51,7 @@ fn read(text: &str) -> anyhow::Result<event::Event> {
 
 fn told(number: u64, findings: &[Finding], json: bool) -> std::io::Result<()> {
     if json {
-        let ids: Vec<&str> = findings.iter().map(|f| f.rule_id.as_str()).collect();
+        let ids: Vec<&str> = findings.iter().map(|f| &*f.rule_id).collect();
         return line(json!({ "line": number, "findings": ids }));
     }
     for found in findings {
