@@ -4,8 +4,12 @@
 //! another place in them. Here each byte is a look at one bit in memory that stays in the
 //! processor's first cache; only where the four bytes that stand for a text occur, that text is
 //! compared.
+//!
+//! Where all texts are long, several grams in a row stand for each of them, and so many bytes of an
+//! event are passed over at each step.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use foldhash::fast::FixedState;
 
@@ -29,31 +33,48 @@ pub(super) struct Grams {
     buckets: Box<[u32]>,
     /// Bits of such a hash.
     bucket_bits: u32,
+    /// Bytes from one look to the next, and grams that stand for each text.
+    stride: usize,
     texts: Vec<Text>,
+    bytes: Vec<u8>,
 }
 
+/// A larger stride gains nothing.
+const MAX_STRIDE: usize = 16;
+
+/// More grams leave little of the filter that is not set.
+const MAX_GRAMS: usize = 1 << (FILTER_BITS - 4);
+
+/// A text by one of its grams.
 #[derive(Debug)]
 struct Text {
     id: FactId,
     gram: Gram,
     /// Of its gram in it.
     offset: usize,
-    bytes: Box<[u8]>,
+    /// Where it is in [`Grams::bytes`].
+    bytes: Range<usize>,
 }
 
 impl Grams {
     pub(super) fn build(texts: &[(FactId, &[u8])]) -> Self {
         let shared = count(texts);
-        let with_gram = |(id, bytes): &(FactId, &[u8])| {
-            let (offset, gram) = rarest(bytes, &shared)?;
-            Some(Text {
+        let stride = stride(texts);
+        let mut bytes = Vec::new();
+        let mut by_gram = Vec::with_capacity(texts.len() * stride);
+        for (id, text) in texts {
+            let start = bytes.len();
+            bytes.extend_from_slice(text);
+            let first = rarest(text, stride, &shared);
+            let grams = text.array_windows::<GRAM>().enumerate().skip(first);
+            by_gram.extend(grams.take(stride).map(|(offset, gram)| Text {
                 id: *id,
-                gram,
+                gram: *gram,
                 offset,
-                bytes: (*bytes).into(),
-            })
-        };
-        let mut texts: Vec<Text> = texts.iter().filter_map(with_gram).collect();
+                bytes: start..bytes.len(),
+            }));
+        }
+        let mut texts = by_gram;
         let bucket_bits = texts.len().next_power_of_two().ilog2() + 1;
         let bucket = |text: &Text| hash(text.gram, bucket_bits);
         texts.sort_by_key(bucket);
@@ -70,17 +91,25 @@ impl Grams {
             filter,
             buckets: starts.collect(),
             bucket_bits,
+            stride,
             texts,
+            bytes,
         }
     }
 
     /// Tells every occurrence of every text.
     pub(super) fn find(&self, text: &[u8], found: &mut impl FnMut(FactId)) {
-        for (at, gram) in text.array_windows::<GRAM>().enumerate() {
+        let grams = text.array_windows::<GRAM>().enumerate();
+        let mut look = |(at, gram): (usize, &Gram)| {
             let (word, bit) = place(*gram);
             if self.filter[word] & bit != 0 {
                 self.compare(text, at, *gram, found);
             }
+        };
+        if self.stride == 1 {
+            grams.for_each(look);
+        } else {
+            grams.step_by(self.stride).for_each(&mut look);
         }
     }
 
@@ -92,7 +121,7 @@ impl Grams {
         for candidate in texts.iter().filter(|text| text.gram == gram) {
             let start = at.checked_sub(candidate.offset);
             let rest = start.map(|start| &text[start..]);
-            if rest.is_some_and(|rest| rest.starts_with(&candidate.bytes)) {
+            if rest.is_some_and(|rest| rest.starts_with(&self.bytes[candidate.bytes.clone()])) {
                 found(candidate.id);
             }
         }
@@ -122,11 +151,21 @@ fn count(texts: &[(FactId, &[u8])]) -> HashMap<Gram, u32, FixedState> {
     shared
 }
 
-/// The gram that fewest texts share, which is likely one that few events hold, and its offset.
-fn rarest(text: &[u8], shared: &HashMap<Gram, u32, FixedState>) -> Option<(usize, Gram)> {
-    let grams = text.array_windows::<GRAM>().enumerate();
-    let (offset, gram) = grams.min_by_key(|(_, gram)| shared[*gram])?;
-    Some((offset, *gram))
+/// As large as the shortest text allows: one of its grams must be looked at wherever it occurs.
+fn stride(texts: &[(FactId, &[u8])]) -> usize {
+    let shortest = texts.iter().map(|(_, text)| text.len()).min().unwrap_or(0);
+    let fits = |stride: &usize| texts.len() * stride <= MAX_GRAMS;
+    let largest = MAX_STRIDE.min((shortest + 1).saturating_sub(GRAM));
+    (1..=largest).rev().find(fits).unwrap_or(1)
+}
+
+/// Where so many grams in a row begin that fewest texts share, which are likely ones that few
+/// events hold.
+fn rarest(text: &[u8], count: usize, shared: &HashMap<Gram, u32, FixedState>) -> usize {
+    let shared: Vec<u32> = text.array_windows::<GRAM>().map(|g| shared[g]).collect();
+    let runs = shared.windows(count).enumerate();
+    let run = runs.min_by_key(|(_, run)| run.iter().sum::<u32>());
+    run.map_or(0, |(start, _)| start)
 }
 
 #[cfg(test)]
@@ -147,7 +186,10 @@ mod tests {
     proptest! {
         #[test]
         fn exactly_the_texts_that_occur_are_found(
-            texts in prop::collection::vec(prop::collection::vec(b'a'..b'd', 4..8), 1..20),
+            texts in prop_oneof![
+                prop::collection::vec(prop::collection::vec(b'a'..b'd', 4..8), 1..20),
+                prop::collection::vec(prop::collection::vec(b'a'..b'c', 7..9), 1..20),
+            ],
             text in prop::collection::vec(b'a'..b'd', 0..64),
         ) {
             let occurs = |part: &Vec<u8>| text.windows(part.len()).any(|window| window == &part[..]);
