@@ -69,9 +69,7 @@ pub(crate) fn fold_text(text: &[u8], out: &mut Vec<u8>) {
             rest.iter().take_while(|byte| byte.is_ascii()).count()
         };
         let (run, after) = rest.split_at(end);
-        let start = out.len();
-        out.extend_from_slice(run);
-        out[start..].make_ascii_lowercase();
+        out.extend(run.iter().map(u8::to_ascii_lowercase));
         let Some((unit, len)) = first_unit(after) else {
             return;
         };
