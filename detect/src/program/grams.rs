@@ -140,12 +140,25 @@ fn hash(gram: Gram, bits: u32) -> u32 {
     u32::from_le_bytes(gram).wrapping_mul(0x9e37_79b1) >> (u32::BITS - bits)
 }
 
-/// In how many places each gram occurs in all texts together.
+/// What many events hold, whatever the rules ask for.
+const ORDINARY: [&[u8]; 8] = [
+    br"c:\windows\system32\cmd.exe /c ",
+    br"\syswow64\windowspowershell\v1.0\powershell.exe",
+    br"\microsoft\windows\",
+    br"c:\program files (x86)\",
+    br"c:\users\administrator\appdata\local\temp\",
+    b"microsoft corporation",
+    b"/usr/local/bin/ /usr/lib/x86_64-linux-gnu/",
+    b"/bin/bash -c /home/",
+];
+
+/// In how many places each gram occurs in all texts together, more for those in [`ORDINARY`].
 fn count(texts: &[(FactId, &[u8])]) -> HashMap<Gram, u32, FixedState> {
     let mut shared = HashMap::default();
-    for (_, text) in texts {
+    let of_rules = texts.iter().map(|(_, text)| (*text, 1));
+    for (text, count) in of_rules.chain(ORDINARY.iter().map(|text| (*text, 1000))) {
         for gram in text.array_windows::<GRAM>() {
-            *shared.entry(*gram).or_default() += 1;
+            *shared.entry(*gram).or_default() += count;
         }
     }
     shared

@@ -45,11 +45,28 @@ pub(super) fn exec<'v>(
         Field::Uid | Field::Gid | Field::Euid | Field::Egid => {
             credential(process.credentials?, field)
         }
+        Field::ParentPpid
+        | Field::ParentName
+        | Field::ParentComm
+        | Field::ParentExecutable
+        | Field::ParentArgs
+        | Field::ParentArgsCount
+        | Field::ParentCommandLine
+        | Field::ParentEuid => parent(process.parent_process.as_ref()?, scratch, field),
+        Field::Md5
+        | Field::Sha1
+        | Field::Imphash
+        | Field::OriginalFileName
+        | Field::Description
+        | Field::Product
+        | Field::Company
+        | Field::FileVersion
+        | Field::IntegrityLevel
+        | Field::LogonId
+        | Field::ParentUser => windows(process.windows.as_ref()?, scratch, field),
         _ => rights(process, field)
             .or_else(|| confinement(process, field))
-            .or_else(|| file(process.exe_file.as_ref()?, field))
-            .or_else(|| parent(process.parent_process.as_ref()?, scratch, field))
-            .or_else(|| windows(process.windows.as_ref()?, scratch, field)),
+            .or_else(|| file(process.exe_file.as_ref()?, field)),
     }
 }
 
