@@ -37,11 +37,18 @@ pub enum Slot {
     MutedExit = 11,
     /// Failed execs kept quiet.
     MutedFailedExec = 12,
+    /// Exits that no program saw, found out when another process got the pid; no record.
+    ExitMissed = 13,
+    /// Execs of processes that the map did not know, at the second program of execs: if the first one
+    /// was left out, they are lost.
+    ExecWithoutEntry = 14,
+    /// Execs at which the substitute ran before the program that it stands in for.
+    SubstituteFirst = 15,
 }
 
 impl Slot {
     /// All slots in use.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Sequence,
         Self::ForkRingFull,
         Self::ExecRingFull,
@@ -55,5 +62,8 @@ impl Slot {
         Self::MutedExec,
         Self::MutedExit,
         Self::MutedFailedExec,
+        Self::ExitMissed,
+        Self::ExecWithoutEntry,
+        Self::SubstituteFirst,
     ];
 }

@@ -51,8 +51,18 @@ pub(crate) static STAGING_OWNERS: Array<u64> = Array::with_max_entries(STAGING_P
 #[map]
 pub(crate) static PROCESSES: HashMap<u32, Identity> = HashMap::with_max_entries(65_536, 0);
 
-/// Pids whose last start and exit are remembered, by remainder: more than are given out within a clock tick.
-pub(crate) const REMEMBERED: u32 = 4096;
+/// Pids whose last start is remembered, by remainder: more than are given out within a clock tick.
+pub(crate) const REMEMBERED_STARTS: u32 = 4096;
+
+/// Pids whose last exit is remembered, by remainder: so many that no other takes the place while two
+/// programs see one exit.
+pub(crate) const REMEMBERED_EXITS: u32 = 32_768;
+
+/// One word: 1 once the substitute of execs was seen to run before the program that it stands in for,
+/// which it then leaves alone. Programs that are attached through perf share one place in the list of a
+/// tracepoint, that of the first: whoever used it so before us.
+#[map]
+pub(crate) static SUBSTITUTE_FIRST: Array<u64> = Array::with_max_entries(1, 0);
 
 /// The last process of a pid.
 #[repr(C)]
@@ -64,11 +74,11 @@ pub(crate) struct LastProcess {
 
 /// The last start by pid.
 #[map]
-pub(crate) static LAST_STARTS: Array<LastProcess> = Array::with_max_entries(REMEMBERED, 0);
+pub(crate) static LAST_STARTS: Array<LastProcess> = Array::with_max_entries(REMEMBERED_STARTS, 0);
 
 /// The last exit by pid.
 #[map]
-pub(crate) static LAST_EXITS: Array<LastProcess> = Array::with_max_entries(REMEMBERED, 0);
+pub(crate) static LAST_EXITS: Array<LastProcess> = Array::with_max_entries(REMEMBERED_EXITS, 0);
 
 /// Control groups whose path was sent, by id. User space keeps twice as many.
 #[map]

@@ -2,6 +2,7 @@
 //! `doctor`.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use aya::maps::MapType;
@@ -187,16 +188,30 @@ const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 fn tracefs() -> Probe {
     let readable = |place: &&str| Path::new(place).join("events/sched").exists();
     let place = TRACEFS.into_iter().find(readable);
+    // Its directory is root's alone.
+    let is_mounted = TRACEFS.into_iter().any(is_hidden);
+    let (found, fix) = match place {
+        Some(place) => (place, ""),
+        None if is_mounted => (
+            "not readable with these rights",
+            "add CAP_DAC_READ_SEARCH; without it execs can be lost in storms, which is told",
+        ),
+        None => (
+            "not mounted",
+            "mount -t tracefs none /sys/kernel/tracing; without it execs can be lost in storms, which \
+             is told",
+        ),
+    };
     Probe {
         name: "tracefs",
         // The sensor works without.
         ok: true,
-        found: place.unwrap_or("not mounted, or not readable").into(),
-        fix: if place.is_some() {
-            ""
-        } else {
-            "mount -t tracefs none /sys/kernel/tracing; without it execs and exits can be lost in storms, \
-             which is told"
-        },
+        found: found.into(),
+        fix,
     }
+}
+
+fn is_hidden(place: &str) -> bool {
+    let denied = |error: io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    fs::read_dir(place).err().is_some_and(denied)
 }

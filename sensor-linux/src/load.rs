@@ -13,7 +13,7 @@ use sensor_ebpf::drops::{SLOTS_PER_CPU, STAGING_PER_CPU};
 
 use crate::btf::Btf;
 use crate::features;
-use crate::misses::{Missed, Misses};
+use crate::misses::{Missed, Misses, Role};
 use crate::mute::Resolved;
 use crate::offsets::Offsets;
 use crate::ring::Ring;
@@ -33,6 +33,7 @@ pub(crate) struct Program {
     name: &'static str,
     tracepoint: Tracepoint,
     pub(crate) missed: Missed,
+    pub(crate) role: Role,
     is_wanted: fn(&Options, Preemption) -> bool,
 }
 
@@ -68,8 +69,9 @@ impl Preemption {
 }
 
 /// Attached in this order: an exit of a process that no fork announced is only counted, while a
-/// fork whose exit is missed would leave its entry in the process map for ever. Programs of one
-/// tracepoint run in the order in which they were attached.
+/// fork whose exit is missed would leave its entry in the process map for ever. Raw programs of one
+/// tracepoint run in the order in which they were attached; one that is attached through perf runs after
+/// them, unless others used the tracepoint through perf before.
 ///
 /// Where programs can be preempted, more of them wait for what one is left out for, at worst at a place
 /// where nothing preempts; only what all of them missed is lost.
@@ -78,66 +80,77 @@ pub(crate) const PROGRAMS: [Program; 11] = [
         name: "sched_process_free",
         tracepoint: Tracepoint::Raw("sched_process_free"),
         missed: Missed::Event(EventClass::Exit),
+        role: Role::Release,
         is_wanted: |_, preemption| preemption == Preemption::Possible,
     },
     Program {
         name: "sched_process_exit",
         tracepoint: Tracepoint::Raw("sched_process_exit"),
         missed: Missed::Event(EventClass::Exit),
+        role: Role::First,
         is_wanted: |_, _| true,
     },
     Program {
         name: "exit_substitute",
         tracepoint: Tracepoint::Scheduler("sched_process_exit"),
         missed: Missed::Event(EventClass::Exit),
+        role: Role::Substitute,
         is_wanted: |_, preemption| preemption == Preemption::Possible,
     },
     Program {
         name: "cgroup_of_exec",
         tracepoint: Tracepoint::Raw("sched_process_exec"),
         missed: Missed::Part(CONTAINER),
+        role: Role::First,
         is_wanted: |_, _| true,
     },
     Program {
         name: "environment_of_exec",
         tracepoint: Tracepoint::Raw("sched_process_exec"),
         missed: Missed::Part(ENVIRONMENT),
+        role: Role::First,
         is_wanted: |options, _| !options.environment.is_empty(),
     },
     Program {
         name: "sched_process_exec",
         tracepoint: Tracepoint::Raw("sched_process_exec"),
         missed: Missed::Event(EventClass::Exec),
+        role: Role::First,
         is_wanted: |_, _| true,
     },
     Program {
         name: "sched_process_exec_again",
         tracepoint: Tracepoint::Raw("sched_process_exec"),
         missed: Missed::Event(EventClass::Exec),
+        role: Role::Again,
         is_wanted: |_, preemption| preemption == Preemption::Possible,
     },
     Program {
         name: "exec_substitute",
         tracepoint: Tracepoint::Scheduler("sched_process_exec"),
         missed: Missed::Event(EventClass::Exec),
+        role: Role::Substitute,
         is_wanted: |_, preemption| preemption == Preemption::Possible,
     },
     Program {
         name: "sched_process_fork",
         tracepoint: Tracepoint::Raw("sched_process_fork"),
         missed: Missed::Event(EventClass::Fork),
+        role: Role::First,
         is_wanted: |_, preemption| preemption == Preemption::Never,
     },
     Program {
         name: "sched_wakeup_new",
         tracepoint: Tracepoint::Raw("sched_wakeup_new"),
         missed: Missed::Event(EventClass::Fork),
+        role: Role::First,
         is_wanted: |_, preemption| preemption == Preemption::Possible,
     },
     Program {
         name: "failed_exec",
         tracepoint: Tracepoint::Raw("sys_exit"),
         missed: Missed::Part(FAILED_EXEC),
+        role: Role::First,
         is_wanted: |options, _| options.failed_execs,
     },
 ];
@@ -319,7 +332,7 @@ fn attach(ebpf: &mut Ebpf, wanted: &Program, misses: &mut Misses) -> Result<(), 
     }
     let descriptor = ebpf.program(name).and_then(|program| program.fd().ok());
     if let Some(descriptor) = descriptor {
-        misses.watch(wanted.missed, descriptor.as_fd());
+        misses.watch(wanted.missed, wanted.role, descriptor.as_fd());
     }
     Ok(())
 }

@@ -23,22 +23,35 @@ pub(crate) enum Missed {
     Part(&'static str),
 }
 
+/// Which of the programs that wait for one thing it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The only one on most kernels.
+    First,
+    /// Its like.
+    Again,
+    /// It is attached through perf.
+    Substitute,
+    /// It tells of exits at the release of the process.
+    Release,
+}
+
 /// The counts of the programs, whose events would otherwise be missed in silence.
 #[derive(Debug, Default)]
-pub(crate) struct Misses(Vec<(Missed, File)>);
+pub(crate) struct Misses(Vec<(Missed, Role, File)>);
 
 impl Misses {
     /// Watches a program. Where the kernel shows nothing there is nothing to watch.
-    pub(crate) fn watch(&mut self, missed: Missed, program: BorrowedFd<'_>) {
+    pub(crate) fn watch(&mut self, missed: Missed, role: Role, program: BorrowedFd<'_>) {
         let path = format!("/proc/self/fdinfo/{}", program.as_raw_fd());
         if let Ok(file) = File::open(path) {
-            self.0.push((missed, file));
+            self.0.push((missed, role, file));
         }
     }
 
     /// Programs that were missed so often.
     #[cfg(test)]
-    pub(crate) fn simulated(counts: impl IntoIterator<Item = (Missed, u64)>) -> Self {
+    pub(crate) fn simulated(counts: impl IntoIterator<Item = (Missed, Role, u64)>) -> Self {
         let file = |count: u64| {
             let file = File::from(
                 rustix::fs::memfd_create("fdinfo", rustix::fs::MemfdFlags::CLOEXEC).unwrap(),
@@ -50,18 +63,23 @@ impl Misses {
         let watched = counts.into_iter();
         Self(
             watched
-                .map(|(missed, count)| (missed, file(count)))
+                .map(|(missed, role, count)| (missed, role, file(count)))
                 .collect(),
         )
     }
 
-    /// How often it was, at most: where several programs wait for it, what is lost was missed by each
-    /// of them. The program of exits also runs for threads whose process goes on; for failed execs it is
-    /// hardly a hint, since their program runs at the end of every system call.
+    /// How often it was, at most. The program of exits also runs for threads whose process goes on; for
+    /// failed execs it is hardly a hint, since their program runs at the end of every system call.
     pub(crate) fn of(&self, missed: Missed) -> u64 {
-        let watched = self.0.iter().filter(|(of, _)| *of == missed);
+        self.by(missed, |_| true)
+    }
+
+    /// How often it was missed by all programs of these roles.
+    pub(crate) fn by(&self, missed: Missed, role: impl Fn(Role) -> bool) -> u64 {
+        let watched = self.0.iter();
         watched
-            .map(|(_, file)| read(file).unwrap_or(0))
+            .filter(|(of, by, _)| *of == missed && role(*by))
+            .map(|(.., file)| read(file).unwrap_or(0))
             .min()
             .unwrap_or(0)
     }
@@ -95,7 +113,13 @@ mod tests {
     #[test]
     fn what_one_of_several_programs_saw_is_not_missed() {
         let [exec, exit] = [EventClass::Exec, EventClass::Exit].map(Missed::Event);
-        let misses = Misses::simulated([(exec, 9), (exit, 4), (exec, 1), (exec, 5)]);
+        let misses = Misses::simulated([
+            (exec, Role::First, 9),
+            (exit, Role::First, 4),
+            (exec, Role::Again, 5),
+            (exec, Role::Substitute, 1),
+        ]);
         assert_eq!((misses.of(exec), misses.of(exit)), (1, 4));
+        assert_eq!(misses.by(exec, |role| role != Role::Substitute), 5);
     }
 }

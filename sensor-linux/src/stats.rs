@@ -3,7 +3,7 @@
 use event::{AnnouncedLosses, BootTime, DropReason, EventClass, Lost, Stats};
 use sensor_ebpf::drops::Slot;
 
-use crate::misses::{Missed, Misses};
+use crate::misses::{Missed, Misses, Role};
 use crate::sys::Counters;
 
 /// Records dropped at the ring: each took a sequence number.
@@ -168,11 +168,8 @@ impl Tally {
         });
         let exits = self.exits_without_room(counters);
         let skipped = SKIPPED.map(|class| {
-            (
-                class,
-                DropReason::SourceLost,
-                misses.of(Missed::Event(class)),
-            )
+            let count = self.skipped(class, counters, misses);
+            (class, DropReason::SourceLost, count)
         });
         let [forks, execs, ring_exits, failed_execs] = ring;
         let [skipped_forks, skipped_execs, skipped_exits] = skipped;
@@ -187,6 +184,27 @@ impl Tally {
             (EventClass::Exit, DropReason::TableFull, exits),
             (EventClass::Unknown, DropReason::Malformed, self.malformed),
         ]
+    }
+
+    /// Events at which the kernel left every program out, at most.
+    fn skipped(&self, class: EventClass, counters: &Counters, misses: &Misses) -> u64 {
+        let missed = Missed::Event(class);
+        match class {
+            EventClass::Exec => {
+                let disregarded = counters.total(Slot::SubstituteFirst) > 0;
+                let by_all = misses.by(missed, |role| role != Role::Substitute || !disregarded);
+                // Only the first program tells of a process that is not in the map.
+                let by_first = misses.by(missed, |role| role == Role::First);
+                by_all + by_first.min(counters.total(Slot::ExecWithoutEntry))
+            }
+            EventClass::Exit => {
+                // Nor does the one that waits for the release know those.
+                let all_in_map = self.exits_without_room(counters) == 0;
+                misses.by(missed, |role| role != Role::Release || all_in_map)
+                    + counters.total(Slot::ExitMissed)
+            }
+            _ => misses.of(missed),
+        }
     }
 
     /// Exits that were not reported because the process had found no room in the map.
@@ -256,7 +274,7 @@ mod tests {
     /// failed exec that was lost.
     #[test]
     fn programs_that_the_kernel_left_out_lose_events_but_for_the_one_of_every_system_call() {
-        let misses = Misses::simulated(PROGRAMS.map(|program| (program.missed, 7)));
+        let misses = Misses::simulated(PROGRAMS.map(|program| (program.missed, program.role, 7)));
         let (counted, mut tally) = (counters(&[]), Tally::new(2, BootTime(0)));
         let lost = tally.announce(&counted, &misses, BootTime(1));
         let mut lost: Vec<_> = lost.iter().map(|lost| (lost.class, lost.count)).collect();
@@ -268,5 +286,32 @@ mod tests {
             stats.incomplete,
             [("container", 7), ("environment", 7), ("failed_exec", 7)]
         );
+    }
+
+    /// A substitute that does not act for some of them is no proof that they were seen.
+    #[test]
+    fn what_a_substitute_leaves_alone_may_be_lost() {
+        let [exec, exit] = [EventClass::Exec, EventClass::Exit].map(Missed::Event);
+        let misses = Misses::simulated([
+            (exec, Role::First, 9),
+            (exec, Role::Again, 5),
+            (exec, Role::Substitute, 1),
+            (exit, Role::First, 8),
+            (exit, Role::Substitute, 2),
+            (exit, Role::Release, 0),
+        ]);
+        let mut tally = Tally::new(2, BootTime(0));
+        tally.snapshot_done(&counters(&[]));
+        let lost = |slots: &[(u32, Slot, u64)]| {
+            let counted = counters(slots);
+            let skipped = |class| tally.skipped(class, &counted, &misses);
+            [skipped(EventClass::Exec), skipped(EventClass::Exit)]
+        };
+        assert_eq!(lost(&[]), [1, 0]);
+        assert_eq!(lost(&[(0, Slot::SubstituteFirst, 1)]), [5, 0]);
+        assert_eq!(lost(&[(1, Slot::ExecWithoutEntry, 3)]), [4, 0]);
+        assert_eq!(lost(&[(1, Slot::ExecWithoutEntry, 30)]), [10, 0]);
+        assert_eq!(lost(&[(0, Slot::ExitUntracked, 1)]), [1, 2]);
+        assert_eq!(lost(&[(0, Slot::ExitMissed, 4)]), [1, 4]);
     }
 }

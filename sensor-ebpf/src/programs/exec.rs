@@ -4,11 +4,16 @@
 //! Where the program can be preempted, and is then left out for others on that cpu, a second one waits
 //! for what it missed, and a substitute for what both did. That is attached through perf, which disables
 //! preemption, and has no `bprm`.
-#![expect(unsafe_code, reason = "helper calls, writes into the ring")]
+#![expect(
+    unsafe_code,
+    reason = "helper calls, writes into the ring, a program by name"
+)]
+
+use core::ffi::c_void;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_get_current_task;
-use aya_ebpf::macros::{raw_tracepoint, tracepoint};
+use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
 use sensor_ebpf::config::Field;
 use sensor_ebpf::drops::Slot;
@@ -17,10 +22,10 @@ use sensor_ebpf::record::{
 };
 
 use super::path::{self, NAME_CAP};
-use super::{Buffer, cgroup, exec_mark, header, identify, mute, task, without_exec_mark};
-use crate::maps::{PROCESSES, count};
+use super::{Buffer, PASS, cgroup, exec_mark, header, identify, mute, task, without_exec_mark};
+use crate::maps::{PROCESSES, SUBSTITUTE_FIRST, count};
 use crate::output;
-use crate::read::{bit, field, member, string, user_bytes};
+use crate::read::{bit, field, is_preemptible, member, string, user_bytes};
 
 /// A flag of the filesystem's may stand above the nanoseconds since 6.13.
 /// <https://github.com/torvalds/linux/blob/v6.13/include/linux/fs.h#L1610>
@@ -31,36 +36,75 @@ const PATH_CAP: u32 = 4096;
 
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub(crate) fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
-    executed(&ctx, &Source::raw(&ctx));
-    0
-}
-
-#[raw_tracepoint(tracepoint = "sched_process_exec")]
-pub(crate) fn sched_process_exec_again(ctx: RawTracePointContext) -> i32 {
-    if was_missed(ctx.arg(0)) {
+    if is_preemptible() && last_exec(ctx.arg(0)) == LastExec::Seen {
+        disregard_substitute();
+    } else {
         executed(&ctx, &Source::raw(&ctx));
     }
     0
 }
 
-#[tracepoint]
-pub(crate) fn exec_substitute(ctx: TracePointContext) -> u32 {
-    // SAFETY: a helper without arguments.
-    let task = unsafe { bpf_get_current_task() };
-    if was_missed(task) {
-        executed(&ctx, &Source::of_substitute(&ctx, task));
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub(crate) fn sched_process_exec_again(ctx: RawTracePointContext) -> i32 {
+    match last_exec(ctx.arg(0)) {
+        LastExec::Seen => {}
+        LastExec::Missed => executed(&ctx, &Source::raw(&ctx)),
+        LastExec::Unknown => count(Slot::ExecWithoutEntry),
     }
     0
 }
 
-/// Whether no program saw the exec that has just been made. One without room in the process map is
-/// taken for seen.
+/// Spelled out, as the macro's program would return 0 whatever this does; see [`PASS`].
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tracepoint")]
+extern "C" fn exec_substitute(ctx: *mut c_void) -> u32 {
+    let ctx = TracePointContext::new(ctx);
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() };
+    if !is_disregarded() && last_exec(task) == LastExec::Missed {
+        executed(&ctx, &Source::of_substitute(&ctx, task));
+    }
+    PASS
+}
+
+/// What became of the exec that has just been made.
+#[derive(PartialEq, Eq)]
+enum LastExec {
+    Seen,
+    Missed,
+    /// The process has no entry in the map.
+    Unknown,
+}
+
 #[inline(always)]
-fn was_missed(task: u64) -> bool {
+fn last_exec(task: u64) -> LastExec {
     let tgid: u32 = field(task, Field::TaskTgid);
     // SAFETY: not kept; only fork, exec and exit of this very process write the entry.
-    let known = unsafe { PROCESSES.get(&tgid) };
-    known.is_some_and(|known| without_exec_mark(known.flags) | exec_mark(task) != known.flags)
+    match unsafe { PROCESSES.get(&tgid) } {
+        None => LastExec::Unknown,
+        Some(known) if without_exec_mark(known.flags) | exec_mark(task) == known.flags => {
+            LastExec::Seen
+        }
+        Some(_) => LastExec::Missed,
+    }
+}
+
+/// The substitute ran before the first program, and would do so always.
+#[inline(always)]
+fn disregard_substitute() {
+    if let Some(word) = SUBSTITUTE_FIRST.get_ptr_mut(0) {
+        // SAFETY: an aligned u64 of the array, which nothing resets.
+        unsafe { word.write_volatile(1) };
+    }
+    count(Slot::SubstituteFirst);
+}
+
+#[inline(always)]
+fn is_disregarded() -> bool {
+    // SAFETY: an aligned u64 of the array.
+    SUBSTITUTE_FIRST
+        .get_ptr(0)
+        .is_some_and(|word| unsafe { word.read_volatile() } != 0)
 }
 
 #[inline(always)]

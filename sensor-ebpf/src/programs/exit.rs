@@ -2,11 +2,16 @@
 //! program can be preempted, and is then left out for others on that cpu, a substitute waits for what
 //! it missed. It is attached through perf, which disables preemption, but leaves programs out itself
 //! while a `bpf` call on that cpu changes a map; what that hides is seen at `sched_process_free(task)`.
-#![expect(unsafe_code, reason = "helper calls, writes into the ring")]
+#![expect(
+    unsafe_code,
+    reason = "helper calls, writes into the ring, a program by name"
+)]
+
+use core::ffi::c_void;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_get_current_task;
-use aya_ebpf::macros::{raw_tracepoint, tracepoint};
+use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
 use sensor_ebpf::config::Field;
 use sensor_ebpf::drops::Slot;
@@ -14,8 +19,8 @@ use sensor_ebpf::record::{
     ExitRecord, Identity, RecordHeader, START_TICK, header_flag, identity_flag, kind,
 };
 
-use super::{header, mute, process_of};
-use crate::maps::{LAST_EXITS, LastProcess, PROCESSES, REMEMBERED, count};
+use super::{PASS, header, mute, process_of};
+use crate::maps::{LAST_EXITS, LastProcess, PROCESSES, REMEMBERED_EXITS, count};
 use crate::output;
 use crate::read::{comm, field};
 
@@ -36,12 +41,15 @@ pub(crate) fn sched_process_exit(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-#[tracepoint]
-pub(crate) fn exit_substitute(ctx: TracePointContext) -> u32 {
+/// Spelled out, as the macro's program would return 0 whatever this does; see [`PASS`].
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tracepoint")]
+extern "C" fn exit_substitute(ctx: *mut c_void) -> u32 {
+    let ctx = TracePointContext::new(ctx);
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task() };
     exited(&ctx, task);
-    0
+    PASS
 }
 
 /// Runs for each thread, some time after it was reaped; a process goes with its leader.
@@ -50,12 +58,10 @@ pub(crate) fn sched_process_free(ctx: RawTracePointContext) -> i32 {
     let task: u64 = ctx.arg(0);
     let (tgid, start) = process_of(task);
     let tid: u32 = field(task, Field::TaskPid);
-    // SAFETY: not kept; the pid may be another process's by now, whose start is another.
-    let known = unsafe { PROCESSES.get(&tgid) };
-    let same = known.is_some_and(|known| known.start - known.start % START_TICK == start);
     // The loader enters a process that it still saw running after its exit, and takes it out again.
-    if tid == tgid && same && !was_told(tgid, start) {
-        ended(&ctx, task, header_flag::SUBSTITUTE);
+    if tid == tgid && !was_told(tgid, start) {
+        // The pid may be another process's by now.
+        ended(&ctx, task, Some(start));
     }
     0
 }
@@ -64,7 +70,7 @@ pub(crate) fn sched_process_free(ctx: RawTracePointContext) -> i32 {
 fn exited(ctx: &impl EbpfContext, task: u64) {
     let signal: u64 = field(task, Field::TaskSignal);
     let live: u32 = field(signal, Field::SignalLive);
-    if live != 0 || ended(ctx, task, 0) {
+    if live != 0 || ended(ctx, task, None) {
         return;
     }
     let (tgid, start) = process_of(task);
@@ -74,29 +80,34 @@ fn exited(ctx: &impl EbpfContext, task: u64) {
     }
 }
 
-/// Tells of the end of a process, unless that was done. False if the map has no such process.
+/// Tells of the end of a process, unless that was done. False if the map has no such process. `released`
+/// is the start of one that is told of at its release.
 #[inline(always)]
-fn ended(ctx: &impl EbpfContext, task: u64, flags: u8) -> bool {
+fn ended(ctx: &impl EbpfContext, task: u64, released: Option<u64>) -> bool {
     let tgid: u32 = field(task, Field::TaskTgid);
-    let Some(identity) = take(tgid) else {
+    let Some(identity) = take(tgid, released) else {
         return false;
     };
     if identity.flags & identity_flag::SILENT != 0 {
         count(Slot::MutedExit);
     } else {
-        let flags = flags | mute::mark(&identity, header_flag::MUTED);
+        let substitute = released.is_some() as u8 * header_flag::SUBSTITUTE;
+        let flags = substitute | mute::mark(&identity, header_flag::MUTED);
         emit(ctx, &header(kind::EXIT, flags, tgid, &identity), task);
     }
     true
 }
 
 /// Removes the process from the map. Two last threads on two cpus can both see `live == 0`; the
-/// one whose delete succeeds reports the exit.
+/// one whose delete succeeds reports the exit. `None` also if it did not start at `start`.
 #[inline(always)]
-fn take(tgid: u32) -> Option<Identity> {
+fn take(tgid: u32, start: Option<u64>) -> Option<Identity> {
     // SAFETY: the value is copied before anything can replace it with another process's; only the
     // exit of this process, or a later fork that got its pid, changes it.
     let identity = unsafe { PROCESSES.get(&tgid).copied() }?;
+    if start.is_some_and(|start| identity.start - identity.start % START_TICK != start) {
+        return None;
+    }
     // Before the delete, so that the other thread, which then finds nothing, finds this.
     note_exit(tgid, identity.start);
     PROCESSES.remove(&tgid).ok()?;
@@ -105,7 +116,7 @@ fn take(tgid: u32) -> Option<Identity> {
 
 #[inline(always)]
 fn note_exit(tgid: u32, start: u64) {
-    if let Some(last) = LAST_EXITS.get_ptr_mut(tgid % REMEMBERED) {
+    if let Some(last) = LAST_EXITS.get_ptr_mut(tgid % REMEMBERED_EXITS) {
         let tgid = tgid as u64;
         // SAFETY: an aligned value of the array.
         unsafe { last.write_volatile(LastProcess { tgid, start }) };
@@ -115,12 +126,15 @@ fn note_exit(tgid: u32, start: u64) {
 /// Whether the exit was reported or counted: by the other one of two last threads, or by a program that
 /// ran before.
 #[inline(always)]
-fn was_told(tgid: u32, start: u64) -> bool {
-    LAST_EXITS.get_ptr(tgid % REMEMBERED).is_some_and(|last| {
-        // SAFETY: an aligned value of the array.
-        let last = unsafe { last.read_volatile() };
-        last.tgid == tgid as u64 && last.start - last.start % START_TICK == start
-    })
+pub(crate) fn was_told(tgid: u32, start: u64) -> bool {
+    let start = start - start % START_TICK;
+    LAST_EXITS
+        .get_ptr(tgid % REMEMBERED_EXITS)
+        .is_some_and(|last| {
+            // SAFETY: an aligned value of the array.
+            let last = unsafe { last.read_volatile() };
+            last.tgid == tgid as u64 && last.start - last.start % START_TICK == start
+        })
 }
 
 #[inline(always)]

@@ -11,8 +11,8 @@ use sensor_ebpf::config::Field;
 use sensor_ebpf::drops::Slot;
 use sensor_ebpf::record::{ForkRecord, Identity, START_TICK, header_flag, identity_flag, kind};
 
-use super::{exec_mark, header, identify, mute, process_of};
-use crate::maps::{LAST_STARTS, LastProcess, PROCESSES, REMEMBERED, count};
+use super::{exec_mark, exit, header, identify, mute, process_of};
+use crate::maps::{LAST_STARTS, LastProcess, PROCESSES, REMEMBERED_STARTS, count};
 use crate::output;
 use crate::read::{field, is_preemptible};
 
@@ -62,10 +62,11 @@ fn forked(ctx: &impl EbpfContext, parent: u64, child: u64) {
 /// saw, and its release comes too late.
 #[inline(always)]
 fn note_lost_exit(tgid: u32) {
-    // SAFETY: not kept; nobody else writes the entry of a pid that is being given out.
+    // SAFETY: not kept; the loader alone writes the entry of a pid that is being given out, and takes it
+    // out again: that of a process whose exit was told.
     let before = unsafe { PROCESSES.get(&tgid) };
-    if before.is_some_and(|before| before.flags & identity_flag::ANNOUNCED != 0) {
-        count(Slot::ExitUntracked);
+    if before.is_some_and(|before| !exit::was_told(tgid, before.start)) {
+        count(Slot::ExitMissed);
     }
 }
 
@@ -73,7 +74,7 @@ fn note_lost_exit(tgid: u32) {
 /// process then gets a start that is a nanosecond off.
 #[inline(always)]
 fn told_apart(tgid: u32, start: u64) -> u64 {
-    let Some(last) = LAST_STARTS.get_ptr_mut(tgid % REMEMBERED) else {
+    let Some(last) = LAST_STARTS.get_ptr_mut(tgid % REMEMBERED_STARTS) else {
         return start;
     };
     // SAFETY: an aligned value of the array. Another cpu may write it meanwhile, with another pid

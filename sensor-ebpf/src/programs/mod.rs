@@ -17,6 +17,10 @@ use sensor_ebpf::record::{ABI, Identity, RecordHeader, START_TICK, identity_flag
 use crate::maps::{self, PROCESSES};
 use crate::read::{field, is_preemptible};
 
+/// What a program that is attached through perf returns: with 0 nobody else's events of that tracepoint
+/// would be told, `perf stat` and its like being blind then.
+const PASS: u32 = 1;
+
 /// A record of `N` bytes; the ring aligns to 8.
 #[repr(C, align(8))]
 struct Buffer<const N: usize>([u8; N]);
