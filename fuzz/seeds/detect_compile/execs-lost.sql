@@ -1,0 +1,1 @@
+lost.class IN ('exec', 'unknown')

@@ -1,0 +1,1 @@
+process.executable LIKE '.../%'
