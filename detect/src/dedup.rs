@@ -13,7 +13,7 @@ use crate::error::{ErrorKind, Place};
 use crate::ir::Scalar;
 use crate::nearest::nearest;
 use crate::rule::Rule;
-use crate::trigger::Trigger;
+use crate::trigger::{Equality, Trigger};
 use crate::view::{Scratch, View, stream_of};
 use crate::yaml::place;
 
@@ -91,8 +91,8 @@ impl Rule {
         if let Some(by) = &self.dedup.by {
             return Some(by.iter().map(|field| Scalar::Field(*field)).collect());
         }
-        match &self.trigger {
-            Trigger::Each => None,
+        match self.trigger.outermost() {
+            Trigger::Each | Trigger::Chain(_) => None,
             Trigger::Threshold(threshold) => {
                 let stream = stream_of(event)?;
                 let keys = self.clauses.iter().zip(&threshold.keys);
@@ -103,8 +103,18 @@ impl Rule {
                 alike.then(|| first.clone())
             }
             Trigger::Sequence(sequence) => {
-                let last = &sequence.steps.last()?.equalities;
-                Some(last.iter().map(|equality| equality.own.clone()).collect())
+                let last = sequence.steps.last()?;
+                // Clauses of one step may name what they have in common by different columns.
+                let alike = |equality: &&Equality| {
+                    let first = format!("{:?}", equality.own.first());
+                    let mut own = equality.own.iter();
+                    own.all(|own| format!("{:?}", Some(own)) == first)
+                };
+                let equalities = last.equalities.iter();
+                if !equalities.clone().all(|equality| alike(&equality)) {
+                    return None;
+                }
+                Some(equalities.filter_map(|e| e.own.first().cloned()).collect())
             }
         }
     }

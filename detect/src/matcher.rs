@@ -108,7 +108,6 @@ impl Buffers {
         self.fired.clear();
         let cache = self.caches.get_mut(stream as usize);
         program.run(&view, &mut self.memo, cache, &mut self.fired);
-        let mut completed = None;
         for Satisfied { clause, matched } in in_order(&self.fired, rules) {
             let Position {
                 rule: position,
@@ -116,10 +115,6 @@ impl Buffers {
                 deciding,
                 read,
             } = rules.position(*clause as usize);
-            // What completes a sequence takes no other part in one.
-            if completed == Some(position) {
-                continue;
-            }
             let rule = &rules.rules()[position];
             self.scratch.fill_more(event, read);
             let Some(view) = View::new(event, &self.scratch) else {
@@ -137,12 +132,7 @@ impl Buffers {
             };
             match rule.trigger {
                 Trigger::Each => out.push(finding_on_event(&found)),
-                Trigger::Threshold(_) => out.extend(self.state.on_match(position, &found)),
-                Trigger::Sequence(_) => {
-                    let finding = self.state.on_match(position, &found);
-                    completed = finding.as_ref().map(|_| position);
-                    out.extend(finding);
-                }
+                _ => out.extend(self.state.on_match(position, &found)),
             }
         }
     }

@@ -89,7 +89,8 @@ pub(crate) struct Clause {
 #[derive(Debug)]
 pub(crate) struct Selected {
     pub(crate) name: ColumnName,
-    /// The clause whose event it is read from.
+    /// The clause, or the step of a sequence, whose event it is read from. In a window it is
+    /// always the last event.
     pub(crate) clause: usize,
     pub(crate) output: Output,
 }
@@ -164,7 +165,11 @@ impl Rule {
     /// What is read of an event that satisfies the clause.
     pub(crate) fn match_fields(&self, clause: usize) -> FieldSet {
         let mut fields = self.deciding_fields(clause);
-        for selected in self.select.iter().filter(|s| s.clause == clause) {
+        let is_read = |selected: &&Selected| match self.trigger.outermost() {
+            Trigger::Sequence(sequence) => sequence.step(clause).0 == selected.clause,
+            _ => true,
+        };
+        for selected in self.select.iter().filter(is_read) {
             if let Output::Scalar(value) = &selected.output {
                 value.collect_fields(&mut fields);
             }

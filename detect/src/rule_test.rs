@@ -79,8 +79,10 @@ fn explain(rule: &Rule, test: &TestCase) -> String {
         let missed: Option<Vec<String>> = test.events.iter().map(missed).collect();
         missed?.pop()
     });
-    unsatisfied.unwrap_or_else(|| match rule.trigger {
-        Trigger::Each => "every condition is true, but the index missed the rule".to_owned(),
+    unsatisfied.unwrap_or_else(|| match rule.trigger.outermost() {
+        Trigger::Each | Trigger::Chain(_) => {
+            "every condition is true, but the index missed the rule".to_owned()
+        }
         Trigger::Threshold(_) => "there are events that satisfy its WHERE, but no window of any \
                                   group has enough of them for its HAVING"
             .to_owned(),

@@ -7,7 +7,7 @@ use crate::catalog::FieldSet;
 use crate::ir::{Comparison, Predicate, Scalar};
 
 /// When a rule fires.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Trigger {
     /// On every event that satisfies its one clause.
     Each,
@@ -15,6 +15,9 @@ pub(crate) enum Trigger {
     Threshold(Box<Threshold>),
     /// When events satisfied its clauses one after the other.
     Sequence(Sequence),
+    /// As one of these two, but some of what it looks at are no events: they are what other
+    /// triggers found.
+    Chain(Box<Chain>),
 }
 
 impl Trigger {
@@ -24,12 +27,83 @@ impl Trigger {
             Self::Each => {}
             Self::Threshold(threshold) => threshold.collect_fields(clause, into),
             Self::Sequence(sequence) => sequence.collect_fields(clause, into),
+            Self::Chain(chain) => chain.collect_fields(clause, into),
+        }
+    }
+
+    /// The one that decides whether the rule fires.
+    pub(crate) fn outermost(&self) -> &Self {
+        match self {
+            Self::Chain(chain) => &chain.trigger,
+            trigger => trigger,
+        }
+    }
+
+    /// Triggers within it, and those within them.
+    pub(crate) fn links(&self) -> usize {
+        match self {
+            Self::Chain(chain) => {
+                let within = chain.links.iter().map(|link| 1 + link.trigger.links());
+                within.sum()
+            }
+            _ => 0,
+        }
+    }
+
+    /// How many triggers are within each other; 0 for one that looks at events only.
+    pub(crate) fn depth(&self) -> usize {
+        match self {
+            Self::Chain(chain) => {
+                let within = chain.links.iter().map(|link| 1 + link.trigger.depth());
+                within.max().unwrap_or(0)
+            }
+            _ => 0,
         }
     }
 }
 
+/// A trigger on what others found.
+#[derive(Debug, Clone)]
+pub(crate) struct Chain {
+    /// In the order of their clauses.
+    pub(crate) links: Vec<Link>,
+    /// Over all clauses: one that belongs to a link counts when an event of it completes the link.
+    /// A [`Trigger::Threshold`] or [`Trigger::Sequence`].
+    pub(crate) trigger: Trigger,
+}
+
+/// A trigger within another.
+#[derive(Debug, Clone)]
+pub(crate) struct Link {
+    /// The first of its clauses among all.
+    pub(crate) first: usize,
+    /// Number of its clauses, which follow each other.
+    pub(crate) clauses: usize,
+    pub(crate) trigger: Trigger,
+}
+
+impl Chain {
+    fn collect_fields(&self, clause: usize, into: &mut FieldSet) {
+        if let Some((_, link, own)) = self.link(clause) {
+            link.trigger.collect_fields(own, into);
+        }
+        self.trigger.collect_fields(clause, into);
+    }
+
+    /// The link that the clause belongs to, with its position and that of the clause in it.
+    pub(crate) fn link(&self, clause: usize) -> Option<(usize, &Link, usize)> {
+        let links = self.links.iter().enumerate();
+        links
+            .filter_map(|(position, link)| {
+                let own = clause.checked_sub(link.first)?;
+                (own < link.clauses).then_some((position, link, own))
+            })
+            .next()
+    }
+}
+
 /// Events of all clauses, counted by group and window.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Threshold {
     pub(crate) window: Window,
     /// For every clause, the values that its events are grouped by.
@@ -38,28 +112,41 @@ pub(crate) struct Threshold {
     pub(crate) having: Having,
 }
 
-/// Different events, one for each clause, in the order of the clauses.
-#[derive(Debug)]
+/// Different events, one for each step, in the order of the steps.
+#[derive(Debug, Clone)]
 pub(crate) struct Sequence {
-    /// One for each clause. The first one asks for nothing; each other one has an equality, and a
-    /// bound on the time after the one before it.
+    /// The first one asks for nothing; each other one has an equality, and a bound on the time
+    /// after the one before it.
     pub(crate) steps: Vec<Step>,
 }
 
 /// How an event must relate to those of earlier steps.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Step {
+    /// Clauses that follow those of the step before it, of which any will do. Not 0.
+    pub(crate) clauses: usize,
     pub(crate) equalities: Vec<Equality>,
     /// At most so many nanoseconds after an earlier step.
     pub(crate) within: Vec<(usize, u64)>,
 }
 
-#[derive(Debug)]
+impl Default for Step {
+    fn default() -> Self {
+        Self {
+            clauses: 1,
+            equalities: Vec::new(),
+            within: Vec::new(),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
 pub(crate) struct Equality {
-    pub(crate) own: Scalar,
+    /// For every clause of the step.
+    pub(crate) own: Vec<Scalar>,
     pub(crate) earlier: usize,
-    /// Of the earlier step's event.
-    pub(crate) other: Scalar,
+    /// For every clause of the earlier step.
+    pub(crate) other: Vec<Scalar>,
 }
 
 /// Lengths are in nanoseconds and not 0.
@@ -89,7 +176,7 @@ impl Window {
 }
 
 /// What is computed over the events of a window.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Aggregate {
     pub(crate) function: AggregateFunction,
     /// For every clause.
@@ -97,7 +184,7 @@ pub(crate) struct Aggregate {
 }
 
 /// What one clause's events give to an aggregate.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Input {
     /// `None` counts every event; a value that is `NULL` counts for nothing.
     pub(crate) value: Option<Scalar>,
@@ -118,7 +205,7 @@ pub(crate) enum AggregateFunction {
 }
 
 /// A condition on aggregates; unknown where one of them has no value.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Having {
     And(Vec<Having>),
     Or(Vec<Having>),
@@ -163,14 +250,27 @@ impl Threshold {
 
 impl Sequence {
     fn collect_fields(&self, clause: usize, into: &mut FieldSet) {
+        let (of, own) = self.step(clause);
         for (step, equality) in self.equalities() {
-            if step == clause {
-                equality.own.collect_fields(into);
+            if step == of {
+                equality.own[own].collect_fields(into);
             }
-            if equality.earlier == clause {
-                equality.other.collect_fields(into);
+            if equality.earlier == of {
+                equality.other[own].collect_fields(into);
             }
         }
+    }
+
+    /// The step that a clause is for, and the position of the clause in it.
+    pub(crate) fn step(&self, clause: usize) -> (usize, usize) {
+        let mut own = clause;
+        for (position, step) in self.steps.iter().enumerate() {
+            match own.checked_sub(step.clauses) {
+                Some(rest) => own = rest,
+                None => return (position, own),
+            }
+        }
+        (self.steps.len(), own)
     }
 
     /// All of them, each with its step.

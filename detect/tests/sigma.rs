@@ -656,9 +656,22 @@ fn correlated(correlation: &str) -> RuleSet {
 /// Leaf indices, which are the positions of the events, of the findings of `c`.
 #[track_caller]
 fn fired(correlation: &str, events: &[(u64, &str)]) -> Vec<u64> {
+    let found = found(correlation, events);
+    found.iter().map(|finding| finding.leaf_index).collect()
+}
+
+/// Findings of `c`.
+#[track_caller]
+fn found(correlation: &str, events: &[(u64, &str)]) -> Vec<event::Finding> {
     let rules = correlated(correlation);
     let errors = &rules.report().rejected;
     assert!(errors.is_empty(), "{correlation}: {}", errors[0]);
+    let mut findings = all_found(rules, events);
+    findings.retain(|finding| *finding.rule_id == *"c");
+    findings
+}
+
+fn all_found(rules: RuleSet, events: &[(u64, &str)]) -> Vec<event::Finding> {
     let mut matcher = Matcher::new(Arc::new(rules));
     let mut findings = Vec::new();
     for (leaf_index, (second, fields)) in (0..).zip(events) {
@@ -666,10 +679,7 @@ fn fired(correlation: &str, events: &[(u64, &str)]) -> Vec<u64> {
         event.header.time = event::BootTime((1000 + second) * 1_000_000_000);
         matcher.on_event(&event, leaf_index, &mut findings);
     }
-    let found = findings
-        .into_iter()
-        .filter(|finding| *finding.rule_id == *"c");
-    found.map(|finding| finding.leaf_index).collect()
+    findings
 }
 
 const A: &str = r#""Image": "a""#;
@@ -841,6 +851,282 @@ fn broken_correlations_say_what_is_wrong_and_leave_their_rules() {
         "  type: temporal\n  rules: [a]\n  timespan: 1s\n  group-by: [Foo]\n",
         "`Foo`, which is not produced",
     );
+}
+
+/// Another correlation after `c`, in the same file.
+fn another(id: &str, correlation: &str) -> String {
+    format!("---\ntitle: {id}\nid: {id}-id\nname: {id}\ncorrelation:\n{correlation}")
+}
+
+/// `inner`: three events of `a` of one user in 10 s.
+fn inner() -> String {
+    another(
+        "inner",
+        "  type: event_count\n  rules: [a]\n  group-by: [User]\n  timespan: 10s\n  condition: \
+         {gte: 3}\n",
+    )
+}
+
+/// Events of images and users, one each second.
+fn by_users(events: &[(&str, &str)]) -> Vec<(u64, String)> {
+    let event = |(image, user): &(&str, &str)| format!(r#""Image": "{image}", "User": "{user}""#);
+    (0..).zip(events.iter().map(event)).collect()
+}
+
+fn borrowed(events: &[(u64, String)]) -> Vec<(u64, &str)> {
+    events
+        .iter()
+        .map(|(at, text)| (*at, text.as_str()))
+        .collect()
+}
+
+#[test]
+fn correlations_may_be_on_correlations() {
+    let check = |kind: &str, events: &[(&str, &str)], expected: &[u64]| {
+        let text = format!(
+            "  type: {kind}\n  rules: [inner, b]\n  group-by: [User]\n  timespan: 10s\n{}",
+            inner()
+        );
+        let events = by_users(events);
+        assert_eq!(fired(&text, &borrowed(&events)), expected, "{kind}");
+    };
+    let (a, b) = (("a", "x"), ("b", "x"));
+    check("temporal_ordered", &[a, a, a, b], &[3]);
+    check("temporal_ordered", &[a, a, b], &[]);
+    check("temporal_ordered", &[b, a, a, a], &[]);
+    check("temporal_ordered", &[a, a, a, ("b", "y")], &[]);
+    check("temporal", &[b, a, a, a], &[3]);
+    check("temporal", &[b, a, a, ("a", "y")], &[]);
+    // What the inner one found is as old as the event that completed it.
+    let late = [(0, a), (9, a), (10, a), (20, b)];
+    let event = |(image, user)| format!(r#""Image": "{image}", "User": "{user}""#);
+    let late: Vec<(u64, String)> = late.map(|(at, who)| (at, event(who))).into();
+    let text = |span| {
+        let inner = inner();
+        format!("  type: temporal\n  rules: [inner, b]\n  timespan: {span}s\n{inner}")
+    };
+    assert_eq!(fired(&text(10), &borrowed(&late)), [3]);
+    assert_eq!(fired(&text(9), &borrowed(&late)), [0u64; 0]);
+}
+
+#[test]
+fn what_correlations_found_is_counted_and_told_apart() {
+    let count = |kind: &str, condition: &str| {
+        format!(
+            "  type: {kind}\n  rules: [inner]\n  timespan: 1m\n  condition: {{{condition}}}\n{}",
+            inner()
+        )
+    };
+    let of = |user: &'static str| [("a", user); 3];
+    let (x, y) = (of("x"), of("y"));
+    let both = by_users(&[x, y].concat());
+    assert_eq!(
+        fired(&count("event_count", "gte: 2"), &borrowed(&both)),
+        [5]
+    );
+    let users = count("value_count", "field: User, gte: 2");
+    assert_eq!(fired(&users, &borrowed(&both)), [5]);
+    // The same user again, after the first events have left the window.
+    let mut again = borrowed(&both)[..3].to_vec();
+    let later = borrowed(&both)[..3].to_vec();
+    again.extend(later.iter().map(|(at, event)| (at + 20, *event)));
+    assert_eq!(fired(&users, &again), [0u64; 0]);
+    assert_eq!(fired(&count("event_count", "gte: 2"), &again), [5]);
+}
+
+#[test]
+fn evidence_of_a_chain_has_all_its_events() {
+    for kind in ["temporal", "temporal_ordered"] {
+        let text = format!(
+            "  type: {kind}\n  rules: [inner, b]\n  group-by: [User]\n  timespan: 10s\n{}",
+            inner()
+        );
+        let events = by_users(&[
+            ("b", "y"),
+            ("a", "x"),
+            ("a", "y"),
+            ("a", "x"),
+            ("a", "x"),
+            ("b", "x"),
+        ]);
+        let found = found(&text, &borrowed(&events));
+        assert_eq!(found.len(), 1, "{kind}");
+        assert_eq!(found[0].evidence, [1, 3, 4, 5], "{kind}");
+    }
+    // No more than an alert has room for, and then those that completed each step.
+    let text = "  type: temporal_ordered\n  rules: [inner, b]\n  timespan: 5m\n".to_owned()
+        + &another(
+            "inner",
+            "  type: event_count\n  rules: [a]\n  timespan: 5m\n  condition: {gte: 50}\n",
+        );
+    let events = by_users(&[vec![("a", "x"); 50], vec![("b", "x")]].concat());
+    let evidence = &found(&text, &borrowed(&events))[0].evidence;
+    assert_eq!(evidence.len(), 32);
+    assert_eq!(evidence[..2], [0, 1]);
+    assert_eq!(evidence[30..], [49, 50]);
+}
+
+#[test]
+fn aliases_reach_into_the_correlations_that_a_correlation_is_on() {
+    // `b` runs in what either `a` started, or another `b` did.
+    let inner = another(
+        "inner",
+        "  type: temporal\n  rules: [a, b]\n  group-by: [pid]\n  timespan: 10s\n  condition: {gte: 1}\n  \
+         aliases:\n    pid: {a: ProcessId, b: ParentProcessId}\n",
+    );
+    let last = another(
+        "last",
+        "  type: event_count\n  rules: [b]\n  timespan: 10s\n  group-by: [User]\n  condition: {gte: 1}\n",
+    );
+    for kind in ["temporal", "temporal_ordered"] {
+        let text = format!(
+            "  type: {kind}\n  rules: [inner, last]\n  group-by: [which]\n  timespan: 10s\n  \
+             aliases:\n    which: {{inner: pid, last: ProcessId}}\n{inner}{last}"
+        );
+        let check = |events: &[(u64, &str)], expected: &[u64]| {
+            assert_eq!(fired(&text, events), expected, "{kind} {events:?}");
+        };
+        let a = r#""Image": "a", "ProcessId": 7, "User": "x""#;
+        let b = |pid: u32, parent: u32| {
+            format!(
+                r#""Image": "b", "ProcessId": {pid}, "ParentProcessId": {parent}, "User": "{pid}""#
+            )
+        };
+        check(&[(0, a), (1, &b(7, 1))], &[1]);
+        check(&[(0, a), (1, &b(8, 1))], &[]);
+        // By the other rule's name of it.
+        check(&[(0, &b(3, 9)), (1, &b(9, 2))], &[1]);
+        check(&[(0, &b(3, 9)), (1, &b(8, 2))], &[]);
+    }
+    let missing = "  type: temporal\n  rules: [inner, b]\n  group-by: [which]\n  timespan: 1s\n  \
+                   aliases:\n    which: {b: ProcessId}\n";
+    let rules = correlated(&format!("{missing}{inner}"));
+    let error = rules.report().rejected[0].to_string();
+    assert!(
+        error.contains("has no alias `which` for rule `inner-id`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn correlations_that_others_are_on_are_silent_unless_those_generate() {
+    let of = |generate: &str| {
+        correlated(&format!(
+            "  type: temporal\n  rules: [inner, b]\n  timespan: 1s\n{generate}{}",
+            inner()
+        ))
+    };
+    let ids = |rules: &RuleSet| {
+        rules
+            .rules()
+            .iter()
+            .map(|r| r.id.clone())
+            .collect::<Vec<_>>()
+    };
+    let rules = of("");
+    assert_eq!(ids(&rules), ["c"]);
+    assert_eq!(rules.rules()[0].level.name(), "low");
+    let components = rules.report().components.iter();
+    let components: Vec<_> = components.map(|c| (&*c.rule_id, &*c.correlation)).collect();
+    assert_eq!(
+        components,
+        [("a-id", "inner-id"), ("b-id", "c"), ("inner-id", "c")]
+    );
+    let loud = of("  generate: true\n");
+    assert_eq!(ids(&loud), ["b-id", "c", "inner-id"]);
+    let events = by_users(&[("a", "x"), ("a", "x"), ("a", "x")]);
+    let found = all_found(loud, &borrowed(&events));
+    let found: Vec<&str> = found.iter().map(|finding| &*finding.rule_id).collect();
+    assert_eq!(found, ["inner-id"]);
+}
+
+#[test]
+fn correlations_on_themselves_are_rejected_with_what_depends_on_them() {
+    let on = |rules: &str| format!("  type: temporal\n  rules: [{rules}]\n  timespan: 1s\n");
+    let text = on("a, d")
+        + &another("d", &on("b, e-id"))
+        + &another("e", &on("d"))
+        + &another("f", &on("f, a"))
+        + &another("g", &on("a, b"));
+    let rules = correlated(&text);
+    let rejected = rules.report().rejected.iter();
+    let rejected: Vec<String> = rejected.map(ToString::to_string).collect();
+    assert_eq!(
+        rejected,
+        [
+            "c.yml:33:14: `correlation` is on itself: d-id -> e-id -> d-id",
+            "c.yml:25:14: `correlation` names the rule `d`, which is rejected (c.yml:33:14)",
+            "c.yml:41:11: `correlation` is on itself: e-id -> d-id -> e-id",
+            "c.yml:49:11: `correlation` is on itself: f-id -> f-id",
+        ]
+    );
+    assert_eq!(rules.report().rejected_documents, 4);
+    let ids: Vec<&str> = rules.rules().iter().map(|r| r.id.as_str()).collect();
+    assert_eq!(ids, ["g-id"]);
+}
+
+#[test]
+fn what_a_rejected_rule_is_part_of_is_rejected_with_the_place() {
+    let broken = "---\ntitle: X\nid: x-id\nname: x\nlogsource: {category: process_creation, product: \
+                  windows}\ndetection:\n  sel:\n    Image|nope: x\n  condition: sel\n";
+    let on = |rules: &str| format!("  type: temporal\n  rules: [{rules}]\n  timespan: 1s\n");
+    let text = on("a, d") + &another("d", &on("b, x")) + broken;
+    let rules = correlated(&text);
+    let rejected = rules.report().rejected.iter();
+    let rejected: Vec<String> = rejected.map(ToString::to_string).collect();
+    assert_eq!(rejected.len(), 3, "{rejected:?}");
+    assert!(
+        rejected[1].contains("names the rule `x`, which is rejected (c.yml:42:"),
+        "{rejected:?}"
+    );
+    assert!(
+        rejected[2].contains("names the rule `d`, which is rejected (c.yml:33:14)"),
+        "{rejected:?}"
+    );
+}
+
+#[test]
+fn chains_are_bounded() {
+    let on = |rules: &str| {
+        format!(
+            "  type: event_count\n  rules: [{rules}]\n  timespan: 1s\n  condition: {{gte: 1}}\n"
+        )
+    };
+    let chain = |length: usize| {
+        let links = (1..length).map(|n| another(&format!("n{n}"), &on(&format!("n{}", n - 1))));
+        on(&format!("n{}", length - 1)) + &another("n0", &on("a")) + &links.collect::<String>()
+    };
+    assert_eq!(fired(&chain(10), &[(0, A)]), [0]);
+    let error = |text: &str| {
+        let rules = correlated(text);
+        assert_eq!(rules.report().rejected_documents, 1);
+        rules.report().rejected[0].to_string()
+    };
+    let deep = error(&chain(11));
+    assert!(
+        deep.contains("depth of correlations exceeds the limit of 10"),
+        "{deep}"
+    );
+    let wide: Vec<String> = (0..17).map(|n| format!("n{n}")).collect();
+    let inner: String = wide.iter().map(|n| another(n, &on("a"))).collect();
+    let wide = error(&(on(&wide.join(", ")) + &inner));
+    assert!(wide.contains("limit of 16"), "{wide}");
+    let many = vec!["a"; 64].join(", ");
+    let inner: Vec<String> = (0..5).map(|n| format!("n{n}")).collect();
+    let of_inner: String = inner.iter().map(|n| another(n, &on(&many))).collect();
+    let many = error(&(on(&inner.join(", ")) + &of_inner));
+    assert!(many.contains("limit of 256"), "{many}");
+}
+
+#[test]
+fn what_is_not_there_of_an_inner_event_is_told() {
+    let text = "  type: temporal_ordered\n  rules: [inner, b]\n  timespan: 10s\n".to_owned()
+        + &another(
+            "inner",
+            "  type: event_count\n  rules: [a]\n  group-by: [User]\n  timespan: 10s\n  condition: {gte: 1}\n",
+        );
+    let found = found(&text, &[(0, A), (1, r#""Image": "b", "User": "x""#)]);
+    assert_eq!(found[0].absent, ["process.user"]);
 }
 
 #[test]

@@ -6,8 +6,10 @@
 //! beyond a boot.
 //!
 //! `store.rs` bounds the memory of one rule; `fixed.rs` and `sliding.rs` hold what was seen of one
-//! group in windows of either kind, `sequence.rs` the sequences that have begun.
+//! group in windows of either kind, `sequence.rs` the sequences that have begun. `chain.rs` is for
+//! rules on what others found.
 
+mod chain;
 mod fixed;
 mod sequence;
 mod sliding;
@@ -16,18 +18,19 @@ mod threshold;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::Arc;
 
 use event::{BootId, Event, Finding};
 
 use crate::catalog::FieldSet;
 use crate::eval;
-use crate::finding::RuleText;
+use crate::finding::{Circumstances, RuleText, finding, text};
 use crate::ir::Scalar;
-use crate::rule::{Rule, RuleSet};
-use crate::trigger::Trigger;
+use crate::rule::{Output, Rule, RuleSet, Selected};
+use crate::trigger::Number;
 use crate::view::{Value, View};
-use sequence::SequenceState;
-use threshold::ThresholdState;
+use chain::TriggerState;
+use sequence::Taken;
 
 pub(crate) use fixed::MAX_DISTINCT;
 pub(crate) use sliding::MAX_SAMPLES;
@@ -41,9 +44,10 @@ pub(crate) struct State {
     boot: BootId,
     /// Latest time seen, in ns since boot.
     now: u64,
+    /// Number of events so far.
+    events: u64,
     /// By position of the rule.
-    thresholds: HashMap<usize, ThresholdState>,
-    sequences: HashMap<usize, SequenceState>,
+    triggers: HashMap<usize, TriggerState>,
     /// Seeded, so that nobody can choose values that look the same.
     hasher: RandomState,
 }
@@ -76,37 +80,90 @@ pub(crate) struct Match<'m> {
     pub(crate) leaf_index: u64,
 }
 
+/// What a trigger is given: an event, or what another trigger found when the event completed it.
+#[derive(Clone, Copy)]
+struct Arrival<'a, 'm> {
+    found: &'a Match<'m>,
+    /// Among the trigger's own.
+    clause: usize,
+    /// What a finding will show; nothing where it will only be given to another trigger.
+    select: &'a [Selected],
+    /// Of what the other trigger found; empty for an event.
+    inner: &'a Circumstances,
+    now: u64,
+    /// Number of the event.
+    event: u64,
+    hasher: &'a RandomState,
+}
+
+/// What a trigger found.
+struct Completed {
+    circumstances: Circumstances,
+    computed: Computed,
+}
+
+/// What a finding can show besides the event that completed it.
+enum Computed {
+    Aggregates(Vec<Option<Number>>),
+    /// Events of earlier steps.
+    Taken(Vec<Arc<Taken>>),
+}
+
+impl Completed {
+    fn finding(self, found: &Match<'_>) -> Finding {
+        let computed = self.computed;
+        finding(found, self.circumstances, |index, output| {
+            match (&computed, output) {
+                (Computed::Aggregates(values), Output::Aggregate(index)) => {
+                    values[*index].map(|number| number.to_string())
+                }
+                (Computed::Aggregates(_), Output::Scalar(value)) => text(value, &found.view),
+                (Computed::Taken(taken), output) => {
+                    let step = found.rule.select[index].clause;
+                    match (taken.get(step), output) {
+                        (Some(taken), _) => taken.selected(index),
+                        (None, Output::Scalar(value)) => text(value, &found.view),
+                        (None, Output::Aggregate(_)) => None,
+                    }
+                }
+            }
+        })
+    }
+}
+
 impl State {
     /// Takes the time of an event, before its matches.
     pub(crate) fn advance(&mut self, event: &Event) {
         if event.header.boot != self.boot {
             self.boot = event.header.boot;
             self.now = 0;
-            self.thresholds.clear();
-            self.sequences.clear();
+            self.triggers.clear();
         }
+        self.events += 1;
         self.now = self.now.max(event.header.time.0);
     }
 
     /// Takes a match of the rule at `position`; gives a finding where it completes one.
     pub(crate) fn on_match(&mut self, position: usize, found: &Match<'_>) -> Option<Finding> {
-        match &found.rule.trigger {
-            Trigger::Each => None,
-            Trigger::Threshold(threshold) => {
-                let state = self.thresholds.entry(position).or_default();
-                state.on_match(threshold, self.now, &self.hasher, found)
-            }
-            Trigger::Sequence(sequence) => {
-                let state = self.sequences.entry(position).or_default();
-                state.on_match(sequence, self.now, &self.hasher, found)
-            }
-        }
+        let trigger = &found.rule.trigger;
+        let state = self.triggers.entry(position);
+        let state = state.or_insert_with(|| TriggerState::new(trigger));
+        let arrival = Arrival {
+            found,
+            clause: found.clause,
+            select: &found.rule.select,
+            inner: &Circumstances::default(),
+            now: self.now,
+            event: self.events,
+            hasher: &self.hasher,
+        };
+        let completed = state.on_arrival(trigger, arrival)?;
+        Some(completed.finding(found))
     }
 
     /// Other rules take the place of these. What those of the same id and meaning remember stays.
     pub(crate) fn carry_over(&mut self, from: &RuleSet, to: &RuleSet) {
-        let mut thresholds = std::mem::take(&mut self.thresholds);
-        let mut sequences = std::mem::take(&mut self.sequences);
+        let mut triggers = std::mem::take(&mut self.triggers);
         let before: HashMap<&str, (usize, &Rule)> = (0..)
             .zip(from.rules())
             .map(|(position, rule)| (rule.id.as_str(), (position, rule)))
@@ -115,10 +172,8 @@ impl State {
             if let Some((old, before)) = before.get(rule.id.as_str())
                 && before.means_the_same(rule)
             {
-                let threshold = thresholds.remove(old).map(|state| (position, state));
-                self.thresholds.extend(threshold);
-                let sequence = sequences.remove(old).map(|state| (position, state));
-                self.sequences.extend(sequence);
+                let state = triggers.remove(old).map(|state| (position, state));
+                self.triggers.extend(state);
             }
         }
     }
@@ -126,9 +181,7 @@ impl State {
     /// What each rule remembers that has anything to remember, in the order of the rules.
     pub(crate) fn memory(&self, rules: &RuleSet) -> Vec<Memory> {
         let of = |(position, rule): (usize, &Rule)| {
-            let threshold = self.thresholds.get(&position).map(ThresholdState::memory);
-            let sequence = self.sequences.get(&position).map(SequenceState::memory);
-            let (entries, bytes, evicted) = threshold.or(sequence)?;
+            let (entries, bytes, evicted) = self.triggers.get(&position)?.memory();
             Some(Memory {
                 rule_id: rule.id.clone(),
                 entries,

@@ -9,13 +9,12 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use event::Finding;
-
 use super::store::{ALLOCATION_BYTES, Store, Weigh};
-use super::{Match, hash_one};
+use super::threshold::add_new;
+use super::{Arrival, Completed, Computed, MAX_EVIDENCE, hash_one};
 use crate::catalog::FieldSet;
 use crate::eval;
-use crate::finding::{Circumstances, absent, finding, text};
+use crate::finding::{Circumstances, absent, text};
 use crate::rule::Output;
 use crate::trigger::Sequence;
 
@@ -29,6 +28,8 @@ const MAX_TEXT_BYTES: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct SequenceState {
     waiting: Store<Waiting>,
+    /// The event that completed a sequence last: it takes no other part in one.
+    completed_by: Option<u64>,
 }
 
 /// Sequences that wait for the same step and values.
@@ -48,9 +49,12 @@ struct Begun {
 
 /// An event that took part.
 #[derive(Debug)]
-struct Taken {
+pub(super) struct Taken {
     time: u64,
     leaf_index: u64,
+    /// Where it is what another trigger found.
+    before: Vec<u64>,
+    incomplete: Vec<String>,
     /// What later steps must equal, by the order of all equalities.
     values: Vec<(usize, u64)>,
     /// What the rule selects of it, by position.
@@ -59,62 +63,54 @@ struct Taken {
 }
 
 impl SequenceState {
-    pub(super) fn on_match(
+    pub(super) fn on_arrival(
         &mut self,
         sequence: &Sequence,
-        now: u64,
-        hasher: &RandomState,
-        found: &Match<'_>,
-    ) -> Option<Finding> {
-        self.waiting.expire(now.saturating_sub(sequence.longest()));
-        let before = self.before(sequence, now, hasher, found)?;
-        if found.clause + 1 < sequence.steps.len() {
-            self.go_on(before, sequence, now, hasher, found);
+        arrival: Arrival<'_, '_>,
+    ) -> Option<Completed> {
+        if self.completed_by == Some(arrival.event) {
+            return None;
+        }
+        let longest = sequence.longest();
+        self.waiting.expire(arrival.now.saturating_sub(longest));
+        let before = self.before(sequence, arrival)?;
+        if sequence.step(arrival.clause).0 + 1 < sequence.steps.len() {
+            self.go_on(before, sequence, arrival);
             return None;
         }
         let newest = before.into_iter().max_by_key(Begun::newest_first)?;
         for key in &newest.keys {
             self.waiting.take(*key);
         }
-        Some(self.finding(sequence, now, &newest, found))
+        self.completed_by = Some(arrival.event);
+        Some(self.completed(sequence, newest, arrival))
     }
 
     /// The sequences that the event goes on with; an empty one for the first step.
-    fn before(
-        &self,
-        sequence: &Sequence,
-        now: u64,
-        hasher: &RandomState,
-        found: &Match<'_>,
-    ) -> Option<Vec<Begun>> {
-        let step = &sequence.steps[found.clause];
-        if found.clause == 0 {
+    fn before(&self, sequence: &Sequence, arrival: Arrival<'_, '_>) -> Option<Vec<Begun>> {
+        let (position, clause) = sequence.step(arrival.clause);
+        if position == 0 {
             return Some(vec![Begun::default()]);
         }
+        let (step, hasher) = (&sequence.steps[position], arrival.hasher);
         let own = step.equalities.iter().map(|equality| {
-            let value = eval::scalar(&equality.own, &found.view)?;
+            let value = eval::scalar(&equality.own[clause], &arrival.found.view)?;
             Some(hash_one(&value, hasher))
         });
         let own: Vec<u64> = own.collect::<Option<_>>()?;
-        let waiting = self.waiting.get(hasher.hash_one((found.clause, own)))?;
+        let waiting = self.waiting.get(hasher.hash_one((position, own)))?;
         let in_time = |begun: &&Begun| {
             let mut bounds = step.within.iter();
-            bounds.all(|(earlier, bound)| now - begun.taken[*earlier].time <= *bound)
+            bounds.all(|(earlier, bound)| arrival.now - begun.taken[*earlier].time <= *bound)
         };
         Some(waiting.0.iter().filter(in_time).cloned().collect())
     }
 
-    fn go_on(
-        &mut self,
-        before: Vec<Begun>,
-        sequence: &Sequence,
-        now: u64,
-        hasher: &RandomState,
-        found: &Match<'_>,
-    ) {
-        let Some(taken) = take(sequence, now, hasher, found).map(Arc::new) else {
+    fn go_on(&mut self, before: Vec<Begun>, sequence: &Sequence, arrival: Arrival<'_, '_>) {
+        let Some(taken) = take(sequence, arrival).map(Arc::new) else {
             return;
         };
+        let (now, hasher) = (arrival.now, arrival.hasher);
         for mut begun in before {
             begun.taken.push(Arc::clone(&taken));
             let key = begun.wait(sequence, hasher);
@@ -126,31 +122,33 @@ impl SequenceState {
         }
     }
 
-    fn finding(&self, sequence: &Sequence, now: u64, before: &Begun, found: &Match<'_>) -> Finding {
-        let taken = before.taken.iter();
-        let leaves = taken.clone().map(|taken| taken.leaf_index);
+    fn completed(&self, sequence: &Sequence, before: Begun, arrival: Arrival<'_, '_>) -> Completed {
         let span: u64 = sequence
             .steps
             .iter()
             .filter_map(|s| s.within.first())
             .map(|w| w.1)
             .sum();
-        let evicted = self.waiting.evicted_since(now.saturating_sub(span));
-        let circumstances = Circumstances {
-            evidence: leaves.chain([found.leaf_index]).collect(),
-            incomplete: Vec::from_iter(
-                evicted.then(|| "sequences were forgotten for want of memory".to_owned()),
-            ),
-            absent: taken.fold(absent(found), |all, taken| all.union(taken.absent)),
-        };
-        finding(found, circumstances, |index, output| {
-            let clause = found.rule.select[index].clause;
-            match (before.taken.get(clause), output) {
-                (Some(taken), _) => taken.selected(index),
-                (None, Output::Scalar(value)) => text(value, &found.view),
-                (None, Output::Aggregate(_)) => None,
-            }
-        })
+        let since = arrival.now.saturating_sub(span);
+        let evicted = self.waiting.evicted_since(since);
+        let evicted = evicted.then(|| "sequences were forgotten for want of memory".to_owned());
+        let taken = before.taken.iter();
+        let mut incomplete = Vec::new();
+        for reasons in taken.clone().map(|taken| &taken.incomplete) {
+            add_new(&mut incomplete, reasons.iter().cloned());
+        }
+        let last = arrival.inner;
+        let reasons = last.incomplete.iter().cloned();
+        add_new(&mut incomplete, reasons.chain(evicted));
+        let absent = absent(arrival.found).union(last.absent);
+        Completed {
+            circumstances: Circumstances {
+                evidence: evidence(&before, arrival),
+                incomplete,
+                absent: taken.fold(absent, |all, taken| all.union(taken.absent)),
+            },
+            computed: Computed::Taken(before.taken),
+        }
     }
 
     /// Sequences, bytes, and sequences evicted so far.
@@ -159,27 +157,51 @@ impl SequenceState {
     }
 }
 
-/// What is kept of the event; nothing if a later step must equal `NULL`, which nothing does.
-fn take(sequence: &Sequence, now: u64, hasher: &RandomState, found: &Match<'_>) -> Option<Taken> {
-    let needed = sequence.equalities().enumerate();
-    let needed = needed.filter(|(_, (_, equality))| equality.earlier == found.clause);
-    let values = needed.map(|(index, (_, equality))| {
-        let value = eval::scalar(&equality.other, &found.view)?;
-        Some((index, hash_one(&value, hasher)))
-    });
-    let selected = found.rule.select.iter().enumerate();
-    let selected = selected.filter_map(|(index, selected)| match &selected.output {
-        Output::Scalar(value) if selected.clause == found.clause => {
-            Some((index, cut(text(value, &found.view)?)))
+/// Of every step, the last event, and of what was found by others as much more as there is room.
+fn evidence(before: &Begun, arrival: Arrival<'_, '_>) -> Vec<u64> {
+    let taken = before.taken.iter();
+    let mut last: Vec<u64> = taken.clone().map(|taken| taken.leaf_index).collect();
+    last.push(arrival.found.leaf_index);
+    let more = taken.flat_map(|taken| &taken.before);
+    let mut evidence = Vec::new();
+    for leaf in more.chain(&arrival.inner.evidence) {
+        let full = evidence.len() + last.len() >= MAX_EVIDENCE;
+        if !full && !last.contains(leaf) && !evidence.contains(leaf) {
+            evidence.push(*leaf);
         }
+    }
+    if evidence.is_empty() {
+        return last;
+    }
+    evidence.append(&mut last);
+    evidence.sort_unstable();
+    evidence.dedup();
+    evidence
+}
+
+/// What is kept of the event; nothing if a later step must equal `NULL`, which nothing does.
+fn take(sequence: &Sequence, arrival: Arrival<'_, '_>) -> Option<Taken> {
+    let (step, clause) = sequence.step(arrival.clause);
+    let view = &arrival.found.view;
+    let needed = sequence.equalities().enumerate();
+    let needed = needed.filter(|(_, (_, equality))| equality.earlier == step);
+    let values = needed.map(|(index, (_, equality))| {
+        let value = eval::scalar(&equality.other[clause], view)?;
+        Some((index, hash_one(&value, arrival.hasher)))
+    });
+    let selected = arrival.select.iter().enumerate();
+    let selected = selected.filter_map(|(index, selected)| match &selected.output {
+        Output::Scalar(value) if selected.clause == step => Some((index, cut(text(value, view)?))),
         _ => None,
     });
     Some(Taken {
-        time: now,
-        leaf_index: found.leaf_index,
+        time: arrival.now,
+        leaf_index: arrival.found.leaf_index,
+        before: arrival.inner.evidence.clone(),
+        incomplete: arrival.inner.incomplete.clone(),
         values: values.collect::<Option<_>>()?,
         selected: selected.collect(),
-        absent: absent(found),
+        absent: absent(arrival.found).union(arrival.inner.absent),
     })
 }
 
@@ -241,7 +263,7 @@ impl Begun {
 }
 
 impl Taken {
-    fn selected(&self, index: usize) -> Option<String> {
+    pub(super) fn selected(&self, index: usize) -> Option<String> {
         let found = self.selected.iter().find(|(other, _)| *other == index);
         found.map(|(_, text)| text.clone())
     }
@@ -269,7 +291,12 @@ impl Taken {
             .selected
             .iter()
             .map(|(_, text)| text.capacity() + ALLOCATION_BYTES);
-        let lists = 16 * self.values.capacity() + 32 * self.selected.capacity();
-        size_of::<Self>() + lists + texts.sum::<usize>() + 3 * ALLOCATION_BYTES
+        let reasons = self.incomplete.iter();
+        let reasons = reasons.map(|r| r.capacity() + size_of::<String>() + ALLOCATION_BYTES);
+        let lists = 16 * self.values.capacity()
+            + 32 * self.selected.capacity()
+            + 8 * self.before.capacity();
+        let texts = texts.chain(reasons).sum::<usize>();
+        size_of::<Self>() + lists + texts + 5 * ALLOCATION_BYTES
     }
 }

@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::store::{ALLOCATION_BYTES, Weigh};
-use super::threshold::{Fired, Reading, evidence};
+use super::threshold::{Fired, Leaves, Reading, evidence};
 use crate::trigger::{AggregateFunction, Number, Threshold};
 
 /// Events of one group that are kept.
 pub(crate) const MAX_SAMPLES: usize = 4096;
+
+/// Leaves that one group keeps of what other triggers found, besides the last ones.
+const MAX_LEAVES_BEFORE: usize = 4096;
 
 /// What an entry of the map of values takes, about.
 const VALUE_BYTES: usize = 32;
@@ -17,6 +20,8 @@ const VALUE_BYTES: usize = 32;
 pub(super) struct Samples {
     samples: VecDeque<Sample>,
     totals: Vec<Total>,
+    /// Number of leaves before the last ones, over all samples.
+    leaves_before: usize,
     /// No finding before this time.
     quiet_until: u64,
     /// Some events were not kept.
@@ -27,6 +32,8 @@ pub(super) struct Samples {
 struct Sample {
     time: u64,
     leaf_index: u64,
+    /// Where it is what another trigger found.
+    before: Box<[u64]>,
     readings: Box<[Option<Reading>]>,
 }
 
@@ -46,22 +53,23 @@ impl Samples {
         threshold: &Threshold,
         size: u64,
         now: u64,
-        leaf_index: u64,
+        leaves: Leaves<'_>,
         readings: &[Option<Reading>],
     ) -> Option<Fired> {
         let too_old = |sample: &Sample| now - sample.time > size;
         while self.samples.front().is_some_and(too_old) {
             self.forget_first();
         }
-        self.keep(now, leaf_index, readings);
+        self.keep(now, leaves, readings);
         let value = |index: usize| self.totals[index].value(threshold.aggregates[index].function);
         if now < self.quiet_until || threshold.having.truth(&value) != Some(true) {
             return None;
         }
-        let leaves = self.samples.iter().map(|sample| sample.leaf_index);
+        let kept = self.samples.iter();
+        let kept = kept.flat_map(|sample| sample.before.iter().chain([&sample.leaf_index]));
         let fired = Fired {
             values: (0..self.totals.len()).map(value).collect(),
-            evidence: evidence(leaves, leaf_index),
+            evidence: evidence(kept.copied(), leaves.last),
             capped: self.capped,
         };
         let first = self.samples.front().map_or(now, |sample| sample.time);
@@ -69,7 +77,7 @@ impl Samples {
         Some(fired)
     }
 
-    fn keep(&mut self, now: u64, leaf_index: u64, readings: &[Option<Reading>]) {
+    fn keep(&mut self, now: u64, leaves: Leaves<'_>, readings: &[Option<Reading>]) {
         if self.samples.len() >= MAX_SAMPLES {
             self.forget_first();
             self.capped = true;
@@ -78,9 +86,13 @@ impl Samples {
         for (total, reading) in self.totals.iter_mut().zip(readings) {
             reading.iter().for_each(|reading| total.add(*reading));
         }
+        let room = MAX_LEAVES_BEFORE.saturating_sub(self.leaves_before);
+        let before = &leaves.before[..leaves.before.len().min(room)];
+        self.leaves_before += before.len();
         self.samples.push_back(Sample {
             time: now,
-            leaf_index,
+            leaf_index: leaves.last,
+            before: before.into(),
             readings: readings.into(),
         });
     }
@@ -89,6 +101,7 @@ impl Samples {
         let Some(sample) = self.samples.pop_front() else {
             return;
         };
+        self.leaves_before -= sample.before.len();
         for (total, reading) in self.totals.iter_mut().zip(&sample.readings) {
             reading.iter().for_each(|reading| total.remove(*reading));
         }
@@ -102,6 +115,7 @@ impl Weigh for Samples {
         size_of::<Self>()
             + self.samples.capacity() * size_of::<Sample>()
             + self.samples.len() * (readings + ALLOCATION_BYTES)
+            + self.leaves_before * (8 + ALLOCATION_BYTES)
             + self.totals.capacity() * size_of::<Total>()
             + values * VALUE_BYTES
     }

@@ -2,16 +2,13 @@
 
 use std::hash::RandomState;
 
-use event::Finding;
-
 use super::fixed::Panes;
 use super::sliding::Samples;
 use super::store::{Store, Weigh};
-use super::{MAX_EVIDENCE, Match, hash_of, hash_one};
+use super::{Arrival, Completed, Computed, MAX_EVIDENCE, hash_of, hash_one};
 use crate::catalog::FieldSet;
 use crate::eval;
-use crate::finding::{Circumstances, absent, finding, text};
-use crate::rule::Output;
+use crate::finding::{Circumstances, absent};
 use crate::trigger::{AggregateFunction, Input, Number, Threshold, Window};
 use crate::view::{Value, View};
 
@@ -26,6 +23,8 @@ struct Group {
     seen: Seen,
     /// Columns that one of the events could not fill.
     absent: FieldSet,
+    /// What other triggers said of what they found.
+    incomplete: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -53,45 +52,47 @@ pub(super) struct Fired {
 }
 
 impl ThresholdState {
-    pub(super) fn on_match(
+    pub(super) fn on_arrival(
         &mut self,
         threshold: &Threshold,
-        now: u64,
-        hasher: &RandomState,
-        found: &Match<'_>,
-    ) -> Option<Finding> {
+        arrival: Arrival<'_, '_>,
+    ) -> Option<Completed> {
+        let Arrival { found, now, .. } = arrival;
         let since = now.saturating_sub(threshold.window.size());
         self.groups
             .expire(now.saturating_sub(threshold.window.memory()));
-        let key = hash_of(&threshold.keys[found.clause], &found.view, hasher);
+        let keys = &threshold.keys[arrival.clause];
+        let key = hash_of(keys, &found.view, arrival.hasher);
         let group = self.groups.take(key);
         let mut group = group.unwrap_or_else(|| Group::new(threshold.window));
-        let readings = readings(threshold, found, hasher);
-        let fired = group.add(threshold, now, found.leaf_index, &readings);
-        group.absent = group.absent.union(absent(found));
-        let absent = group.absent;
+        let fired = group.add(threshold, arrival);
+        group.note(arrival);
+        let (absent, mut incomplete) = (group.absent, Vec::new());
+        if fired.is_some() {
+            incomplete.clone_from(&group.incomplete);
+        }
         self.groups.put(key, now, group);
-        let circumstances = |fired: &Fired| Circumstances {
-            evidence: fired.evidence.clone(),
-            incomplete: self.incomplete(fired.capped, since),
-            absent,
-        };
         fired.map(|fired| {
-            finding(found, circumstances(&fired), |_, output| match output {
-                Output::Aggregate(index) => fired.values[*index].map(|number| number.to_string()),
-                Output::Scalar(value) => text(value, &found.view),
-            })
+            add_new(&mut incomplete, self.incomplete(fired.capped, since));
+            Completed {
+                circumstances: Circumstances {
+                    evidence: fired.evidence,
+                    incomplete,
+                    absent,
+                },
+                computed: Computed::Aggregates(fired.values),
+            }
         })
     }
 
-    fn incomplete(&self, capped: bool, since: u64) -> Vec<String> {
+    fn incomplete(&self, capped: bool, since: u64) -> impl Iterator<Item = String> {
         let evicted = self.groups.evicted_since(since);
         let reasons = [
             (capped, "more was seen than one group counts"),
             (evicted, "groups were forgotten for want of memory"),
         ];
         let met = reasons.into_iter().filter(|(met, _)| *met);
-        met.map(|(_, reason)| reason.to_owned()).collect()
+        met.map(|(_, reason)| reason.to_owned())
     }
 
     /// Groups, bytes, and groups evicted so far.
@@ -108,32 +109,57 @@ impl Group {
                 Window::Sliding { .. } => Seen::Samples(Samples::default()),
             },
             absent: FieldSet::default(),
+            incomplete: Vec::new(),
         }
     }
 
-    fn add(
-        &mut self,
-        threshold: &Threshold,
-        now: u64,
-        leaf_index: u64,
-        readings: &[Option<Reading>],
-    ) -> Option<Fired> {
+    fn add(&mut self, threshold: &Threshold, arrival: Arrival<'_, '_>) -> Option<Fired> {
+        let readings = readings(threshold, arrival);
+        let (now, leaf_index) = (arrival.now, arrival.found.leaf_index);
         match (&mut self.seen, threshold.window) {
             (Seen::Panes(panes), Window::Fixed { slide, size }) => {
-                panes.add(threshold, (slide, size), now, leaf_index, readings)
+                panes.add(threshold, (slide, size), now, leaf_index, &readings)
             }
             (Seen::Samples(samples), Window::Sliding { size }) => {
-                samples.add(threshold, size, now, leaf_index, readings)
+                let leaves = Leaves {
+                    last: leaf_index,
+                    before: &arrival.inner.evidence,
+                };
+                samples.add(threshold, size, now, leaves, &readings)
             }
             // A rule has one kind of window.
             _ => None,
+        }
+    }
+
+    /// Takes what is to be said of the event.
+    fn note(&mut self, arrival: Arrival<'_, '_>) {
+        let absent = absent(arrival.found).union(arrival.inner.absent);
+        self.absent = self.absent.union(absent);
+        add_new(
+            &mut self.incomplete,
+            arrival.inner.incomplete.iter().cloned(),
+        );
+    }
+}
+
+/// Adds what is not there.
+pub(super) fn add_new(reasons: &mut Vec<String>, more: impl IntoIterator<Item = String>) {
+    for reason in more {
+        if !reasons.contains(&reason) {
+            reasons.push(reason);
         }
     }
 }
 
 impl Weigh for Group {
     fn bytes(&self) -> usize {
+        let reasons = self.incomplete.iter();
         size_of::<FieldSet>()
+            + size_of::<Vec<String>>()
+            + reasons
+                .map(|r| size_of::<String>() + r.len())
+                .sum::<usize>()
             + match &self.seen {
                 Seen::Panes(panes) => panes.bytes(),
                 Seen::Samples(samples) => samples.bytes(),
@@ -152,16 +178,13 @@ impl Reading {
     }
 }
 
-fn readings(
-    threshold: &Threshold,
-    found: &Match<'_>,
-    hasher: &RandomState,
-) -> Vec<Option<Reading>> {
+fn readings(threshold: &Threshold, arrival: Arrival<'_, '_>) -> Vec<Option<Reading>> {
     let aggregates = threshold.aggregates.iter();
     aggregates
         .map(|aggregate| {
-            let input = &aggregate.inputs[found.clause];
-            reading(aggregate.function, input, &found.view, hasher)
+            let input = &aggregate.inputs[arrival.clause];
+            let view = &arrival.found.view;
+            reading(aggregate.function, input, view, arrival.hasher)
         })
         .collect()
 }
@@ -189,8 +212,24 @@ fn reading(
     }
 }
 
+/// The leaves of one event, or of what another trigger found.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Leaves<'a> {
+    pub(super) last: u64,
+    pub(super) before: &'a [u64],
+}
+
 /// The first leaves and the last one.
 pub(super) fn evidence(leaves: impl Iterator<Item = u64>, last: u64) -> Vec<u64> {
-    let before = leaves.filter(|leaf| *leaf != last).take(MAX_EVIDENCE - 1);
-    before.chain([last]).collect()
+    let mut evidence = Vec::new();
+    for leaf in leaves.filter(|leaf| *leaf != last) {
+        if evidence.len() + 1 == MAX_EVIDENCE {
+            break;
+        }
+        if !evidence.contains(&leaf) {
+            evidence.push(leaf);
+        }
+    }
+    evidence.push(last);
+    evidence
 }

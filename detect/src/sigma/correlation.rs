@@ -1,11 +1,13 @@
-//! Correlations: rules on several events that other rules found.
+//! Correlations: rules on several events that other rules found, or on what other correlations did.
+
+use std::sync::Arc;
 
 use event::Level;
 
-use crate::catalog::{COLUMNS, Column, Stream};
+use crate::catalog::{COLUMNS, Column};
 use crate::correlate::MAX_SAMPLES;
 use crate::dedup::Dedup;
-use crate::error::{ErrorKind, Place};
+use crate::error::ErrorKind;
 use crate::ir::{Comparison, Function, Scalar};
 use crate::rule::{Clause, Output, Rule, Selected, column_names};
 use crate::sigma::header::{Header, scalar};
@@ -13,25 +15,47 @@ use crate::sigma::item::{Found, Items};
 use crate::sigma::logsource::Logsource;
 use crate::sigma::node::{Node, Yaml};
 use crate::trigger::{
-    Aggregate, AggregateFunction, Equality, Having, Input, Number, Operand, Sequence, Step,
-    Threshold, Trigger, Window,
+    Aggregate, AggregateFunction, Chain, Equality, Having, Input, Link, Number, Operand, Sequence,
+    Step, Threshold, Trigger, Window,
 };
 
 /// Longest time between events of one finding.
 const MAX_TIMESPAN_S: u64 = 30 * 86_400;
 /// Rules of one correlation.
 const MAX_RULES: usize = 64;
+/// Rules of one correlation and of those that it is on.
+const MAX_CLAUSES: usize = 256;
+/// Correlations that one is on, and that those are on.
+const MAX_LINKS: usize = 16;
+/// Correlations on each other.
+const MAX_DEPTH: usize = 10;
 
 /// A rule that correlations can name.
 pub(crate) struct Known {
     pub(crate) rule: Rule,
     pub(crate) name: Option<String>,
-    pub(crate) source: Logsource,
+    pub(crate) fields: Fields,
+}
+
+/// What fields of what a rule found are.
+#[derive(Clone)]
+pub(crate) enum Fields {
+    Of(Logsource),
+    /// Those of the event that completed it, whichever of its rules found that.
+    Correlation(Arc<Members>),
+}
+
+/// What a correlation is on.
+pub(crate) struct Members {
+    aliases: Option<Node>,
+    /// For each rule, what aliases call it.
+    names: Vec<Vec<String>>,
+    fields: Vec<Fields>,
 }
 
 /// A correlation that compiled.
 pub(crate) struct Correlation {
-    pub(crate) rule: Rule,
+    pub(crate) known: Known,
     /// Positions of its rules.
     pub(crate) of: Vec<usize>,
     /// They also fire by themselves.
@@ -64,25 +88,26 @@ pub(crate) fn compile(
     let one = |error| vec![error];
     let node = document.get("correlation").unwrap_or(document);
     let of = rules(node, known).map_err(one)?;
+    let chosen = || of.iter().map(|at| &known[*at].rule);
+    let members = Arc::new(Members {
+        aliases: node.get("aliases").cloned(),
+        names: of.iter().map(|at| reference(&known[*at])).collect(),
+        fields: of.iter().map(|at| known[*at].fields.clone()).collect(),
+    });
     let parts = Parts {
         node,
-        names: of.iter().map(|at| reference(&known[*at])).collect(),
-        items: of.iter().map(|at| items(known[*at].source)).collect(),
+        sizes: chosen().map(|rule| rule.clauses.len()).collect(),
+        members: &members,
+        items: &items,
     };
     let kind = parts.kind().map_err(one)?;
     let keys = parts.keys().map_err(one)?;
     let trigger = parts.trigger(kind, &keys).map_err(one)?;
-    let chosen = || of.iter().map(|at| &known[*at].rule);
-    let clauses: Vec<Clause> = chosen().map(|rule| rule.clauses[0].clone()).collect();
+    let trigger = chained(trigger, chosen()).map_err(|kind| vec![(node.at, kind)])?;
+    let clauses: Vec<Clause> = chosen().flat_map(|rule| rule.clauses.clone()).collect();
     let level = chosen().map(|rule| rule.level).max();
     let mut rule = Rule {
-        select: selected(
-            kind,
-            &keys,
-            parts.group_by(),
-            clauses.len(),
-            clauses[clauses.len() - 1].stream,
-        ),
+        select: selected(kind, &keys, parts.group_by(), of.len(), &clauses),
         id: header.id,
         title: header.title,
         description: header.description,
@@ -108,11 +133,57 @@ pub(crate) fn compile(
         let generate = node.get("generate").map(|generate| &generate.value);
         matches!(generate, Some(Yaml::Bool(true)))
     });
-    Ok(Correlation { rule, of, generate })
+    let known = Known {
+        rule,
+        name: header.name,
+        fields: Fields::Correlation(members),
+    };
+    Ok(Correlation {
+        known,
+        of,
+        generate,
+    })
 }
 
-/// What aliases call the rule.
-fn reference(known: &Known) -> Vec<String> {
+/// The trigger, on what the rules that are correlations find.
+fn chained<'r>(
+    trigger: Trigger,
+    rules: impl Iterator<Item = &'r Rule>,
+) -> Result<Trigger, ErrorKind> {
+    let (mut links, mut clauses) = (Vec::new(), 0);
+    for rule in rules {
+        if !matches!(rule.trigger, Trigger::Each) {
+            links.push(Link {
+                first: clauses,
+                clauses: rule.clauses.len(),
+                trigger: rule.trigger.clone(),
+            });
+        }
+        clauses += rule.clauses.len();
+    }
+    let trigger = if links.is_empty() {
+        trigger
+    } else {
+        Trigger::Chain(Box::new(Chain { links, trigger }))
+    };
+    let limits = [
+        (
+            clauses,
+            "number of rules of all its correlations",
+            MAX_CLAUSES,
+        ),
+        (trigger.links(), "number of correlations in it", MAX_LINKS),
+        (trigger.depth(), "depth of correlations", MAX_DEPTH),
+    ];
+    let beyond = limits.into_iter().find(|(found, _, limit)| found > limit);
+    beyond.map_or(Ok(trigger), |(_, what, limit)| {
+        let limit = limit.to_string();
+        Err(ErrorKind::Limit { what, limit })
+    })
+}
+
+/// What correlations call the rule.
+pub(crate) fn reference(known: &Known) -> Vec<String> {
     [Some(known.rule.id.clone()), known.name.clone()]
         .into_iter()
         .flatten()
@@ -135,23 +206,60 @@ fn rules(node: &Node, known: &[Known]) -> Result<Vec<usize>, Found> {
         let is_named = |known: &Known| reference(known).contains(&name);
         let position = known.iter().position(is_named);
         position.ok_or_else(|| {
-            let problem =
-                format!("names the rule `{name}`, which is not there, or is a correlation");
+            let problem = format!("names the rule `{name}`, which is not there");
             (node.at, wrong(problem))
         })
     };
     rules.items().iter().map(position).collect()
 }
 
-/// The section of a document, with its rules.
-struct Parts<'n> {
-    node: &'n Node,
-    /// For each rule.
-    names: Vec<Vec<String>>,
-    items: Vec<Items<'static>>,
+impl Members {
+    /// The value of a field or alias in what a rule found, for each clause of the rule; or what is
+    /// wrong.
+    fn values(
+        &self,
+        rule: usize,
+        name: &str,
+        items: &impl Fn(Logsource) -> Items<'static>,
+    ) -> Result<Vec<Scalar>, String> {
+        let field = self.unaliased(rule, name)?;
+        match &self.fields[rule] {
+            Fields::Of(source) => match items(*source).field(&field) {
+                Some(value) => Ok(vec![value]),
+                None => Err(format!(
+                    "groups or counts by `{field}`, which is not produced here"
+                )),
+            },
+            Fields::Correlation(members) => {
+                let rules = 0..members.names.len();
+                let values = rules.map(|rule| members.values(rule, &field, items));
+                values.collect::<Result<Vec<_>, _>>().map(|v| v.concat())
+            }
+        }
+    }
+
+    fn unaliased(&self, rule: usize, name: &str) -> Result<String, String> {
+        let aliases = self.aliases.as_ref();
+        let Some(alias) = aliases.and_then(|aliases| aliases.get(name)) else {
+            return Ok(name.to_owned());
+        };
+        let of_rule = self.names[rule].iter().find_map(|rule| alias.get(rule));
+        of_rule
+            .map(scalar)
+            .ok_or_else(|| format!("has no alias `{name}` for rule `{}`", self.names[rule][0]))
+    }
 }
 
-impl Parts<'_> {
+/// The section of a document, with its rules.
+struct Parts<'n, I> {
+    node: &'n Node,
+    /// For each rule, the number of its clauses.
+    sizes: Vec<usize>,
+    members: &'n Members,
+    items: &'n I,
+}
+
+impl<I: Fn(Logsource) -> Items<'static>> Parts<'_, I> {
     fn kind(&self) -> Result<Kind, Found> {
         let Some(node) = self.node.get("type") else {
             return Err((self.node.at, wrong("has no `type`")));
@@ -201,61 +309,44 @@ impl Parts<'_> {
         names.iter().map(scalar).collect()
     }
 
-    /// For each rule, the values that its events are grouped by.
+    /// For each clause of each rule, the values that its events are grouped by.
     fn keys(&self) -> Result<Vec<Vec<Scalar>>, Found> {
         let names = self
             .node
             .get("group-by")
             .map(Node::items)
             .unwrap_or_default();
-        let of_rule = |rule: usize| {
-            names
-                .iter()
-                .map(move |name| self.field(rule, name))
-                .collect()
-        };
-        (0..self.items.len()).map(of_rule).collect()
+        let mut keys = vec![Vec::new(); self.sizes.iter().sum()];
+        for name in names {
+            let values = self.values(name)?;
+            keys.iter_mut().zip(values).for_each(|(k, v)| k.push(v));
+        }
+        Ok(keys)
     }
 
-    /// The value of a field or alias in the events of a rule.
-    fn field(&self, rule: usize, name: &Node) -> Result<Scalar, Found> {
-        let field = self.unaliased(rule, &scalar(name), name.at)?;
-        let found = self.items[rule].field(&field);
-        found.ok_or_else(|| {
-            let problem = format!("groups or counts by `{field}`, which is not produced here");
-            (name.at, wrong(problem))
-        })
-    }
-
-    fn unaliased(&self, rule: usize, name: &str, at: Place) -> Result<String, Found> {
-        let Some(alias) = self
-            .node
-            .get("aliases")
-            .and_then(|aliases| aliases.get(name))
-        else {
-            return Ok(name.to_owned());
-        };
-        let of_rule = self.names[rule].iter().find_map(|rule| alias.get(rule));
-        of_rule.map(scalar).ok_or_else(|| {
-            let problem = format!("has no alias `{name}` for rule `{}`", self.names[rule][0]);
-            (at, wrong(problem))
-        })
+    /// For each clause of each rule, the value of a field or alias.
+    fn values(&self, name: &Node) -> Result<Vec<Scalar>, Found> {
+        let field = scalar(name);
+        let rules = 0..self.sizes.len();
+        let values = rules.map(|rule| self.members.values(rule, &field, self.items));
+        let values: Result<Vec<_>, _> = values.collect();
+        let values = values.map_err(|problem| (name.at, wrong(problem)))?;
+        Ok(values.concat())
     }
 
     fn trigger(&self, kind: Kind, keys: &[Vec<Scalar>]) -> Result<Trigger, Found> {
         let size = self.timespan()?;
         if kind == Kind::Ordered {
-            return Ok(Trigger::Sequence(ordered(size, keys)));
+            return Ok(Trigger::Sequence(self.ordered(size, keys)));
         }
         let function = match kind {
             Kind::Events => AggregateFunction::Count,
             Kind::Values(function) => function,
             Kind::Temporal | Kind::Ordered => AggregateFunction::CountDistinct,
         };
-        let inputs = (0..keys.len()).map(|rule| self.input(kind, rule));
         let aggregate = Aggregate {
             function,
-            inputs: inputs.collect::<Result<_, _>>()?,
+            inputs: self.inputs(kind)?,
         };
         Ok(Trigger::Threshold(Box::new(Threshold {
             window: Window::Sliding { size },
@@ -265,33 +356,66 @@ impl Parts<'_> {
         })))
     }
 
-    /// What an event of a rule gives.
-    fn input(&self, kind: Kind, rule: usize) -> Result<Input, Found> {
-        let value = match kind {
-            Kind::Events => None,
+    /// For each clause of each rule, what its events give.
+    fn inputs(&self, kind: Kind) -> Result<Vec<Input>, Found> {
+        let clauses = self.sizes.iter().sum();
+        let values = match kind {
+            Kind::Events => vec![None; clauses],
             // Each rule is a value of its own.
-            Kind::Temporal | Kind::Ordered => Some(Scalar::Int(rule as i128)),
+            Kind::Temporal | Kind::Ordered => {
+                let rules = (0..).zip(&self.sizes);
+                let values = rules.map(|(rule, size)| vec![Some(Scalar::Int(rule)); *size]);
+                values.collect::<Vec<_>>().concat()
+            }
             Kind::Values(function) => {
                 let field = self.node.get("condition").and_then(|c| c.get("field"));
                 let Some(field) = field.filter(|field| field.items().len() == 1) else {
                     let at = field.unwrap_or(self.node).at;
                     return Err((at, wrong("needs one `field` in its condition")));
                 };
-                let value = self.field(rule, &field.items()[0])?;
                 let counts = function == AggregateFunction::CountDistinct;
-                Some(if counts { value } else { number(value) })
+                let given = |value| Some(if counts { value } else { number(value) });
+                let values = self.values(&field.items()[0])?;
+                values.into_iter().map(given).collect()
             }
         };
-        Ok(Input {
+        let input = |value| Input {
             value,
             filter: None,
-        })
+        };
+        Ok(values.into_iter().map(input).collect())
+    }
+
+    /// Every event must have the first one's values, and come within the time after it.
+    fn ordered(&self, size: u64, keys: &[Vec<Scalar>]) -> Sequence {
+        let (mut steps, mut rest): (Vec<Step>, _) = (Vec::new(), keys);
+        let first = &keys[..self.sizes[0]];
+        for clauses in &self.sizes {
+            let (own, after) = rest.split_at(*clauses);
+            rest = after;
+            let column = |keys: &[Vec<Scalar>], position: usize| {
+                keys.iter().map(|keys| keys[position].clone()).collect()
+            };
+            let equality = |position| Equality {
+                own: column(own, position),
+                earlier: 0,
+                other: column(first, position),
+            };
+            let is_first = steps.is_empty();
+            let equalities = (0..first[0].len()).filter(|_| !is_first).map(equality);
+            steps.push(Step {
+                clauses: *clauses,
+                equalities: equalities.collect(),
+                within: Vec::from_iter((!is_first).then_some((0, size))),
+            });
+        }
+        Sequence { steps }
     }
 
     fn having(&self, kind: Kind) -> Result<Having, Found> {
         let condition = self.node.get("condition");
         if kind == Kind::Temporal && condition.is_none() {
-            return Ok(at_least(self.items.len()));
+            return Ok(at_least(self.sizes.len()));
         }
         let Some(condition) = condition else {
             return Err((self.node.at, wrong("has no `condition`")));
@@ -415,36 +539,13 @@ fn bound(node: &Node) -> Result<Number, ErrorKind> {
     }
 }
 
-/// Every event must have the first one's values, and come within the time after it.
-fn ordered(size: u64, keys: &[Vec<Scalar>]) -> Sequence {
-    let step = |rule: usize| {
-        if rule == 0 {
-            return Step::default();
-        }
-        let pairs = keys[rule].iter().zip(&keys[0]);
-        Step {
-            equalities: pairs
-                .map(|(own, other)| Equality {
-                    own: own.clone(),
-                    earlier: 0,
-                    other: other.clone(),
-                })
-                .collect(),
-            within: vec![(0, size)],
-        }
-    };
-    Sequence {
-        steps: (0..keys.len()).map(step).collect(),
-    }
-}
-
 /// What was grouped by, what was counted, and what alerts on the stream show of the last event.
 fn selected(
     kind: Kind,
     keys: &[Vec<Scalar>],
     names: Vec<String>,
     rules: usize,
-    stream: Stream,
+    clauses: &[Clause],
 ) -> Vec<Selected> {
     let same = |position: usize| {
         let of_rule = |keys: &Vec<Scalar>| format!("{:?}", keys[position]);
@@ -454,11 +555,12 @@ fn selected(
     // Aliases are other columns in other events.
     let groups = groups.filter(|(position, _)| same(*position));
     let last = rules - 1;
+    let stream = clauses[clauses.len() - 1].stream;
     let mut selected: Vec<Selected> = groups
         .map(|(position, name)| Selected {
             name: name.into(),
             clause: last,
-            output: Output::Scalar(keys[last][position].clone()),
+            output: Output::Scalar(keys[0][position].clone()),
         })
         .collect();
     if kind != Kind::Ordered {

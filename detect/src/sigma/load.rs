@@ -1,16 +1,16 @@
 //! All Sigma documents of a set.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use crate::error::{Error, ErrorKind, Place};
 use crate::rule::{Rule, Source};
-use crate::sigma::correlation::{self, Known};
+use crate::sigma::chain::{Refused, correlations};
+use crate::sigma::correlation::Known;
 use crate::sigma::filter::Filter;
-use crate::sigma::header::scalar;
-use crate::sigma::item::{Found, Items, Lists};
+use crate::sigma::item::{Found, Lists};
 use crate::sigma::logsource::Os;
 use crate::sigma::node::{Node, documents};
-use crate::sigma::report::{Component, Elsewhere, Report};
+use crate::sigma::report::Report;
 use crate::sigma::rule::{Outcome, Site, compile};
 use crate::sigma::side_tests::{give, is_tests};
 use crate::yaml::{yaml_message, yaml_place};
@@ -60,6 +60,7 @@ pub(crate) fn load(
     }
     let filters = filters(&read, host, lists, &mut report);
     let (mut rules, mut known): (Vec<Known>, _) = (Vec::new(), HashSet::new());
+    let mut refused = Refused::default();
     for (file, document) in read.iter().filter(|(_, document)| is_rule(document)) {
         known.extend(names(document));
         let site = Site {
@@ -75,9 +76,9 @@ pub(crate) fn load(
                     report.degraded.extend(degraded);
                     rules.push(*rule);
                 }
-                Err(error) => report.reject(file, vec![error]),
+                Err(error) => refused.add(document, file, vec![error], &mut report),
             },
-            Err(errors) => report.reject(file, errors),
+            Err(errors) => refused.add(document, file, errors, &mut report),
         }
     }
     for filter in &filters {
@@ -91,7 +92,7 @@ pub(crate) fn load(
         }
     }
     report.filters = filters.len();
-    let mut rules = correlations(&read, rules, host, taken, &mut report);
+    let mut rules = correlations(&read, rules, host, taken, &mut refused, &mut report);
     for source in tests {
         if let Err(errors) = give(source, &mut rules) {
             report.reject(source.file, errors);
@@ -100,86 +101,12 @@ pub(crate) fn load(
     (rules, report)
 }
 
-/// The rules that fire by themselves, and the correlations of rules.
-fn correlations(
-    read: &[(&str, Node)],
-    known: Vec<Known>,
-    host: Option<Os>,
-    taken: &mut HashMap<String, String>,
-    report: &mut Report,
-) -> Vec<Rule> {
-    static NO_LISTS: Lists = Lists::new();
-    let items = |source| Items::new(source, host, &NO_LISTS);
-    let (mut found, mut silent) = (Vec::new(), BTreeMap::new());
-    let mut loud = HashSet::new();
-    for (file, document) in read.iter().filter(|(_, d)| d.get("correlation").is_some()) {
-        if let Some(elsewhere) = elsewhere(document, file, report) {
-            report.elsewhere.push(elsewhere);
-            continue;
-        }
-        let correlation = correlation::compile(document, file, &known, items);
-        let claimed = correlation.and_then(|correlation| {
-            claim(&correlation.rule, document, taken).map_err(|error| vec![error])?;
-            Ok(correlation)
-        });
-        match claimed {
-            Ok(correlation) if correlation.generate => {
-                loud.extend(correlation.of);
-                found.push(correlation.rule);
-            }
-            Ok(correlation) => {
-                let of = correlation.of.into_iter();
-                silent.extend(of.map(|rule| (rule, correlation.rule.id.clone())));
-                found.push(correlation.rule);
-            }
-            Err(errors) => report.reject(file, errors),
-        }
-    }
-    let mut rules = Vec::new();
-    for (position, known) in known.into_iter().enumerate() {
-        match silent
-            .remove(&position)
-            .filter(|_| !loud.contains(&position))
-        {
-            Some(correlation) => report.components.push(Component {
-                rule_id: known.rule.id,
-                file: known.rule.file,
-                line: known.rule.line,
-                correlation,
-            }),
-            None => rules.push(known.rule),
-        }
-    }
-    rules.extend(found);
-    rules
-}
-
-/// A correlation of rules for another system is for that system.
-fn elsewhere(document: &Node, file: &str, report: &Report) -> Option<Elsewhere> {
-    let rules = document.get("correlation")?.get("rules")?.items();
-    let of = |node: &Node| {
-        let name = scalar(node);
-        let named = |e: &&Elsewhere| e.rule_id == name || e.name.as_ref() == Some(&name);
-        report.elsewhere.iter().find(named)
-    };
-    let os = rules.iter().find_map(of)?.os;
-    let text = |key| document.get(key).map(scalar);
-    Some(Elsewhere {
-        rule_id: text("id").or_else(|| text("name")).unwrap_or_default(),
-        name: text("name"),
-        title: text("title").unwrap_or_default(),
-        file: file.to_owned(),
-        line: document.at.line,
-        os,
-    })
-}
-
 fn is_rule(document: &Node) -> bool {
     document.get("correlation").is_none() && document.get("filter").is_none()
 }
 
 /// What filters and correlations can call the rule.
-fn names(document: &Node) -> impl Iterator<Item = String> {
+pub(crate) fn names(document: &Node) -> impl Iterator<Item = String> {
     let named = ["id", "name"]
         .into_iter()
         .filter_map(|key| document.get(key));
@@ -207,7 +134,11 @@ fn filters(
 }
 
 /// An id belongs to the first rule that has it.
-fn claim(rule: &Rule, document: &Node, taken: &mut HashMap<String, String>) -> Result<(), Found> {
+pub(crate) fn claim(
+    rule: &Rule,
+    document: &Node,
+    taken: &mut HashMap<String, String>,
+) -> Result<(), Found> {
     let at = document.get("id").map_or(document.at, |id| id.at);
     if let Some(first) = taken.get(&rule.id) {
         let (id, first) = (rule.id.clone(), first.clone());
@@ -218,7 +149,7 @@ fn claim(rule: &Rule, document: &Node, taken: &mut HashMap<String, String>) -> R
 }
 
 impl Report {
-    fn reject(&mut self, file: &str, errors: Vec<(Place, ErrorKind)>) {
+    pub(crate) fn reject(&mut self, file: &str, errors: Vec<(Place, ErrorKind)>) {
         self.rejected_documents += 1;
         self.rejected
             .extend(errors.into_iter().map(|(place, kind)| Error {

@@ -7,6 +7,7 @@
 //!
 //! Nothing here decides about events: `eval.rs` and `program/` do, for both languages alike.
 
+mod chain;
 mod condition;
 mod convert;
 mod correlation;

@@ -7,7 +7,7 @@ use crate::dedup::Dedup;
 use crate::error::ErrorKind;
 use crate::ir::Scalar;
 use crate::rule::{Clause, Condition, Output, Rule, Selected, column_names};
-use crate::sigma::correlation::Known;
+use crate::sigma::correlation::{Fields, Known};
 use crate::sigma::detection::Detection;
 use crate::sigma::expr::Expr;
 use crate::sigma::filter::Filter;
@@ -64,7 +64,11 @@ pub(crate) fn compile(document: &Node, site: &Site<'_>) -> Result<Outcome, Vec<F
     let degraded = degraded(&header, &whole, site);
     let name = header.name.clone();
     let rule = build(header, source, &items, parts, site.file, degraded.as_ref());
-    let known = Known { rule, name, source };
+    let known = Known {
+        rule,
+        name,
+        fields: Fields::Of(source),
+    };
     Ok(Outcome::Loaded(Box::new(known), degraded))
 }
 

@@ -138,9 +138,9 @@ impl<'q> Joined<'q> {
             (*of_right, right, *of_left, left)
         };
         let equality = Equality {
-            own,
+            own: vec![own],
             earlier,
-            other,
+            other: vec![other],
         };
         Ok(Some((step, equality)))
     }
