@@ -206,3 +206,38 @@ fn a_converted_rule_is_a_rule() {
     let output = rules(["check", text(&path)]);
     assert_eq!(lines(&output).last().unwrap(), "2 rules");
 }
+
+#[test]
+fn list_names_what_rules_let_pass_and_where_that_stands() {
+    let dir = TempDir::new().unwrap();
+    let rule = |id: &str, exceptions: &str| {
+        format!(
+            "id: {id}\ntitle: T\nlevel: low\nsql: SELECT process.pid FROM exec WHERE process.name = \
+             'x'\n{exceptions}"
+        )
+    };
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+    write(
+        "a.yaml",
+        &rule(
+            "a",
+            "exceptions:\n  - {name: cron, when: parent.name = 'cron'}\n",
+        ),
+    );
+    write("b.yaml", &rule("b", ""));
+    write(
+        "exceptions.yaml",
+        "# ours\n- {rule: a, name: backup, when: process.euid = 34}\n",
+    );
+    let path = text(dir.path());
+    let listed: Vec<Value> = lines(&rules(["list", "--json", path]))
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let expected = serde_json::json!([
+        {"name": "cron", "file": format!("{path}/a.yaml"), "line": 6},
+        {"name": "backup", "file": format!("{path}/exceptions.yaml"), "line": 2},
+    ]);
+    assert_eq!(listed[0]["exceptions"], expected);
+    assert_eq!(listed[1]["exceptions"], serde_json::json!([]));
+}

@@ -6,7 +6,7 @@ use serde_saphyr::Spanned;
 use crate::error::{Error, ErrorKind};
 use crate::list::Lists;
 use crate::nearest::nearest;
-use crate::rule::{Condition, Rule, Source, column_names};
+use crate::rule::{Condition, Rule, RuleException, Source, column_names};
 use crate::sigma::Report;
 use crate::sql;
 use crate::sql_place::SqlPlaces;
@@ -72,7 +72,7 @@ pub(crate) fn apply(
         let exception = Exception { name, when };
         match rules.iter_mut().find(|rule| rule.id == id.value) {
             Some(rule) => {
-                errors.extend(add(&exception, source.text, lists, rule));
+                errors.extend(add(&exception, source, lists, rule));
                 rule.columns = column_names(rule.all_deciding_fields());
             }
             None if report.elsewhere.iter().any(|rule| rule.rule_id == id.value) => {}
@@ -90,13 +90,22 @@ pub(crate) fn apply(
     errors.into_iter().map(error).collect()
 }
 
-/// Adds an exception, which stands in `file`, to a rule.
-pub(crate) fn add(exception: &Exception, file: &str, lists: &Lists, rule: &mut Rule) -> Vec<Found> {
+/// Adds an exception, which stands in that file, to a rule.
+pub(crate) fn add(
+    exception: &Exception,
+    source: &Source<'_>,
+    lists: &Lists,
+    rule: &mut Rule,
+) -> Vec<Found> {
     let Exception { name, when } = exception;
     if name.value.trim().is_empty() {
         return vec![(place(name.defined), key("name", "is empty"))];
     }
-    rule.exceptions.push(name.value.clone());
+    rule.exceptions.push(RuleException {
+        name: name.value.clone(),
+        file: source.file.to_owned(),
+        line: place(name.defined).line,
+    });
     if rule.exceptions.len() > MAX_EXCEPTIONS {
         let kind = ErrorKind::Limit {
             what: "number of exceptions of a rule",
@@ -104,7 +113,7 @@ pub(crate) fn add(exception: &Exception, file: &str, lists: &Lists, rule: &mut R
         };
         return vec![(place(name.defined), kind)];
     }
-    let places = SqlPlaces::new(file, when);
+    let places = SqlPlaces::new(source.text, when);
     let mut errors = Vec::new();
     for clauses in scopes(rule) {
         let streams: Vec<_> = clauses

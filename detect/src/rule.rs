@@ -57,8 +57,8 @@ pub struct Rule {
     pub missing: Vec<String>,
     /// What a Sigma rule says about itself.
     pub provenance: Option<Box<Provenance>>,
-    /// Names of what is let pass.
-    pub exceptions: Vec<String>,
+    /// What is let pass: its own, then those of files of exceptions.
+    pub exceptions: Vec<RuleException>,
     /// File it came from.
     pub file: String,
     /// Line of its id there.
@@ -73,6 +73,18 @@ pub struct Rule {
     pub(crate) trigger: Trigger,
     pub(crate) dedup: Dedup,
     pub(crate) tests: Vec<TestCase>,
+}
+
+/// Something that a rule lets pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RuleException {
+    /// Its name.
+    pub name: String,
+    /// Where it stands: the rule's file, or one of exceptions.
+    pub file: String,
+    /// Line of the name there.
+    pub line: u64,
 }
 
 /// One kind of event that a rule looks for.

@@ -141,7 +141,7 @@ fn rule(document: Document, source: &Source<'_>, lists: &Lists) -> Result<Rule, 
         dedup: dedup.unwrap_or_default(),
         tests,
     };
-    let add = |exception| exception::add(exception, source.text, lists, &mut rule);
+    let add = |exception| exception::add(exception, source, lists, &mut rule);
     let errors: Vec<Found> = document.exceptions.iter().flat_map(add).collect();
     if !errors.is_empty() {
         return Err(errors);

@@ -44,6 +44,14 @@ fn check_errors(files: &[(&str, &str)], expected: &[&str]) {
     assert_eq!(load(files).err().unwrap_or_default(), expected);
 }
 
+/// Those of the first rule: name, file and line.
+fn of_first(rules: &RuleSet) -> Vec<(&str, &str, u64)> {
+    let exceptions = rules.rules()[0].exceptions.iter();
+    exceptions
+        .map(|e| (e.name.as_str(), e.file.as_str(), e.line))
+        .collect()
+}
+
 #[test]
 fn a_rule_is_silent_where_an_exception_is_true_and_only_there() {
     let text = format!(
@@ -56,7 +64,10 @@ fn a_rule_is_silent_where_an_exception_is_true_and_only_there() {
     );
     check_tests(&[("r.yaml", &text)]);
     let rules = load(&[("r.yaml", &text)]).unwrap();
-    assert_eq!(rules.rules()[0].exceptions, ["cron", "build"]);
+    assert_eq!(
+        of_first(&rules),
+        [("cron", "r.yaml", 7), ("build", "r.yaml", 9)]
+    );
     assert!(rules.rules()[0].columns.contains(&"parent.name"));
 }
 
@@ -80,7 +91,7 @@ fn exceptions_of_a_file_of_their_own_are_of_the_rules_that_they_name() {
             "- {rule: 5f3a3a6e-5b2f-4d3e-9d1c-0a1b2c3d4e5f, name: web, when: process.uid = 33}\n",
         ),
     ]);
-    assert_eq!(rules.unwrap().rules()[0].exceptions, ["web"]);
+    assert_eq!(of_first(&rules.unwrap()), [("web", "exceptions.yml", 1)]);
 }
 
 #[test]

@@ -122,9 +122,15 @@ fn export(dir: &Path, json: bool) -> Result<ExitCode, Failure> {
 fn list(wanted: &Wanted, json: bool) -> Result<ExitCode, Failure> {
     for rule in load(wanted)?.rules() {
         if json {
+            let exceptions = rule.exceptions.iter().map(|exception| {
+                json!({
+                    "name": exception.name, "file": exception.file, "line": exception.line,
+                })
+            });
             line(json!({
                 "id": rule.id, "title": rule.title, "level": rule.level.name(),
                 "tags": rule.tags, "file": rule.file, "line": rule.line,
+                "exceptions": exceptions.collect::<Vec<_>>(),
             }))?;
         } else {
             line(format_args!(
