@@ -313,6 +313,32 @@ fn what_is_counted_is_checked() {
         "count(*) > 1",
         "5:10: what is selected is in GROUP BY, an aggregate, or any_value(…)",
     );
+    let usage = "wrong arguments; usage: percentile(integer, number)";
+    for call in [
+        "percentile(process.pid)",
+        "percentile(process.pid, 101)",
+        "percentile(process.pid, 9.5)",
+        "percentile(process.pid, process.uid)",
+        "percentile(process.name, 50)",
+        "percentile(DISTINCT process.pid, 50)",
+        "percentile(*)",
+    ] {
+        check_in(all, &format!("{call} > 1"), &format!("6:10: {usage}"));
+    }
+    check_in(
+        all,
+        "median(process.name) > 1",
+        "6:10: wrong arguments; usage: median(integer)",
+    );
+    check_in(
+        all,
+        "max(process.pid, 5) > 1",
+        "6:10: wrong arguments; usage: max(integer)",
+    );
+    check(
+        "SELECT count(*) FROM exec GROUP BY TUMBLE(event.time, INTERVAL '1' HOUR)\nHAVING median(process.pid) > 1",
+        "6:10: median() in a window that does not slide is not supported in rules",
+    );
     check_in(
         "*",
         "count(*) > 1",

@@ -54,6 +54,39 @@ fn run(sql: &str, events: &[Event]) -> Vec<Finding> {
     findings
 }
 
+#[test]
+fn percentiles_lie_between_values_in_proportion() {
+    let check = |having: &str, uids: &[u32], fires_at: &[u64]| {
+        let sql = format!(
+            "SELECT median(process.uid) AS middle FROM exec \
+             GROUP BY SLIDING(event.time, INTERVAL '1' MINUTE) HAVING {having}"
+        );
+        let events: Vec<Event> = uids.iter().map(|uid| exec(1, *uid, "a")).collect();
+        let fired: Vec<u64> = run(&sql, &events).iter().map(|f| f.leaf_index).collect();
+        assert_eq!(fired, fires_at, "{having} on {uids:?}");
+    };
+    check("median(process.uid) = 1.5", &[1, 2], &[1]);
+    check("middle >= 5", &[1, 9, 8], &[1]);
+    check("percentile(process.uid, 0) = 3", &[3, 9], &[0]);
+    check("percentile(process.uid, 100) = 9", &[3, 9], &[1]);
+    check("percentile(process.uid, 90) = 9", &[0, 5, 10], &[2]);
+    check(
+        "percentile(process.uid, 25) < percentile(process.uid, 75) - 3",
+        &[0, 9, 9],
+        &[1],
+    );
+    check(
+        "median(process.uid) FILTER (WHERE process.uid > 5) = 8",
+        &[1, 8, 1],
+        &[1],
+    );
+    check(
+        "median(process.uid) FILTER (WHERE process.uid > 50) >= 0",
+        &[1, 8],
+        &[],
+    );
+}
+
 /// Leaf indices at which the rule fires on programs of one user at these seconds.
 #[track_caller]
 fn check(group_by: &str, seconds: &[u64], fires_at: &[u64]) {
@@ -299,6 +332,17 @@ struct Row {
     number: u32,
 }
 
+/// Twice the median.
+fn median_twice(rows: &[Row]) -> u32 {
+    let mut numbers: Vec<u32> = rows.iter().map(|row| row.number).collect();
+    numbers.sort_unstable();
+    let middle = numbers.len() / 2;
+    numbers[middle] + numbers[(numbers.len() - 1) / 2]
+}
+
+/// The last of the conditions: those that need all values.
+const SLIDING_ONLY: usize = 2;
+
 fn distinct(rows: &[Row]) -> usize {
     let mut names: Vec<char> = rows.iter().map(|row| row.name).collect();
     names.sort_unstable();
@@ -334,6 +378,13 @@ const CONDITIONS: &[Condition] = &[
     ("NOT (min(process.uid) < 2 OR count(*) < 2)", |rows| {
         rows.len() >= 2 && rows.iter().all(|row| row.number >= 2)
     }),
+    ("median(process.uid) > 1.5 AND count(*) > 1", |rows| {
+        rows.len() > 1 && median_twice(rows) > 3
+    }),
+    (
+        "percentile(process.uid, 50) = median(process.uid) AND percentile(process.uid, 100) >= 4",
+        |rows| rows.iter().any(|row| row.number >= 4),
+    ),
 ];
 
 impl Spec {
@@ -399,11 +450,18 @@ impl Spec {
 
 fn spec() -> impl Strategy<Value = Spec> {
     let kind = prop_oneof![Just(Kind::Tumble), Just(Kind::Hop), Just(Kind::Sliding)];
-    (kind, 1u64..6, 1u64..5, 0..CONDITIONS.len()).prop_map(|(kind, slide, times, having)| Spec {
-        kind,
-        slide,
-        size: slide * times,
-        having,
+    let slides_only = |having: usize| having + SLIDING_ONLY >= CONDITIONS.len();
+    (kind, 1u64..6, 1u64..5, 0..CONDITIONS.len()).prop_map(move |(kind, slide, times, having)| {
+        Spec {
+            kind: if slides_only(having) {
+                Kind::Sliding
+            } else {
+                kind
+            },
+            slide,
+            size: slide * times,
+            having,
+        }
     })
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use sqlparser::ast::{
     DuplicateTreatment, Expr, Function as Call, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, SelectItem,
+    FunctionArguments, SelectItem, Value,
 };
 use sqlparser::tokenizer::Location;
 
@@ -18,7 +18,7 @@ use crate::sql::group::Group;
 use crate::sql::place::start;
 use crate::sql::scalar::{Scalars, column_name};
 use crate::sql::select::item_start;
-use crate::trigger::{Aggregate, AggregateFunction, Input};
+use crate::trigger::{Aggregate, AggregateFunction, Input, Window};
 
 /// Aggregates in one rule, and those of them that tell values apart.
 const MAX_AGGREGATES: usize = 8;
@@ -48,6 +48,8 @@ pub static AGGREGATES: &[AggregateDoc] = &[
     aggregate("avg", "avg(integer)", "average, not rounded"),
     aggregate("min", "min(integer)", "least value"),
     aggregate("max", "max(integer)", "greatest value"),
+    aggregate("median", "median(integer)", "median, not rounded: half of the values lie below it; in `SLIDING` windows"),
+    aggregate("percentile", "percentile(integer, number)", "the value below which so many hundredths of the values lie, 0 to 100 as a whole number, in proportion between two values; in `SLIDING` windows"),
     aggregate("any_value", "any_value(value)", "in `SELECT`: the value in the event that completed the finding"),
 ];
 
@@ -64,13 +66,15 @@ pub(super) struct Aggregates<'q> {
     found: Vec<Aggregate>,
     /// Names that `SELECT` gives them.
     names: Vec<(String, usize)>,
+    window: Window,
     at: Location,
 }
 
 impl<'q> Aggregates<'q> {
-    pub(super) fn new(scalars: Scalars<'q>) -> Self {
+    pub(super) fn new(scalars: Scalars<'q>, window: Window) -> Self {
         Self {
             scalars,
+            window,
             found: Vec::new(),
             names: Vec::new(),
             at: crate::sql::place::START,
@@ -151,6 +155,7 @@ impl<'q> Aggregates<'q> {
         match arguments {
             Arguments {
                 value: Some(value),
+                percent: None,
                 distinct: false,
                 filter: None,
             } => self.scalars.compile(value, start(value, at)),
@@ -163,14 +168,25 @@ impl<'q> Aggregates<'q> {
         let name = call_name(call);
         let Arguments {
             value,
+            percent,
             distinct,
             filter,
         } = Arguments::of(call, at)?;
         let value = value
             .map(|value| self.scalars.compile(value, start(value, at)))
             .transpose()?;
-        let function = function(&name, value.as_ref().map(Scalar::ty), distinct);
+        let ty = value.as_ref().map(Scalar::ty);
+        let function = match percent {
+            None => function(&name, ty, distinct),
+            Some(percent) => percentile(&name, ty, distinct, percent),
+        };
         let function = function.ok_or_else(|| misuse(&name, at))?;
+        if matches!(function, AggregateFunction::Percentile(_))
+            && !matches!(self.window, Window::Sliding { .. })
+        {
+            let what = format!("{name}() in a window that does not slide");
+            return Err(Fault::unsupported(at, what));
+        }
         let conditions = Conditions {
             scalars: self.scalars,
         };
@@ -216,8 +232,27 @@ fn function(name: &str, value: Option<Type>, distinct: bool) -> Option<Aggregate
         ("avg", Some(Type::Int), false) => AggregateFunction::Average,
         ("min", Some(Type::Int), false) => AggregateFunction::Min,
         ("max", Some(Type::Int), false) => AggregateFunction::Max,
+        ("median", Some(Type::Int), false) => AggregateFunction::Percentile(50),
         _ => return None,
     })
+}
+
+/// `percentile(value, 95)`.
+fn percentile(
+    name: &str,
+    value: Option<Type>,
+    distinct: bool,
+    percent: &Expr,
+) -> Option<AggregateFunction> {
+    let Expr::Value(percent) = percent else {
+        return None;
+    };
+    let Value::Number(digits, false) = &percent.value else {
+        return None;
+    };
+    let percent = digits.parse().ok().filter(|percent| *percent <= 100)?;
+    let fits = name == "percentile" && value == Some(Type::Int) && !distinct;
+    fits.then_some(AggregateFunction::Percentile(percent))
 }
 
 fn misuse(name: &str, at: Location) -> Fault {
@@ -233,6 +268,8 @@ fn misuse(name: &str, at: Location) -> Fault {
 struct Arguments<'q> {
     /// `None` for `*`.
     value: Option<&'q Expr>,
+    /// The second argument.
+    percent: Option<&'q Expr>,
     distinct: bool,
     filter: Option<&'q Expr>,
 }
@@ -267,13 +304,19 @@ impl<'q> Arguments<'q> {
             let what = format!("a clause in the call of {name}()");
             return Err(Fault::unsupported(at, what));
         }
-        let value = match args.as_slice() {
-            [FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))] => Some(expr),
-            [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)] => None,
+        use FunctionArgExpr::{Expr, Wildcard};
+        let (value, percent) = match args.as_slice() {
+            [FunctionArg::Unnamed(Wildcard)] => (None, None),
+            [FunctionArg::Unnamed(Expr(value))] => (Some(value), None),
+            [
+                FunctionArg::Unnamed(Expr(value)),
+                FunctionArg::Unnamed(Expr(percent)),
+            ] => (Some(value), Some(percent)),
             _ => return Err(misuse(&name, at)),
         };
         Ok(Self {
             value,
+            percent,
             distinct: *duplicate_treatment == Some(DuplicateTreatment::Distinct),
             filter: filter.as_deref(),
         })

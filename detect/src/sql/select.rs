@@ -80,7 +80,7 @@ fn grouped(sql: &str, clauses: &Clauses<'_>, scalars: Scalars<'_>) -> Result<Com
             return Err(faults);
         }
     };
-    let mut aggregates = Aggregates::new(scalars);
+    let mut aggregates = Aggregates::new(scalars, window);
     let mut select = Vec::new();
     for item in clauses.projection {
         match aggregates.select(item, &groups) {
