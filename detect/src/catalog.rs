@@ -366,7 +366,7 @@ pub static COLUMNS: &[Column] = &[
     column("process.gid", Field::Gid, Type::Int, EXEC_FAILED, "real group id"),
     column("process.euid", Field::Euid, Type::Int, EXEC_FAILED, "effective user id"),
     column("process.egid", Field::Egid, Type::Int, EXEC_FAILED, "effective group id"),
-    column("process.user", Field::User, Type::Text, EXEC, "account name"),
+    column("process.user", Field::User, Type::Text, EXEC, "account name; on Linux of the effective user, see below"),
     nullable(column("process.login_uid", Field::LoginUid, Type::Int, EXEC, "user id at login; `NULL` for services")),
     nullable(column("process.session", Field::Session, Type::Int, EXEC, "audit or logon session")),
     column("process.session_leader", Field::SessionLeader, Type::Int, EXEC, "pid of the leader of its session (`getsid`)"),

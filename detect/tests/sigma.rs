@@ -263,6 +263,37 @@ fn logon_ids_are_hexadecimal_on_windows_and_user_ids_elsewhere() {
     assert_eq!(fired(r#"{"Image": "/a", "LogonId": 1}"#), 0);
 }
 
+/// macOS tells numbers, of which 0 has a known name.
+#[test]
+fn names_of_users_are_known_on_linux() {
+    let check = |os: Os, user: &str, degraded: bool| {
+        let text = rule(&format!("  sel:\n    User: {user}\n  condition: sel\n"));
+        let text = text.replace("windows", os.name());
+        let rules = load(&[("r.yml", &text)], Some(os));
+        let what = format!("{user} on {}", os.name());
+        assert_eq!(rules.rules().len(), 1, "{what}");
+        assert_eq!(
+            rules.report().degraded.len(),
+            usize::from(degraded),
+            "{what}"
+        );
+    };
+    for user in ["root", "www-data", "'ro*'"] {
+        check(Os::Linux, user, false);
+        check(Os::Macos, user, user == "www-data");
+    }
+    let text = rule("  sel:\n    User: www-data\n  condition: sel\n").replace("windows", "linux");
+    let fired = |json: &str| {
+        let rules = load(&[("r.yml", &text)], Some(Os::Linux));
+        findings(rules, &sysmon::event(json).unwrap()).len()
+    };
+    assert_eq!(
+        fired(r#"{"Image": "/a", "LogonId": 33, "User": "www-data"}"#),
+        1
+    );
+    assert_eq!(fired(r#"{"Image": "/a", "LogonId": 33}"#), 0);
+}
+
 #[test]
 fn fields_are_compared_with_fields() {
     let check = |modifiers: &str, image: &str, line: &str, expected| {

@@ -5,7 +5,8 @@
 //! Read in the order of the work: [`features`](crate::EbpfSensor) probes, `btf` and `offsets` find
 //! where this kernel keeps each field, `load` loads and attaches, `procfs` lists what already runs,
 //! `transport` drains through `ring` or perf buffers, [`decode`] and [`normalize`] are pure and
-//! build on every target. Rules, order and enrichment are not known here.
+//! build on every target. `accounts` gives users their names, as they are when the event is taken, so
+//! that a recording has them. Rules, order and other enrichment are not known here.
 //!
 //! Where BPF cannot be had, [`netlink`] is a source of the same events from the process connector;
 //! it needs neither BPF nor BTF, and knows less.
@@ -18,6 +19,8 @@ pub mod netlink;
 pub mod normalize;
 pub mod offsets;
 
+#[cfg(target_os = "linux")]
+mod accounts;
 #[cfg(target_os = "linux")]
 mod cgroups;
 #[cfg(target_os = "linux")]

@@ -208,7 +208,8 @@ fn cgroup_id(path: &[u8]) -> Option<u64> {
     Some(fs::metadata(dir).ok()?.ino())
 }
 
-fn namespaces(dir: &Path) -> Option<Namespaces> {
+/// Of the process whose directory in procfs it is.
+pub(crate) fn namespaces(dir: &Path) -> Option<Namespaces> {
     let inode = |name: &str| {
         let link = fs::read_link(dir.join("ns").join(name)).ok()?;
         let (_, number) = link.to_str()?.split_once('[')?;

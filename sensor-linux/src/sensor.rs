@@ -12,6 +12,7 @@ use sensor_ebpf::config::Field;
 use sensor_ebpf::record::{class, identity_flag};
 
 use crate::Error;
+use crate::accounts::Accounts;
 use crate::cgroups::Cgroups;
 use crate::clock::{boot_time, boot_wall};
 use crate::decode::{Record, decode};
@@ -79,6 +80,7 @@ pub struct EbpfSensor {
     clock: Clock,
     capabilities: Capabilities,
     tally: Tally,
+    accounts: Option<Accounts>,
     cgroups: Cgroups,
     environments: Environments,
     loss_log: LossLog,
@@ -111,6 +113,7 @@ impl EbpfSensor {
                 boot_wall: boot_wall(),
                 offset: programs.source.clock_offset(),
             },
+            accounts: Accounts::open(),
             cgroups: Cgroups::default(),
             environments: Environments::of(&options.environment),
             loss_log: LossLog::new(options.ring_bytes, options.max_processes),
@@ -180,6 +183,12 @@ impl EbpfSensor {
         });
         if let Some(logger) = &mut programs.logger {
             logger.flush();
+        }
+    }
+
+    fn name_users(&mut self, out: &mut [Event], first: usize) {
+        if let Some(accounts) = &mut self.accounts {
+            accounts.name_all(&mut out[first..]);
         }
     }
 
@@ -338,6 +347,7 @@ impl Sensor for EbpfSensor {
         for (pid, stat) in stats {
             adopted.extend(self.adopt(pid, stat)?);
         }
+        let first = out.len();
         for row in adopted {
             let Some(row) = self.row(row) else { continue };
             self.tally.snapshot += 1;
@@ -346,6 +356,7 @@ impl Sensor for EbpfSensor {
                 kind: EventKind::Snapshot(Box::new(row)),
             });
         }
+        self.name_users(out, first);
         self.tally.snapshot_done(&self.programs.counters);
         Ok(())
     }
@@ -356,7 +367,9 @@ impl Sensor for EbpfSensor {
         timeout: Duration,
     ) -> Result<BatchEnd, SensorError> {
         self.wait(timeout)?;
+        let first = out.len();
         self.drain(out);
+        self.name_users(out, first);
         self.announce_losses(out);
         Ok(BatchEnd::Open)
     }

@@ -298,16 +298,16 @@ impl<'a> Items<'a> {
         let Some(field) = meaning.field() else {
             return true;
         };
-        if meaning == Meaning::User && self.is_unix() {
+        if meaning == Meaning::User && self.host == Some(Os::Macos) {
             // Of accounts, only the name of user id 0 is known.
             let root = |like: &Text| like.like(!manner.cased).matches(b"root");
-            return self.host.is_none()
-                || match value {
-                    Value::Text(text) => root(text),
-                    Value::Regex(pattern) => pcre::compile(pattern, &manner.flags)
-                        .is_ok_and(|regex| regex.is_match(b"root")),
-                    _ => true,
-                };
+            return match value {
+                Value::Text(text) => root(text),
+                Value::Regex(pattern) => {
+                    pcre::compile(pattern, &manner.flags).is_ok_and(|regex| regex.is_match(b"root"))
+                }
+                _ => true,
+            };
         }
         self.source.gives(self.host, field)
     }

@@ -18,6 +18,7 @@ use super::priority;
 use super::socket::Socket;
 use super::survey::{is_alive, survey};
 use crate::Error;
+use crate::accounts::Accounts;
 use crate::clock::boot_time;
 use crate::loss_log::LossLog;
 use crate::procfs;
@@ -57,6 +58,7 @@ pub struct NetlinkSensor {
     pub(super) clock: Clock,
     clock_checked: Instant,
     capabilities: Capabilities,
+    accounts: Option<Accounts>,
     pub(super) books: Books,
     loss_log: LossLog,
     /// When every process that lived was known.
@@ -98,6 +100,7 @@ impl NetlinkSensor {
             clock: Clock::new(boot),
             clock_checked: now,
             capabilities: capabilities(),
+            accounts: Accounts::open(),
             books: Books::new(boot_time()),
             loss_log: LossLog::new(options.buffer_bytes, 0),
             complete: BootTime::default(),
@@ -180,6 +183,12 @@ impl NetlinkSensor {
         Ok(found.gone)
     }
 
+    fn name_users(&mut self, out: &mut [Event], first: usize) {
+        if let Some(accounts) = &mut self.accounts {
+            accounts.name_all(&mut out[first..]);
+        }
+    }
+
     fn announce_losses(&mut self, out: &mut Vec<Event>) {
         let now = boot_time();
         let inflow = inflow(self.inbox.get_mut());
@@ -209,7 +218,9 @@ impl Sensor for NetlinkSensor {
     }
 
     fn snapshot(&mut self, out: &mut Vec<Event>) -> Result<(), SensorError> {
+        let first = out.len();
         self.survey(out)?;
+        self.name_users(out, first);
         self.complete = boot_time();
         Ok(())
     }
@@ -226,13 +237,15 @@ impl Sensor for NetlinkSensor {
         waited.map_err(Error::reading_messages)?;
         self.fill()?;
         self.refresh_clock();
-        let full = out.len() + MAX_BATCH;
+        let first = out.len();
+        let full = first + MAX_BATCH;
         while out.len() < full
             && let Some(waiting) = self.inbox.get_mut().pop()
         {
             self.handle(waiting, out)?;
         }
         self.recover(out)?;
+        self.name_users(out, first);
         self.announce_losses(out);
         Ok(BatchEnd::Open)
     }

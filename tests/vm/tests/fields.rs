@@ -30,6 +30,10 @@ fn record() -> anyhow::Result<Recorded> {
             ("big-environment", &["environment", "100000"]),
             ("failing", &["failing"]),
             ("lifetime", &["lifetime"]),
+            ("account-root", &["account", "root"]),
+            ("account-plain", &["account", "plain"]),
+            ("account-mount", &["account", "mount"]),
+            ("account-user", &["account", "user"]),
         ])?;
         Ok((early.finish()?, workloads))
     })?;
@@ -151,6 +155,33 @@ fn audit_ids_are_those_of_procfs_where_they_are_set() {
             process.session.map(u64::from),
             set(said.number("audit-session"))
         );
+    }
+}
+
+/// Numbers of users mean something else in a container.
+#[test]
+fn users_have_names_where_the_accounts_are_and_nowhere_else() {
+    if !place::kernel_scenarios_run() {
+        return;
+    }
+    for name in ["account-root", "account-plain"] {
+        let said = workload(name).text("name");
+        assert_eq!(
+            program(name).user.as_deref(),
+            Some(said.as_bytes()),
+            "{name}"
+        );
+    }
+    assert_eq!(
+        row().user.as_deref(),
+        Some(workload("account-root").text("name").as_bytes())
+    );
+    for name in ["account-mount", "account-user"] {
+        assert_eq!(program(name).user, None, "{name}");
+    }
+    for name in ["account-plain", "account-mount", "account-user"] {
+        let ids = program(name).credentials.expect("ids");
+        assert_eq!(u64::from(ids.euid), workload(name).number("user"), "{name}");
     }
 }
 

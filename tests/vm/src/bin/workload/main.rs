@@ -96,6 +96,7 @@ fn scenario(name: &str, rest: &[OsString]) -> Result<u8> {
         "mount-namespace" => space::mount_namespace()?,
         "chroot" => space::change_root()?,
         "rights" => rights::rights(text(rest, 0)?)?,
+        "account" => space::account(text(rest, 0)?)?,
         "facts" => facts::facts(text(rest, 0)?)?,
         "cgroup" => facts::control_group()?,
         "environment" => facts::environment(number(rest, 0)?)?,

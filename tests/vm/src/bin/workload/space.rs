@@ -56,6 +56,42 @@ pub(crate) fn user_namespace() -> Result<()> {
     Ok(())
 }
 
+/// A child that becomes a user who has an account here, and runs a program: where its parent is
+/// (`plain`), or in a new namespace of mounts (`mount`) or of users (`user`). `root` stays root.
+pub(crate) fn account(kind: &str) -> Result<()> {
+    let stage = Stage::new()?;
+    let program = stage.tiny("tiny", 0)?;
+    let accounts = std::fs::read_to_string("/etc/passwd").context("/etc/passwd")?;
+    let wanted = |line: &&str| (line.split(':').nth(2) == Some("0")) == (kind == "root");
+    let line = accounts.lines().find(wanted).context("no such account")?;
+    let fields: Vec<&str> = line.split(':').collect();
+    let (user, group) = (fields[2].parse()?, fields[3].parse()?);
+    report("name", fields[0]);
+    report("user", user);
+    let flags = match kind {
+        "mount" => libc::CLONE_NEWNS,
+        "user" => libc::CLONE_NEWUSER,
+        _ => 0,
+    };
+    let child = child::run(|| {
+        // Of a namespace of users it is to be that user outside.
+        if kind == "user" {
+            become_user(user, group)?;
+        }
+        let child = child::start_with(flags, None, || {
+            if kind != "user" {
+                become_user(user, group)?;
+            }
+            Err(become_program(&program, &["tiny"]))
+        })?;
+        report("child", child);
+        child::end(child)?;
+        Ok(0)
+    })?;
+    report("between", child);
+    Ok(())
+}
+
 /// A child in a mount namespace of its own, which runs a program on a file system that only it
 /// sees.
 pub(crate) fn mount_namespace() -> Result<()> {
