@@ -79,6 +79,9 @@ pub(crate) struct Link {
     pub(crate) first: usize,
     /// Number of its clauses, which follow each other.
     pub(crate) clauses: usize,
+    /// It counts each time its condition holds, not only when it would fire as a rule: for triggers
+    /// that ask whether and how recently it held, not how often.
+    pub(crate) repeats: bool,
     pub(crate) trigger: Trigger,
 }
 

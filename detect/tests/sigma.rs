@@ -940,6 +940,33 @@ fn correlations_may_be_on_correlations() {
     assert_eq!(fired(&text(9), &borrowed(&late)), [0u64; 0]);
 }
 
+/// Quiet after it fired, it had seemed to be over.
+#[test]
+fn what_still_holds_is_as_recent_as_its_last_event() {
+    let check = |inner: &str, expected: &[u64]| {
+        for kind in ["temporal", "temporal_ordered"] {
+            let text = format!(
+                "  type: {kind}\n  rules: [inner, b]\n  timespan: 10s\n{}",
+                another("inner", inner)
+            );
+            let events: Vec<(u64, &str)> = [0, 1, 2, 9].map(|at| (at, A)).into();
+            let events = [events, vec![(13, B)]].concat();
+            assert_eq!(fired(&text, &events), expected, "{kind}");
+        }
+    };
+    let count = "  type: event_count\n  rules: [a]\n  timespan: 10s\n  condition: {gte: 3}\n";
+    check(count, &[4]);
+    check(&count.replace("10s", "5s"), &[]);
+    let pair = another(
+        "last",
+        "  type: event_count\n  rules: [a]\n  timespan: 1s\n  condition: {gte: 1}\n",
+    );
+    check(
+        &format!("  type: temporal_ordered\n  rules: [last, a]\n  timespan: 10s\n{pair}"),
+        &[4],
+    );
+}
+
 #[test]
 fn what_correlations_found_is_counted_and_told_apart() {
     let count = |kind: &str, condition: &str| {

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use detect::sigma::{sysmon, to_sql};
 use detect::{Matcher, RuleSet, Source};
 use proptest::prelude::*;
-use rsigma_eval::Engine;
 use rsigma_eval::event::JsonEvent;
+use rsigma_eval::{CorrelationConfig, CorrelationEngine, Engine, ProcessResultExt as _};
 use rsigma_parser::parse_sigma_yaml;
 use serde_json::{Map, Value, json};
 
@@ -242,5 +242,68 @@ proptest! {
     #[test]
     fn random_rules_find_the_same(rule in rule(), event in event()) {
         check(&rule, &event)?;
+    }
+}
+
+/// Many of `a`, then `b`, of one user: the specification's example.
+fn chain(kind: &str, count: u64, inner: u64, outer: u64) -> String {
+    let rule = |name: &str| {
+        format!(
+            "title: {name}\nid: {name}-id\nname: {name}\nlogsource: {{category: process_creation, \
+             product: windows}}\ndetection:\n  sel:\n    Image: {name}\n  condition: sel\n---\n"
+        )
+    };
+    format!(
+        "{}{}title: many\nid: many-id\nname: many\ncorrelation:\n  type: event_count\n  rules: \
+         [a]\n  group-by: [User]\n  timespan: {inner}s\n  condition: {{gte: {count}}}\n---\ntitle: \
+         chain\nid: chain-id\ncorrelation:\n  type: {kind}\n  rules: [many, b]\n  group-by: \
+         [User]\n  timespan: {outer}s\n  condition: {{gte: 2}}\n",
+        rule("a"),
+        rule("b")
+    )
+}
+
+/// The first event of each user at which the chain holds. After that ours is quiet for a while.
+fn firsts(
+    found: impl Iterator<Item = (String, usize)>,
+) -> std::collections::BTreeMap<String, usize> {
+    let mut firsts = std::collections::BTreeMap::new();
+    found.for_each(|(user, at)| {
+        firsts.entry(user).or_insert(at);
+    });
+    firsts
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn correlations_of_correlations_hold_at_the_same_events(
+        kind in prop::sample::select(vec!["temporal", "temporal_ordered"]),
+        (count, inner, outer) in (1u64..4, 1u64..12, 1u64..12),
+        // rsigma counts in seconds, and what is of one second has no order there.
+        steps in prop::collection::vec((1u64..4, any::<bool>(), any::<bool>()), 1..40),
+    ) {
+        let text = chain(kind, count, inner, outer);
+        let rules = RuleSet::compile(&[Source { file: "c.yml", text: &text }]).unwrap();
+        prop_assert!(rules.report().rejected.is_empty(), "{}", rules.report().rejected[0]);
+        let mut matcher = Matcher::new(Arc::new(rules));
+        let mut engine = CorrelationEngine::new(CorrelationConfig::default());
+        engine.add_collection(&parse_sigma_yaml(&text).unwrap()).unwrap();
+        let (mut ours, mut theirs, mut second) = (Vec::new(), Vec::new(), 1000);
+        for (at, (step, is_a, is_x)) in steps.iter().enumerate() {
+            second += step;
+            let user = if *is_x { "x" } else { "y" };
+            let event = json!({ "Image": if *is_a { "a" } else { "b" }, "User": user });
+            let mut exec = sysmon::from_value(&event).unwrap();
+            exec.header.time = event::BootTime(second * 1_000_000_000);
+            let mut findings = Vec::new();
+            matcher.on_event(&exec, at as u64, &mut findings);
+            ours.extend(findings.iter().map(|_| (user.to_owned(), at)));
+            let result = engine.process_event_at(&JsonEvent::borrow(&event), second as i64);
+            let found = result.correlations().filter(|c| c.header.rule_title == "chain");
+            theirs.extend(found.map(|_| (user.to_owned(), at)));
+        }
+        prop_assert_eq!(firsts(ours.into_iter()), firsts(theirs.into_iter()), "{}{:?}", text, steps);
     }
 }

@@ -79,6 +79,7 @@ impl ChainState {
         let to_link = Arrival {
             clause,
             select: &[],
+            repeats: link.repeats,
             ..arrival
         };
         let found = self.links[position].on_arrival(&link.trigger, to_link)?;

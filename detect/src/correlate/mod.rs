@@ -90,6 +90,8 @@ struct Arrival<'a, 'm> {
     select: &'a [Selected],
     /// Of what the other trigger found; empty for an event.
     inner: &'a Circumstances,
+    /// No time is quiet, and nothing is forgotten for having fired.
+    repeats: bool,
     now: u64,
     /// Number of the event.
     event: u64,
@@ -153,6 +155,7 @@ impl State {
             clause: found.clause,
             select: &found.rule.select,
             inner: &Circumstances::default(),
+            repeats: false,
             now: self.now,
             event: self.events,
             hasher: &self.hasher,

@@ -79,8 +79,10 @@ impl SequenceState {
             return None;
         }
         let newest = before.into_iter().max_by_key(Begun::newest_first)?;
-        for key in &newest.keys {
-            self.waiting.take(*key);
+        if !arrival.repeats {
+            for key in &newest.keys {
+                self.waiting.take(*key);
+            }
         }
         self.completed_by = Some(arrival.event);
         Some(self.completed(sequence, newest, arrival))

@@ -77,6 +77,11 @@ impl Samples {
         Some(fired)
     }
 
+    /// The next finding may come at once.
+    pub(super) fn end_quiet(&mut self) {
+        self.quiet_until = 0;
+    }
+
     fn keep(&mut self, now: u64, leaves: Leaves<'_>, readings: &[Option<Reading>]) {
         if self.samples.len() >= MAX_SAMPLES {
             self.forget_first();

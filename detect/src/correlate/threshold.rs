@@ -125,6 +125,9 @@ impl Group {
                     last: leaf_index,
                     before: &arrival.inner.evidence,
                 };
+                if arrival.repeats {
+                    samples.end_quiet();
+                }
                 samples.add(threshold, size, now, leaves, &readings)
             }
             // A rule has one kind of window.

@@ -103,7 +103,7 @@ pub(crate) fn compile(
     let kind = parts.kind().map_err(one)?;
     let keys = parts.keys().map_err(one)?;
     let trigger = parts.trigger(kind, &keys).map_err(one)?;
-    let trigger = chained(trigger, chosen()).map_err(|kind| vec![(node.at, kind)])?;
+    let trigger = chained(kind, trigger, chosen()).map_err(|kind| vec![(node.at, kind)])?;
     let clauses: Vec<Clause> = chosen().flat_map(|rule| rule.clauses.clone()).collect();
     let level = chosen().map(|rule| rule.level).max();
     let mut rule = Rule {
@@ -147,6 +147,7 @@ pub(crate) fn compile(
 
 /// The trigger, on what the rules that are correlations find.
 fn chained<'r>(
+    kind: Kind,
     trigger: Trigger,
     rules: impl Iterator<Item = &'r Rule>,
 ) -> Result<Trigger, ErrorKind> {
@@ -156,6 +157,7 @@ fn chained<'r>(
             links.push(Link {
                 first: clauses,
                 clauses: rule.clauses.len(),
+                repeats: matches!(kind, Kind::Temporal | Kind::Ordered),
                 trigger: rule.trigger.clone(),
             });
         }
