@@ -4,8 +4,8 @@
 //! static program. So accounts that only a directory knows have no name here.
 //!
 //! Numbers of users mean something in one place only. A name is given to processes of the mount and
-//! user namespace that the file was found in, and to no others: user 1000 of a container is somebody
-//! else.
+//! user namespace that the file was found in, and to services that systemd gave a mount namespace of
+//! their own, but to no others: user 1000 of a container is somebody else.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -103,7 +103,7 @@ impl Accounts {
 
     fn name(&self, process: &Process) -> Option<Bytes> {
         let of = process.namespaces?;
-        let here = of.mnt == self.namespaces.mnt
+        let here = (of.mnt == self.namespaces.mnt || is_service_of_host(process))
             && of.user == self.namespaces.user
             && of.user == INITIAL_USER_NAMESPACE;
         let user = process.credentials?.euid;
@@ -146,6 +146,15 @@ impl Accounts {
         let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         regular.then_some((file, Version::of(&stat)))
     }
+}
+
+/// A service that `PrivateTmp=` and the like gave its own mount namespace; its accounts are the host's.
+/// What systemd-nspawn runs is a container in a service.
+fn is_service_of_host(process: &Process) -> bool {
+    let unit = process.unit.as_deref().unwrap_or_default();
+    process.container.is_none()
+        && unit.ends_with(b".service")
+        && !unit.starts_with(b"systemd-nspawn@")
 }
 
 impl Version {
@@ -328,6 +337,15 @@ mod tests {
         assert_eq!(named(&mut accounts, process(1001, Some(HERE))), None);
         let container = Namespaces { mnt: 8, ..HERE };
         assert_eq!(named(&mut accounts, process(1000, Some(container))), None);
+        let service = |unit: &'static str| Process {
+            unit: Some(unit.into()),
+            ..process(1000, Some(container))
+        };
+        let name = named(&mut accounts, service("web.service"));
+        assert_eq!(name.unwrap(), "ann");
+        for unit in ["systemd-nspawn@web.service", "machine-web.scope"] {
+            assert_eq!(named(&mut accounts, service(unit)), None, "{unit}");
+        }
         let rootless = Namespaces { user: 9, ..HERE };
         assert_eq!(named(&mut accounts, process(1000, Some(rootless))), None);
         assert_eq!(named(&mut accounts, process(1000, None)), None);
