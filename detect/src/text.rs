@@ -61,24 +61,41 @@ pub(crate) fn fold(c: char) -> char {
 
 /// Appends the text with letter case folded away; bytes that are no characters stay.
 pub(crate) fn fold_text(text: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(text);
+    let folded = &mut out[start..];
+    // Both without a branch, so that many bytes are one step.
+    folded.make_ascii_lowercase();
+    let is_ascii = folded.iter().fold(0, |all, byte| all | byte) < 0x80;
+    if !is_ascii {
+        out.truncate(start);
+        fold_wide(text, out);
+    }
+}
+
+fn fold_wide(text: &[u8], out: &mut Vec<u8>) {
     let mut rest = text;
     loop {
-        let end = if rest.is_ascii() {
-            rest.len()
-        } else {
-            rest.iter().take_while(|byte| byte.is_ascii()).count()
-        };
-        let (run, after) = rest.split_at(end);
+        let end = rest.iter().position(|byte| !byte.is_ascii());
+        let (run, after) = rest.split_at(end.unwrap_or(rest.len()));
         out.extend(run.iter().map(u8::to_ascii_lowercase));
         let Some((unit, len)) = first_unit(after) else {
             return;
         };
+        let (unit_bytes, after) = after.split_at(len);
         match unit {
+            Unit::Char(c) if !has_case(c) => out.extend_from_slice(unit_bytes),
             Unit::Char(c) => out.extend_from_slice(fold(c).encode_utf8(&mut [0; 4]).as_bytes()),
             Unit::Byte(byte) => out.push(byte),
         }
-        rest = &after[len..];
+        rest = after;
     }
+}
+
+/// False for marks such as `®` and for the scripts of East Asia, without a look at the tables of all
+/// characters.
+fn has_case(c: char) -> bool {
+    !matches!(c, '\u{80}'..='\u{b4}' | '\u{b6}'..='\u{bf}' | '\u{2e80}'..='\u{a4cf}')
 }
 
 /// Parts paths, on one system or another.
@@ -212,6 +229,26 @@ mod tests {
         assert_eq!(fold('K'), 'k');
         assert_ne!(fold('\u{212a}'), 'k');
         assert_ne!(fold('ſ'), 's');
+    }
+
+    #[test]
+    fn characters_without_case_stay() {
+        for c in '\u{80}'..=char::MAX {
+            assert!(has_case(c) || fold(c) == c, "{c}");
+        }
+    }
+
+    #[test]
+    fn folded_text_is_folded_characters() {
+        for text in ["", "aB®C µÉ\u{212a}zΣx", "Microsoft® Windows®", "x\u{aa}"] {
+            let mut folded = b"before".to_vec();
+            fold_text(text.as_bytes(), &mut folded);
+            let expected: String = text.chars().map(fold).collect();
+            assert_eq!(folded, format!("before{expected}").as_bytes());
+        }
+        let mut folded = Vec::new();
+        fold_text(b"A\xff\xc3Z", &mut folded);
+        assert_eq!(folded, b"a\xff\xc3z");
     }
 
     #[test]
