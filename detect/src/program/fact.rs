@@ -1,5 +1,7 @@
 //! What an event must show for a condition to be true, as texts that can be looked for.
 
+use std::cmp::Reverse;
+
 use crate::catalog::Field;
 use crate::ir::{Comparison, Function, Pattern, Predicate, Scalar};
 use crate::like::{Like, Token};
@@ -79,17 +81,36 @@ pub(crate) fn rarest(sets: impl Iterator<Item = Vec<Box<[u8]>>>) -> Option<Vec<B
 }
 
 fn expected_hits(group: &Group) -> u32 {
-    let one = |fact: &Fact| match fact.kind {
-        Kind::Equal | Kind::Base => 1,
-        Kind::Contains => hits(&fact.text),
+    let one = |fact: &Fact| match (fact.kind, fact.field) {
+        (Kind::Contains, _) => hits(&fact.text),
+        // Few values that many events share.
+        (_, Field::IntegrityLevel) => 300,
+        (_, Field::Company | Field::Product | Field::User) => 100,
+        (Kind::Equal | Kind::Base, _) => 1,
     };
     group.iter().map(one).fold(0, u32::saturating_add)
+}
+
+/// Whatever is part of these occurs in most events of Windows.
+const EVERYWHERE: [&[u8]; 3] = [
+    br"c:\windows\system32\",
+    br#".exe" "#,
+    br"nt authority\system",
+];
+
+/// Such a text is not worth looking for.
+fn is_everywhere(text: &[u8]) -> bool {
+    let mut all = EVERYWHERE.iter();
+    all.any(|ordinary| memchr::memmem::find(ordinary, text).is_some())
 }
 
 /// Rough, in thousandths of events: short texts occur by chance, scripts other than Latin hardly.
 fn hits(text: &[u8]) -> u32 {
     if !text.is_ascii() {
         return 1;
+    }
+    if is_everywhere(text) {
+        return MAX_EXPECTED_HITS;
     }
     match text.len() {
         0..=1 => 1000,
@@ -107,7 +128,11 @@ fn of(predicate: &Predicate) -> Vec<Group> {
         Predicate::And(parts) => best(parts.iter().flat_map(of).collect()),
         Predicate::Or(parts) => of_any(parts),
         Predicate::Is(inner, Some(true)) => of(inner),
-        leaf => group(leaf).into_iter().collect(),
+        leaf => {
+            let group = group(leaf).into_iter();
+            let worthwhile = |group: &Group| expected_hits(group) < MAX_EXPECTED_HITS;
+            group.filter(worthwhile).collect()
+        }
     }
 }
 
@@ -149,7 +174,7 @@ fn group(leaf: &Predicate) -> Option<Group> {
         }
         Predicate::AnyMatches(array, Pattern::Like(like)) => Some(vec![contains(
             line_of(array)?,
-            longest_literal(like).as_bytes(),
+            rarest_literal(like).as_bytes(),
         )?]),
         Predicate::AnyMatches(array, Pattern::Regex(regex)) => {
             let line = line_of(array)?;
@@ -196,8 +221,8 @@ pub(super) fn literal(like: &Like) -> Option<Literal> {
     })
 }
 
-/// The longest run of characters that every match contains, but for their case.
-fn longest_literal(like: &Like) -> String {
+/// The run of characters that fewest events hold and every match contains, but for their case.
+fn rarest_literal(like: &Like) -> String {
     let mut runs = vec![String::new()];
     for token in like.tokens() {
         match (token, runs.last_mut()) {
@@ -205,7 +230,14 @@ fn longest_literal(like: &Like) -> String {
             _ => runs.push(String::new()),
         }
     }
-    runs.into_iter().max_by_key(String::len).unwrap_or_default()
+    let rarest = |run: &String| {
+        (
+            hits(run.to_ascii_lowercase().as_bytes()),
+            Reverse(run.len()),
+        )
+    };
+    let runs = runs.into_iter().filter(|run| !run.is_empty());
+    runs.min_by_key(rarest).unwrap_or_default()
 }
 
 fn of_like(value: &Scalar, like: &Like) -> Option<Fact> {
@@ -220,7 +252,7 @@ fn of_like(value: &Scalar, like: &Like) -> Option<Fact> {
             text,
             open_end: false,
         }) => suffix(value, text.as_bytes()),
-        _ => part(value, longest_literal(like).as_bytes()),
+        _ => part(value, rarest_literal(like).as_bytes()),
     }
 }
 
@@ -387,6 +419,17 @@ mod tests {
         check("lower(process.name) = 'éab'", &[&[name("ab")]]);
         check("process.name ILIKE 'ÉABé%'", &[&[name("éabé")]]);
         check("process.name LIKE '%É%'", &[&[name("é")]]);
+    }
+
+    #[test]
+    fn what_most_events_hold_is_no_fact() {
+        let name = |text| fact(Field::Name, Kind::Contains, text);
+        check(r"process.name ILIKE '%\SYSTEM32\%'", &[]);
+        check("process.name ILIKE '7z%.exe'", &[&[name("7z")]]);
+        check(
+            "process.name LIKE '%.exe' AND process.name LIKE '%abc%'",
+            &[&[name("abc")]],
+        );
     }
 
     #[test]
