@@ -9,7 +9,6 @@
 //! event are passed over at each step.
 
 use std::collections::HashMap;
-use std::ops::Range;
 
 use foldhash::fast::FixedState;
 
@@ -20,15 +19,19 @@ pub(super) const GRAM: usize = 4;
 
 type Gram = [u8; GRAM];
 
-/// Bits of the filter; it takes 32 KiB.
-const FILTER_BITS: u32 = 18;
-const FILTER_WORDS: usize = 1 << (FILTER_BITS - 6);
+/// Bits of the largest filter; it takes 32 KiB.
+const MAX_FILTER_BITS: u32 = 18;
+
+/// For each gram. Small filters of many columns share the first cache.
+const FILTER_BITS_PER_GRAM: usize = 64;
 
 /// Texts of at least [`GRAM`] bytes.
 #[derive(Debug)]
 pub(super) struct Grams {
     /// A bit is set for each gram that stands for a text.
-    filter: Box<[u64; FILTER_WORDS]>,
+    filter: Box<[u64]>,
+    /// Bits of a hash that says where in the filter.
+    filter_bits: u32,
     /// Where in `texts` those begin whose grams have a hash; one more than hashes.
     buckets: Box<[u32]>,
     /// Bits of such a hash.
@@ -43,17 +46,52 @@ pub(super) struct Grams {
 const MAX_STRIDE: usize = 16;
 
 /// More grams leave little of the filter that is not set.
-const MAX_GRAMS: usize = 1 << (FILTER_BITS - 4);
+const MAX_GRAMS: usize = 1 << (MAX_FILTER_BITS - 4);
 
-/// A text by one of its grams.
+/// A text by one of its grams. Small, and most of those that do not occur are told by what stands
+/// here: the processor has to fetch nothing else for them.
 #[derive(Debug)]
 struct Text {
     id: FactId,
     gram: Gram,
+    /// Another one of its grams, far from the first.
+    other: Gram,
     /// Of its gram in it.
-    offset: usize,
+    offset: u32,
+    other_offset: u32,
     /// Where it is in [`Grams::bytes`].
-    bytes: Range<usize>,
+    start: u32,
+    len: u32,
+}
+
+impl Text {
+    /// By the gram at `offset`, of a text that is the end of `bytes`.
+    fn new(id: FactId, offset: usize, text: &[u8], bytes: &[u8]) -> Self {
+        let last = text.len() - GRAM;
+        let other = if offset >= last - offset { 0 } else { last };
+        let gram = |at: usize| text[at..].first_chunk().copied();
+        let number = |place: usize| u32::try_from(place).expect("texts fit memory");
+        Self {
+            id,
+            gram: gram(offset).expect("the gram is in the text"),
+            other: gram(other).expect("a text is no shorter than a gram"),
+            offset: number(offset),
+            other_offset: number(other),
+            start: number(bytes.len() - text.len()),
+            len: number(text.len()),
+        }
+    }
+
+    /// Whether it occurs in `text` with its gram at `at`; `bytes` are those of all texts.
+    fn is_at(&self, at: usize, text: &[u8], bytes: &[u8]) -> bool {
+        let start = at.checked_sub(self.offset as usize);
+        let Some(rest) = start.map(|start| &text[start..]) else {
+            return false;
+        };
+        let other = rest.get(self.other_offset as usize..);
+        other.is_some_and(|other| other.starts_with(&self.other))
+            && rest.starts_with(&bytes[self.start as usize..][..self.len as usize])
+    }
 }
 
 impl Grams {
@@ -63,16 +101,10 @@ impl Grams {
         let mut bytes = Vec::new();
         let mut by_gram = Vec::with_capacity(texts.len() * stride);
         for (id, text) in texts {
-            let start = bytes.len();
             bytes.extend_from_slice(text);
             let first = rarest(text, stride, &shared);
-            let grams = text.array_windows::<GRAM>().enumerate().skip(first);
-            by_gram.extend(grams.take(stride).map(|(offset, gram)| Text {
-                id: *id,
-                gram: *gram,
-                offset,
-                bytes: start..bytes.len(),
-            }));
+            let offsets = first..first + stride;
+            by_gram.extend(offsets.map(|offset| Text::new(*id, offset, text, &bytes)));
         }
         let mut texts = by_gram;
         let bucket_bits = texts.len().next_power_of_two().ilog2() + 1;
@@ -82,13 +114,16 @@ impl Grams {
             let start = texts.partition_point(|text| bucket(text) < hash);
             u32::try_from(start).expect("texts fit memory")
         });
-        let mut filter = Box::new([0; FILTER_WORDS]);
+        let filter_bits = (texts.len() * FILTER_BITS_PER_GRAM).next_power_of_two();
+        let filter_bits = filter_bits.ilog2().min(MAX_FILTER_BITS);
+        let mut filter = vec![0; 1 << (filter_bits - 6)].into_boxed_slice();
         for text in &texts {
-            let (word, bit) = place(text.gram);
+            let (word, bit) = place(text.gram, filter_bits);
             filter[word] |= bit;
         }
         Self {
             filter,
+            filter_bits,
             buckets: starts.collect(),
             bucket_bits,
             stride,
@@ -100,9 +135,10 @@ impl Grams {
     /// Tells every occurrence of every text.
     pub(super) fn find(&self, text: &[u8], found: &mut impl FnMut(FactId)) {
         let grams = text.array_windows::<GRAM>().enumerate();
+        let (filter, bits) = (&*self.filter, self.filter_bits);
         let mut look = |(at, gram): (usize, &Gram)| {
-            let (word, bit) = place(*gram);
-            if self.filter[word] & bit != 0 {
+            let (word, bit) = place(*gram, bits);
+            if filter[word] & bit != 0 {
                 self.compare(text, at, *gram, found);
             }
         };
@@ -119,9 +155,7 @@ impl Grams {
         let (first, end) = (self.buckets[bucket], self.buckets[bucket + 1]);
         let texts = &self.texts[first as usize..end as usize];
         for candidate in texts.iter().filter(|text| text.gram == gram) {
-            let start = at.checked_sub(candidate.offset);
-            let rest = start.map(|start| &text[start..]);
-            if rest.is_some_and(|rest| rest.starts_with(&self.bytes[candidate.bytes.clone()])) {
+            if candidate.is_at(at, text, &self.bytes) {
                 found(candidate.id);
             }
         }
@@ -129,10 +163,9 @@ impl Grams {
 }
 
 /// The bit of a gram in the filter.
-fn place(gram: Gram) -> (usize, u64) {
-    let hash = hash(gram, FILTER_BITS);
-    let word = (hash >> 6) as usize % FILTER_WORDS;
-    (word, 1 << (hash & 63))
+fn place(gram: Gram, bits: u32) -> (usize, u64) {
+    let hash = hash(gram, bits);
+    ((hash >> 6) as usize, 1 << (hash & 63))
 }
 
 /// Knuth's multiplicative hash; its upper bits are the good ones.
