@@ -30,6 +30,9 @@ pub(crate) struct Memo {
     facts: Vec<u32>,
     /// By atom: the event for which it was last decided, shifted, and its truth.
     atoms: Vec<u32>,
+    /// By the first of its children, for each list: the position of the one that settled it last.
+    /// Programs share this; it is an order in which to ask and nothing more.
+    settled_by: Vec<u16>,
     /// Group after group, a bit for each clause: one of its facts was seen.
     seen: Vec<u64>,
 }
@@ -52,6 +55,9 @@ impl Memo {
             .resize(program.fact_count.max(self.facts.len()), 0);
         self.atoms
             .resize(program.atoms.len().max(self.atoms.len()), 0);
+        // One more, for an empty list behind all others.
+        let lists = program.children.len() + 1;
+        self.settled_by.resize(lists.max(self.settled_by.len()), 0);
     }
 
     /// True the first time.
@@ -122,7 +128,14 @@ impl Program {
                 unfinished |= 1 << number;
             }
         }
-        let needed = unfinished & self.needed(memo);
+        if unfinished != 0 {
+            self.look_up_rest(unfinished & self.needed(memo), &row, memo);
+        }
+        memo.row = row;
+    }
+
+    /// `needed` has a bit for each lookup.
+    fn look_up_rest(&self, needed: u128, row: &Row, memo: &mut Memo) {
         for (number, lookup) in self.lookups.iter().enumerate() {
             if needed >> number & 1 == 1
                 && let Some(text) = row.text(lookup.slot)
@@ -130,7 +143,6 @@ impl Program {
                 lookup.of.find_rest(text, |fact| self.note(fact, memo));
             }
         }
-        memo.row = row;
     }
 
     /// A bit for each lookup: a clause that nothing looked for so far rules out needs the rest.
@@ -200,12 +212,24 @@ impl Program {
         }
     }
 
-    /// `decisive` is the truth of one child that settles the whole.
-    fn fold(&self, children: Children, view: &View<'_>, memo: &mut Memo, decisive: bool) -> Truth {
+    /// `decisive` is the truth of one child that settles the whole. The one that settled it last
+    /// time likely does again: of most rules, the same part rules out nearly all events.
+    fn fold(&self, of: Children, view: &View<'_>, memo: &mut Memo, decisive: bool) -> Truth {
+        let children = self.children_of(of);
+        let last = usize::from(memo.settled_by[of.first as usize]);
+        let last = if last < children.len() { last } else { 0 };
         let mut truth = Some(!decisive);
-        for child in self.children_of(children) {
-            match self.truth(*child, view, memo) {
-                Some(found) if found == decisive => return Some(decisive),
+        for step in 0..children.len() {
+            let position = match step {
+                0 => last,
+                step if step <= last => step - 1,
+                step => step,
+            };
+            match self.truth(children[position], view, memo) {
+                Some(found) if found == decisive => {
+                    memo.settled_by[of.first as usize] = u16::try_from(position).unwrap_or(0);
+                    return Some(decisive);
+                }
                 Some(_) => {}
                 None => truth = None,
             }
