@@ -14,7 +14,8 @@ const MAX_TEXTS: usize = 64;
 /// Texts of which every match contains at least one, but for the case of ASCII letters: the pattern
 /// is read as case-sensitive, and what ignoring case adds differs only in that.
 pub(crate) fn required_texts(pattern: &str) -> Option<Vec<Box<[u8]>>> {
-    if switches_to_unicode(pattern) {
+    // Ignoring case may then cross between ASCII and the rest.
+    if switches(pattern, 'u') {
         return None;
     }
     let hir = ParserBuilder::new()
@@ -30,7 +31,7 @@ pub(crate) fn required_texts(pattern: &str) -> Option<Vec<Box<[u8]>>> {
 /// The same for a pattern on characters. Where it may ignore case, `k` and `s` are also letters
 /// beyond ASCII, and U+FFFD may stand for a byte that is no character.
 pub(crate) fn required_chars(pattern: &str) -> Option<Vec<Box<[u8]>>> {
-    let ignores_case = pattern.contains("(?");
+    let ignores_case = switches(pattern, 'i');
     // As case-sensitive: what ignoring case adds is not trusted below.
     let flags = pattern
         .strip_prefix("(?")
@@ -46,14 +47,25 @@ pub(crate) fn required_chars(pattern: &str) -> Option<Vec<Box<[u8]>>> {
     Some(texts.into_iter().map(longest).collect())
 }
 
-/// `(?u)`: ignoring case may then cross between ASCII and the rest.
-fn switches_to_unicode(pattern: &str) -> bool {
+/// Whether a group such as `(?i)` names the flag.
+fn switches(pattern: &str, flag: char) -> bool {
     pattern.split("(?").skip(1).any(|group| {
         group
             .chars()
             .take_while(|c| c.is_ascii_alphabetic() || *c == '-')
-            .any(|c| c == 'u')
+            .any(|c| c == flag)
     })
+}
+
+/// No text with fewer bytes matches. Read as bytes and as characters, since it depends on that, and
+/// the caller may mean either.
+pub(crate) fn least_bytes(pattern: &str) -> usize {
+    let least = [false, true].into_iter().filter_map(|unicode| {
+        let mut parser = ParserBuilder::new();
+        let hir = parser.unicode(unicode).utf8(false).build().parse(pattern);
+        hir.ok()?.properties().minimum_len()
+    });
+    least.min().unwrap_or(0)
 }
 
 /// The parser bounds the depth of what it returns.
@@ -73,7 +85,18 @@ fn of(hir: &Hir) -> Option<Vec<Box<[u8]>>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{required_chars, required_texts};
+    use super::{least_bytes, required_chars, required_texts};
+
+    #[test]
+    fn no_shorter_text_matches() {
+        let check = |pattern, bytes| assert_eq!(least_bytes(pattern), bytes, "{pattern}");
+        check(r"\s[a-f0-9]{64}\s[a-f0-9]{16}", 82);
+        check("a|bcd", 1);
+        check("(?i)\u{17f}\u{212a}", 2);
+        check("\u{e9}+", 2);
+        check(".*", 0);
+        check("(", 0);
+    }
 
     #[test]
     fn every_match_contains_one_of_the_texts() {
@@ -109,6 +132,9 @@ mod tests {
         };
         check("mask", "mask");
         check("(?i)mask", "ma");
+        check("(?:x(?i)mask)", "x");
+        check("(?:mask(?i)x)", "ma");
+        check("(?:mask)", "mask");
         check("ab\u{fffd}c", "ab");
     }
 }

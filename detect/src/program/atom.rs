@@ -8,6 +8,7 @@ use super::row::Slot;
 use crate::catalog::{Column, Field, Type};
 use crate::ir::{Comparison, Function, Pattern, Predicate, Scalar};
 use crate::like::{Like, Token};
+use crate::regex_literals::least_bytes;
 use crate::text::fold_text;
 
 /// Number of an atom in its program.
@@ -35,6 +36,13 @@ pub(crate) enum Test {
     AnyOf { slot: Slot, search: Box<Search> },
     /// Two columns are the same, but for case.
     Same(Slot, Slot),
+    /// A regular expression that matches nothing with fewer bytes, of ASCII at least: for one on
+    /// characters, what is none of them becomes one of three bytes.
+    Long {
+        field: Field,
+        least: usize,
+        leaf: Box<Predicate>,
+    },
     /// Evaluated as it stands.
     Leaf(Box<Predicate>),
 }
@@ -160,6 +168,18 @@ pub(super) fn same(leaf: &Predicate) -> Option<(Field, Field)> {
     }
 }
 
+/// The column of a leaf that is a regular expression, and the fewest bytes that it matches.
+pub(super) fn least(leaf: &Predicate) -> Option<(Field, usize)> {
+    let Predicate::Matches(Scalar::Field(field), pattern) = leaf else {
+        return None;
+    };
+    let (Pattern::Regex(regex) | Pattern::Chars(regex)) = pattern else {
+        return None;
+    };
+    let least = least_bytes(regex.as_str());
+    (least > 0 && Column::of(*field).ty == Type::Text).then_some((*field, least))
+}
+
 fn folded_column(value: &Scalar) -> Option<Field> {
     match value {
         Scalar::Call(Function::Fold, arguments) => match arguments.as_slice() {
@@ -213,6 +233,7 @@ impl Test {
                 Shape::Equal(_) | Shape::Prefix(_) | Shape::Suffix(_) => 3,
             },
             Self::Same(..) => 3,
+            Self::Long { .. } => 400,
             Self::Leaf(leaf) => match **leaf {
                 Predicate::Matches(_, Pattern::Regex(_) | Pattern::Chars(_)) => 400,
                 _ => 60,

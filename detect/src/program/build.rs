@@ -435,9 +435,17 @@ impl Builder {
             let slot = self.slot(field);
             return Test::Folded { slot, shape };
         }
-        match atom::same(leaf) {
-            Some((left, right)) => Test::Same(self.slot(left), self.slot(right)),
-            None => Test::Leaf(Box::new(leaf.clone())),
+        if let Some((left, right)) = atom::same(leaf) {
+            return Test::Same(self.slot(left), self.slot(right));
+        }
+        let whole = Box::new(leaf.clone());
+        match atom::least(leaf) {
+            Some((field, least)) => Test::Long {
+                field,
+                least,
+                leaf: whole,
+            },
+            None => Test::Leaf(whole),
         }
     }
 
