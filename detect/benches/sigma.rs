@@ -29,7 +29,8 @@ fn main() {
         return;
     }
     let rules = RuleFile::read_all(&options.rules);
-    let corpus = Corpus::read(&options.events);
+    let mut corpus = Corpus::read(&options.events);
+    corpus.find_quiet(&spread(&rules, 0));
     let sets: Vec<Value> = options
         .counts
         .iter()
@@ -37,6 +38,7 @@ fn main() {
         .collect();
     let document = json!({
         "events": corpus.events.len(),
+        "quiet_events": corpus.quiet.len(),
         "rule_files": rules.len(),
         "sets": sets,
     });
@@ -145,6 +147,8 @@ fn theirs(rules: &[&RuleFile]) -> rsigma_eval::Engine {
 /// The same events for both.
 struct Corpus {
     events: Vec<Event>,
+    /// Those that no rule matches, which is nearly all that a host does.
+    quiet: Vec<Event>,
     flat: Vec<Flat>,
 }
 
@@ -156,7 +160,21 @@ impl Corpus {
             recorded_execs(path)
         };
         let (events, flat) = events.into_iter().unzip();
-        Self { events, flat }
+        Self {
+            events,
+            quiet: Vec::new(),
+            flat,
+        }
+    }
+
+    fn find_quiet(&mut self, rules: &[&RuleFile]) {
+        let mut matcher = Matcher::without_cache(Arc::new(ours(rules)));
+        let mut findings = Vec::new();
+        let mut is_quiet = |event: &&Event| {
+            matcher.on_event(event, 0, &mut findings);
+            findings.drain(..).count() == 0
+        };
+        self.quiet = self.events.iter().filter(&mut is_quiet).cloned().collect();
     }
 }
 
@@ -276,10 +294,16 @@ fn measure(options: &Options, corpus: &Corpus, rules: &[&RuleFile]) -> Value {
     };
     let mut rounds = Vec::new();
     for _ in 0..options.rounds {
-        let ours = our_ns_per_event(&mut plain, corpus);
+        let ours = our_ns_per_event(&mut plain, &corpus.events);
         let theirs = their_ns_per_event(&engine, corpus);
-        let cached = our_ns_per_event(&mut cached, corpus);
-        rounds.push(json!({ "ours_ns": ours, "rsigma_ns": theirs, "cached_ns": cached }));
+        let cached = our_ns_per_event(&mut cached, &corpus.events);
+        let quiet = our_ns_per_event(&mut plain, &corpus.quiet);
+        rounds.push(json!({
+            "ours_ns": ours,
+            "rsigma_ns": theirs,
+            "cached_ns": cached,
+            "quiet_ns": quiet,
+        }));
     }
     let (hits, misses) = cached.cache_hits_and_misses();
     json!({
@@ -322,10 +346,10 @@ fn their_findings(engine: &rsigma_eval::Engine, corpus: &Corpus) -> BTreeSet<Fou
     found
 }
 
-fn our_ns_per_event(matcher: &mut Matcher, corpus: &Corpus) -> f64 {
+fn our_ns_per_event(matcher: &mut Matcher, events: &[Event]) -> f64 {
     let mut findings = Vec::new();
-    ns_per_event(corpus.events.len(), || {
-        for event in &corpus.events {
+    ns_per_event(events.len(), || {
+        for event in events {
             matcher.on_event(event, 0, &mut findings);
             findings.clear();
         }

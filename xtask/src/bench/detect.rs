@@ -10,6 +10,9 @@ use super::spread::Spread;
 use super::table::{Table, cell};
 use crate::shell;
 
+/// Numbers of rules to measure with; 0 stands for all.
+const COUNTS: &str = "1,10,100,1000,0";
+
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Directory with `rules/linux`, `rules/windows` and `events/windows.ndjson`: Sigma rules, and
@@ -37,7 +40,8 @@ struct Part {
 pub(super) fn run(args: &Args) -> Result<()> {
     let mut results = Vec::new();
     for part in parts(args)? {
-        let speed = bench(&part, &["--rounds", &args.rounds.to_string()])?;
+        let rounds = args.rounds.to_string();
+        let speed = bench(&part, &["--counts", COUNTS, "--rounds", &rounds])?;
         let ours = bench(&part, &["--memory", "ours"])?;
         let rsigma = bench(&part, &["--memory", "rsigma"])?;
         results.push((part.name, speed, ours, rsigma));
@@ -111,6 +115,7 @@ fn print(system: &str, speed: &Value, ours: &Value, rsigma: &Value) {
         "rsigma-eval ns/event",
         "times faster",
         "ns/event with cache",
+        "ns/event without findings",
     ]);
     for set in speed["sets"].as_array().into_iter().flatten() {
         let differ = |name: &str| set[name].as_array().map_or(0, Vec::len);
@@ -123,9 +128,33 @@ fn print(system: &str, speed: &Value, ours: &Value, rsigma: &Value) {
             cell(of_rounds(set, |r| r["rsigma_ns"].as_f64()), 0),
             cell(of_rounds(set, times_faster), 2),
             cell(of_rounds(set, |r| r["cached_ns"].as_f64()), 0),
+            cell(of_rounds(set, |r| r["quiet_ns"].as_f64()), 0),
         ]);
     }
     table.print();
+    print_growth(speed);
+}
+
+/// What more rules cost, for all events and for those that no rule matches.
+fn print_growth(speed: &Value) {
+    let with = |rules: u64| {
+        let mut sets = speed["sets"].as_array().into_iter().flatten();
+        sets.find(|set| set["rules"].as_u64() == Some(rules))
+    };
+    let (Some(few), Some(many)) = (with(10), with(1000)) else {
+        return;
+    };
+    let times = |name: &str| {
+        let median = |set| of_rounds(set, |round| round[name].as_f64());
+        Some(median(many)?.median / median(few)?.median)
+    };
+    if let (Some(all), Some(quiet)) = (times("ours_ns"), times("quiet_ns")) {
+        shell::say(format_args!(
+            "1,000 rules cost {all:.1} times what 10 cost; {quiet:.1} times on the {} events \
+             without findings",
+            speed["quiet_events"]
+        ));
+    }
 }
 
 fn times_faster(round: &Value) -> Option<f64> {
