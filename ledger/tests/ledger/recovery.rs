@@ -2,7 +2,7 @@ use std::fs;
 use std::path::Path;
 
 use ledger::segment::{Frame, Header};
-use ledger::{Error, Hash, IndexRecovery, IndexStatus, Ledger};
+use ledger::{Error, Hash, IndexRecovery, IndexStatus, Ledger, Options};
 
 use crate::support::{
     copy, grow, last_segment, leaf, open, options, recovered, segments, small_segments, verify,
@@ -327,4 +327,29 @@ fn a_log_whose_segments_are_gone_is_not_begun_anew() {
             panic!("{also}: {refused:?}");
         };
     }
+}
+
+/// Opened twice with nothing in its last segment, a log was refused: the index said that the next
+/// leaf goes there, and the segment before it ended elsewhere.
+#[test]
+fn an_empty_last_segment_is_where_the_log_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        segment_bytes: 1,
+        ..options()
+    };
+    let (mut ledger, _) = Ledger::open(dir.path(), &options).unwrap();
+    grow(&mut ledger, 3, 1);
+    // Begins a segment, and is never written to it.
+    ledger.append(b"pending").unwrap();
+    drop(ledger);
+    assert_eq!(fs::metadata(last_segment(dir.path())).unwrap().len(), 96);
+    for replayed in [3, 0, 0] {
+        assert_eq!(recovered(dir.path()).replayed, replayed);
+    }
+    let mut ledger = open(dir.path());
+    grow(&mut ledger, 5, 1);
+    ledger.close().unwrap();
+    let report = verify(dir.path()).unwrap();
+    assert_eq!((report.entries, report.index), (5, IndexStatus::Agrees));
 }
