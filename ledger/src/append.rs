@@ -25,7 +25,7 @@ const WRITE_BYTES: usize = 1 << 20;
 
 /// Leaves after which a commit also brings the index up to date. An open replays at most this many
 /// (or what came since the last checkpoint), some 70 ms; an index commit costs several syncs.
-const INDEX_LEAVES: u64 = 1 << 16;
+const INDEX_LEAVES: u64 = if cfg!(test) { 1 << 6 } else { 1 << 16 };
 
 /// How to create a ledger. An existing one keeps its own origin and hash.
 #[derive(Debug, Clone)]

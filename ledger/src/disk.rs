@@ -2,6 +2,8 @@
 //!
 //! A failed sync is never retried: the kernel may have dropped the dirty pages and would then
 //! report success for bytes that are not on disk. The caller stops and reopens.
+//!
+//! Each [`Change`] passes through [`make`], where the tests put a disk that fails.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -17,17 +19,59 @@ pub(crate) enum Access {
     Everyone,
 }
 
-/// Creates the directory, readable by its owner alone, unless it exists.
+/// A change to the disk.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(
+    not(all(test, unix)),
+    expect(dead_code, reason = "only a simulated disk looks at it")
+)]
+pub(crate) enum Change<'a> {
+    CreateDir(&'a Path),
+    /// Unless it exists.
+    Create(&'a Path),
+    Write {
+        path: &'a Path,
+        offset: u64,
+        bytes: &'a [u8],
+    },
+    SetLen {
+        path: &'a Path,
+        len: u64,
+    },
+    /// Bytes and length of a file.
+    Sync(&'a Path),
+    /// The names in a directory.
+    SyncDir(&'a Path),
+    Rename {
+        from: &'a Path,
+        to: &'a Path,
+    },
+    Remove(&'a Path),
+}
+
+/// Makes the change by `call`.
+#[cfg(not(all(test, unix)))]
+#[inline(always)]
+fn make<T>(_: Change<'_>, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    call()
+}
+
+#[cfg(all(test, unix))]
+use crate::crash::disk::make;
+
+/// Creates the directory and those above it, readable by the owner alone, unless it exists.
 pub(crate) fn create_dir(dir: &Path) -> Result<(), Error> {
     if dir.is_dir() {
         return Ok(());
     }
+    create_dir(parent(dir))?;
     let mut builder = fs::DirBuilder::new();
+    // It may have come to exist meanwhile.
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir).map_err(Error::io("create", dir))?;
-    sync_parent(dir)
+    make(Change::CreateDir(dir), || builder.create(dir)).map_err(Error::io("create", dir))?;
+    sync_dir(parent(dir))
 }
 
 /// The writer's lock, held until this is dropped.
@@ -79,41 +123,57 @@ pub(crate) fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Err
 pub(crate) fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<(), Error> {
     let temporary = path.with_added_extension("tmp");
     // Left by a crash, perhaps with other permissions.
-    match fs::remove_file(&temporary) {
+    match make(Change::Remove(&temporary), || fs::remove_file(&temporary)) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
             return Err(Error::io("remove", &temporary)(e));
         }
         _ => {}
     }
-    let mut file = options(access)
-        .write(true)
-        .create_new(true)
-        .open(&temporary)
-        .map_err(Error::io("create", &temporary))?;
-    file.write_all(bytes)
-        .map_err(Error::io("write", &temporary))?;
+    let create = || {
+        options(access)
+            .write(true)
+            .create_new(true)
+            .open(&temporary)
+    };
+    let mut file =
+        make(Change::Create(&temporary), create).map_err(Error::io("create", &temporary))?;
+    let write = Change::Write {
+        path: &temporary,
+        offset: 0,
+        bytes,
+    };
+    make(write, || file.write_all(bytes)).map_err(Error::io("write", &temporary))?;
     // Before the rename, or the new name could outlive a power loss without the bytes.
-    file.sync_all().map_err(Error::io("sync", &temporary))?;
+    make(Change::Sync(&temporary), || file.sync_all()).map_err(Error::io("sync", &temporary))?;
     drop(file);
     rename(&temporary, path)
 }
 
-/// Renames a file and makes the new name durable.
+/// Renames a file within its directory and makes the new name durable.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Error> {
-    fs::rename(from, to).map_err(Error::io("rename", from))?;
-    sync_parent(to)
+    make(Change::Rename { from, to }, || fs::rename(from, to))
+        .map_err(Error::io("rename", from))?;
+    sync_dir(parent(to))
 }
 
-/// Makes names in the file's directory durable. Windows does so with the file's own metadata.
-fn sync_parent(path: &Path) -> Result<(), Error> {
-    #[cfg(unix)]
-    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-        let synced = File::open(dir).and_then(|dir| dir.sync_all());
-        synced.map_err(Error::io("sync", dir))?;
+/// Makes the names in a directory durable. Windows does so with each file's own metadata.
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), Error> {
+    try_sync_dir(dir).map_err(Error::io("sync", dir))
+}
+
+fn try_sync_dir(dir: &Path) -> io::Result<()> {
+    make(Change::SyncDir(dir), || match cfg!(unix) {
+        true => File::open(dir)?.sync_all(),
+        false => Ok(()),
+    })
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) => Path::new("."),
+        None => path,
     }
-    #[cfg(not(unix))]
-    let _ = path;
-    Ok(())
 }
 
 #[cfg(unix)]
@@ -146,17 +206,19 @@ impl AppendFile {
     /// Opens a file, creating it when missing, for appending after its last byte.
     pub(crate) fn open(path: &Path, access: Access) -> Result<AppendFile, Error> {
         let existed = path.exists();
-        let mut file = options(access)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(Error::io("open", path))?;
+        let open = || {
+            options(access)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(path)
+        };
+        let mut file = make(Change::Create(path), open).map_err(Error::io("open", path))?;
         let len = file
             .seek(SeekFrom::End(0))
             .map_err(Error::io("seek", path))?;
         if !existed {
-            sync_parent(path)?;
+            sync_dir(parent(path))?;
         }
         Ok(AppendFile {
             file,
@@ -170,28 +232,38 @@ impl AppendFile {
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.file
-            .write_all(bytes)
-            .map_err(Error::io("write", &self.path))?;
+        self.write_at_cursor(self.len, bytes)?;
         self.len += u64::try_from(bytes.len()).expect("a buffer's length fits 64 bits");
         Ok(())
     }
 
+    /// `offset` is where the file's cursor stands.
+    fn write_at_cursor(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        let path = &self.path;
+        let write = Change::Write {
+            path,
+            offset,
+            bytes,
+        };
+        make(write, || self.file.write_all(bytes)).map_err(Error::io("write", path))
+    }
+
     /// Makes all bytes written so far durable.
     pub(crate) fn sync(&self) -> Result<(), Error> {
-        self.file.sync_data().map_err(Error::io("sync", &self.path))
+        make(Change::Sync(&self.path), || self.file.sync_data())
+            .map_err(Error::io("sync", &self.path))
     }
 
     /// Cuts the file to `len` bytes, durably.
     pub(crate) fn cut(&mut self, len: u64) -> Result<(), Error> {
-        self.file
-            .set_len(len)
-            .map_err(Error::io("truncate", &self.path))?;
+        let path = &self.path;
+        make(Change::SetLen { path, len }, || self.file.set_len(len))
+            .map_err(Error::io("truncate", path))?;
         self.file
             .seek(SeekFrom::Start(len))
-            .map_err(Error::io("seek", &self.path))?;
+            .map_err(Error::io("seek", path))?;
         self.len = len;
-        self.file.sync_all().map_err(Error::io("sync", &self.path))
+        make(Change::Sync(path), || self.file.sync_all()).map_err(Error::io("sync", path))
     }
 }
 

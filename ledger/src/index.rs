@@ -153,7 +153,11 @@ impl Index {
 
     pub(crate) fn create(dir: &Path, origin: &str) -> Result<Index, Error> {
         let path = layout::index(dir);
-        let database = builder().create(&path).map_err(failed(&path))?;
+        #[cfg(not(all(test, unix)))]
+        let database = builder().create(&path);
+        #[cfg(all(test, unix))]
+        let database = crate::crash::backend::create(builder(), &path);
+        let database = database.map_err(failed(&path))?;
         Ok(Index::new(database, path, origin))
     }
 
@@ -307,7 +311,10 @@ pub(crate) fn note<D: ReadableDatabase>(
 /// Opens the index and reads all of it once: what redb met later in a corrupt page would be a panic.
 /// It is about one byte for every two leaves.
 fn open_checked(path: &Path) -> Result<Database, DatabaseError> {
+    #[cfg(not(all(test, unix)))]
     let mut database = builder().open(path)?;
+    #[cfg(all(test, unix))]
+    let mut database = crate::crash::backend::open(builder(), path)?;
     database.check_integrity()?;
     Ok(database)
 }

@@ -12,6 +12,8 @@
 
 mod append;
 mod checkpoint;
+#[cfg(all(test, unix))]
+mod crash;
 mod disk;
 mod error;
 mod fsck;
