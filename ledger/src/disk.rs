@@ -1,7 +1,8 @@
 //! Everything that changes a file. Only here are files synced and renamed, each time with a reason.
 //!
 //! A failed sync is never retried: the kernel may have dropped the dirty pages and would then
-//! report success for bytes that are not on disk. The caller stops and reopens.
+//! report success for bytes that are not on disk. The caller stops and reopens, and what it then
+//! builds on is written once more ([`AppendFile::renew`]).
 //!
 //! Each [`Change`] passes through [`make`], where the tests put a disk that fails.
 
@@ -11,6 +12,9 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::layout;
+
+/// Bytes that [`AppendFile::renew`] holds at once.
+const RENEW_BYTES: usize = 1 << 20;
 
 /// Who may read a new file. Leaves and keys are the owner's alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,6 +165,34 @@ pub(crate) fn sync_dir(dir: &Path) -> Result<(), Error> {
     try_sync_dir(dir).map_err(Error::io("sync", dir))
 }
 
+/// Makes the names of a directory and of those above it durable, up to one that is not the caller's to
+/// open or whose filesystem does not sync directories.
+pub(crate) fn sync_name(dir: &Path) -> Result<(), Error> {
+    for above in dir.ancestors().skip(1) {
+        let above = if above.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            above
+        };
+        match try_sync_dir(above) {
+            Err(e) if is_not_for_us(e.kind()) => return Ok(()),
+            synced => synced.map_err(Error::io("sync", above))?,
+        }
+    }
+    Ok(())
+}
+
+fn is_not_for_us(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    [
+        InvalidInput,
+        PermissionDenied,
+        ReadOnlyFilesystem,
+        Unsupported,
+    ]
+    .contains(&kind)
+}
+
 fn try_sync_dir(dir: &Path) -> io::Result<()> {
     make(Change::SyncDir(dir), || match cfg!(unix) {
         true => File::open(dir)?.sync_all(),
@@ -252,6 +284,28 @@ impl AppendFile {
     pub(crate) fn sync(&self) -> Result<(), Error> {
         make(Change::Sync(&self.path), || self.file.sync_data())
             .map_err(Error::io("sync", &self.path))
+    }
+
+    /// Writes the bytes from `from` on once more, as they are, and makes all durable.
+    ///
+    /// A sync alone would not: where one failed before, the kernel may hold pages as clean that
+    /// never reached the disk.
+    pub(crate) fn renew(&mut self, from: u64) -> Result<(), Error> {
+        let mut old = File::open(&self.path).map_err(Error::io("open", &self.path))?;
+        for file in [&mut self.file, &mut old] {
+            file.seek(SeekFrom::Start(from))
+                .map_err(Error::io("seek", &self.path))?;
+        }
+        let (mut at, mut chunk) = (from, vec![0; RENEW_BYTES]);
+        while at < self.len {
+            let room = usize::try_from(self.len - at).unwrap_or(usize::MAX);
+            chunk.truncate(room);
+            old.read_exact(&mut chunk)
+                .map_err(Error::io("read", &self.path))?;
+            self.write_at_cursor(at, &chunk)?;
+            at += u64::try_from(chunk.len()).expect("a buffer's length fits 64 bits");
+        }
+        self.sync()
     }
 
     /// Cuts the file to `len` bytes, durably.

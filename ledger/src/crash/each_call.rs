@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::disk::{Fault, Simulation, temporary_dir};
+use super::disk::{Fault, Simulation, make, temporary_dir};
+use crate::disk::Change;
 use crate::{Error, IndexStatus, Ledger, Options, Report, VerifyOptions, verify};
 
 /// What must outlast everything from here on.
@@ -73,8 +74,20 @@ fn reopen(dir: &Path, promised: &mut Promised) {
     *promised = Promised::by(&ledger);
 }
 
-fn check(fault: Fault, number: u64, seed: u64) -> bool {
-    let told = Told(fault, number, seed);
+/// What happens after the fault.
+#[derive(Debug, Clone, Copy)]
+enum After {
+    /// The machine stops at once.
+    PowerLoss,
+    /// The next process opens the log, and then the machine stops.
+    OpenThenPowerLoss,
+    /// The next process is killed too, before call so and so; the one after it opens the log, and
+    /// then the machine stops.
+    DeathInOpen(u64),
+}
+
+fn check(fault: Fault, after: After, number: u64, seed: u64) -> bool {
+    let told = Told(fault, after, number, seed);
     let root = temporary_dir();
     let dir: PathBuf = root.path().join("state/ledger");
     let simulation = Simulation::start(root.path(), seed);
@@ -85,6 +98,20 @@ fn check(fault: Fault, number: u64, seed: u64) -> bool {
     assert!(lived.is_ok() || struck, "{lived:?}");
     simulation.start_again();
     simulation.free_space();
+    match after {
+        After::PowerLoss => {}
+        After::OpenThenPowerLoss => reopen(&dir, &mut promised),
+        After::DeathInOpen(number) => {
+            simulation.plan(number, Fault::Death);
+            if let Ok((ledger, _)) = Ledger::open(&dir, &options()) {
+                simulation.kill();
+                drop(ledger);
+            }
+            simulation.has_failed();
+            simulation.start_again();
+            reopen(&dir, &mut promised);
+        }
+    }
     simulation.lose_all_unsynced();
     if promised.note.is_some() {
         verified(&dir, &promised);
@@ -99,17 +126,17 @@ fn check(fault: Fault, number: u64, seed: u64) -> bool {
 }
 
 /// Says which case it was that failed.
-struct Told(Fault, u64, u64);
+struct Told(Fault, After, u64, u64);
 
 impl Drop for Told {
     fn drop(&mut self) {
-        let Told(fault, number, seed) = self;
-        eprintln!("{fault:?} at call {number}, seed {seed}");
+        let Told(fault, after, number, seed) = self;
+        eprintln!("{fault:?} at call {number}, then {after:?}, seed {seed}");
     }
 }
 
-fn at_each_call(fault: Fault) {
-    let struck = (0..).take_while(|&number| check(fault, number, number));
+fn at_each_call(fault: Fault, after: impl Fn(u64) -> After) {
+    let struck = (0..).take_while(|&number| check(fault, after(number), number, number));
     let calls = struck.count();
     assert!(calls > 80, "{calls}");
     eprintln!("{fault:?} at each of {calls} calls");
@@ -117,10 +144,69 @@ fn at_each_call(fault: Fault) {
 
 #[test]
 fn death_at_any_call_loses_nothing() {
-    at_each_call(Fault::Death);
+    at_each_call(Fault::Death, |_| After::PowerLoss);
+}
+
+/// What the killed process had written or named without a sync was taken for durable by the next.
+#[test]
+fn what_a_killed_process_left_is_made_durable_before_it_is_built_on() {
+    at_each_call(Fault::Death, |_| After::OpenThenPowerLoss);
+}
+
+#[test]
+fn death_at_any_call_and_again_in_recovery_loses_nothing() {
+    at_each_call(Fault::Death, |number| After::DeathInOpen(number % 17));
 }
 
 #[test]
 fn a_refused_call_loses_nothing() {
-    at_each_call(Fault::Refused);
+    at_each_call(Fault::Refused, |_| After::PowerLoss);
+}
+
+/// A sync that fails leaves pages that look written; the next sync, which does not fail, was
+/// believed.
+#[test]
+fn what_a_failed_sync_left_is_written_again_before_it_is_built_on() {
+    at_each_call(Fault::Refused, |_| After::OpenThenPowerLoss);
+}
+
+#[test]
+fn a_refused_call_and_death_in_recovery_lose_nothing() {
+    at_each_call(Fault::Refused, |number| After::DeathInOpen(number % 17));
+}
+
+/// What is in the page cache alone was put into the new index, which outlasted it.
+#[test]
+fn an_index_built_again_covers_nothing_that_can_be_lost() {
+    let opened = (0..).find(|&number| {
+        let root = temporary_dir();
+        let dir = root.path().join("state/ledger");
+        let simulation = Simulation::start(root.path(), number);
+        let (mut ledger, _) = Ledger::open(&dir, &Options::new("daemoneye/crash")).unwrap();
+        for _ in 0..100 {
+            ledger.append(&leaf(ledger.size())).unwrap();
+        }
+        // The write is made, the sync refused.
+        simulation.plan(1, Fault::Refused);
+        ledger.commit().unwrap_err();
+        drop(ledger);
+        assert!(simulation.has_failed());
+        let index = crate::layout::index(&dir);
+        make(Change::Remove(&index), || std::fs::remove_file(&index)).unwrap();
+        simulation.plan(number, Fault::Death);
+        drop(Ledger::open(&dir, &options()));
+        let killed = simulation.has_failed();
+        simulation.start_again();
+        let mut promised = Promised::default();
+        reopen(&dir, &mut promised);
+        simulation.lose_all_unsynced();
+        reopen(&dir, &mut promised);
+        !killed
+    });
+    assert!(opened > Some(40), "{opened:?}");
+}
+
+#[test]
+fn a_full_disk_loses_nothing() {
+    at_each_call(Fault::Full, |_| After::OpenThenPowerLoss);
 }

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::append::{Edge, Ledger, Options};
-use crate::checkpoint::{Checkpoint, Record, Records};
+use crate::checkpoint::{self, Checkpoint, Record, Records};
 use crate::disk::{self, Access, AppendFile, Lock};
 use crate::error::{Cause, Error};
 use crate::hash::{Hash, HashKind};
@@ -31,11 +31,12 @@ use create::{create_log, first_edge, hash_kind, log_key};
 use scan::{Scan, Scanned};
 use tail::Tail;
 
-/// Leaves between index commits while the index is rebuilt, so that memory stays flat.
-const REBUILD_LEAVES: u64 = 1 << 20;
+/// Leaves between index commits while the index is rebuilt, so that memory stays flat. Few in unit
+/// tests, as below.
+const REBUILD_LEAVES: u64 = if cfg!(test) { 1 << 3 } else { 1 << 20 };
 
 /// Checkpoints per index commit while the index is rebuilt.
-const REBUILD_NOTES: usize = 4096;
+const REBUILD_NOTES: usize = if cfg!(test) { 4 } else { 4096 };
 
 /// What an open found and did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +88,7 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<(Ledger, Recovery), 
     let lock = disk::lock(dir)?;
     disk::create_dir(&layout::entries(dir))?;
     let created = disk::segments(dir)?.is_empty();
+    settle_names(dir, created)?;
     let key = log_key(dir, options, created)?;
     key::publish(dir, &key.public())?;
     if created {
@@ -105,6 +107,16 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<(Ledger, Recovery), 
     found.open(options, lock, created)
 }
 
+/// Makes durable what names are there: a run that was killed may have made some and not synced them,
+/// and what is now built on them would be lost with them.
+fn settle_names(dir: &Path, created: bool) -> Result<(), Error> {
+    if created {
+        disk::sync_name(dir)?;
+    }
+    disk::sync_dir(dir)?;
+    disk::sync_dir(&layout::entries(dir))
+}
+
 /// What stands in the directory, before anything is decided.
 struct Found<'a> {
     dir: &'a Path,
@@ -118,6 +130,8 @@ struct Found<'a> {
 struct Listed {
     count: u64,
     bytes: u64,
+    /// So many of the bytes are known to be durable.
+    durable: u64,
     newest: Option<Checkpoint>,
 }
 
@@ -137,6 +151,8 @@ struct Examined {
     index: Index,
     /// Leaves that the index covers.
     indexed: u64,
+    /// Where these end; `None` when the index had to be built again.
+    indexed_end: Option<LeafPlace>,
     /// Why the index had to be built again.
     rebuilt: Option<String>,
     cursors: BTreeMap<String, u64>,
@@ -148,6 +164,17 @@ struct Examined {
     sealed_by: Checkpoint,
 }
 
+impl Examined {
+    /// The byte of the last segment before which all is known to be durable: an index commit comes
+    /// after that of the leaves.
+    fn durable_to(&self, segment: u64) -> u64 {
+        match self.indexed_end {
+            Some(end) if end.segment == segment => end.offset,
+            _ => Header::LEN as u64,
+        }
+    }
+}
+
 impl Found<'_> {
     fn open(
         self,
@@ -156,7 +183,7 @@ impl Found<'_> {
         created: bool,
     ) -> Result<(Ledger, Recovery), Error> {
         let mut examined = self.examine()?;
-        let (segment, cut_bytes) = self.settle_segment(examined.scanned.end)?;
+        let (segment, cut_bytes) = self.settle_segment(&examined)?;
         let (checkpoints, cut_checkpoint_bytes) = self.settle_checkpoints(&examined.listed)?;
         let size = examined.scanned.edge.size();
         let replayed = match examined.rebuilt {
@@ -246,9 +273,11 @@ impl Found<'_> {
             watch: sealed,
             record: Some(&state),
         };
+        // What the last segment holds is not known to be durable yet, so no commit covers it.
+        let is_durable = |end: LeafPlace| self.firsts.last() != Some(&end.segment);
         let scanned = scan.run(tail.edge, tail.start, |edge, end| match rebuilt {
-            Some(_) => flush(&index, edge, end, (0, 0), &[]),
-            None => Ok(()),
+            Some(_) if is_durable(end) => flush(&index, edge, end, (0, 0), &[]),
+            _ => Ok(()),
         })?;
         self.continues(&scanned, &sealed_by, scanned.watched, &index)?;
         if sealed_by != self.last {
@@ -258,6 +287,7 @@ impl Found<'_> {
         Ok(Examined {
             index,
             indexed,
+            indexed_end: rebuilt.is_none().then_some(state.end),
             rebuilt,
             cursors,
             scanned,
@@ -267,20 +297,22 @@ impl Found<'_> {
         })
     }
 
-    /// Cuts what is torn off the last segment; returns how many bytes that was.
-    fn settle_segment(&self, end: LeafPlace) -> Result<(AppendFile, u64), Error> {
+    /// Cuts what is torn off the last segment, and makes the rest durable, which may have survived a
+    /// crash in the page cache alone; returns how many bytes were cut.
+    fn settle_segment(&self, examined: &Examined) -> Result<(AppendFile, u64), Error> {
+        let end = examined.scanned.end;
         let path = layout::segment(self.dir, end.segment);
         let mut segment = AppendFile::open(&path, Access::Owner)?;
         let torn = segment.len().saturating_sub(end.offset);
-        match torn {
-            // What survived a crash in the page cache alone must be durable before it is built on.
-            0 => segment.sync()?,
-            _ => segment.cut(end.offset)?,
+        if torn > 0 {
+            segment.cut(end.offset)?;
         }
+        segment.renew(examined.durable_to(end.segment))?;
         Ok((segment, torn))
     }
 
-    /// Cuts what is torn off checkpoints.txt, and brings the last checkpoint up to it.
+    /// Cuts what is torn off checkpoints.txt, makes the rest durable, and brings the last checkpoint
+    /// up to it.
     fn settle_checkpoints(&self, listed: &Listed) -> Result<(AppendFile, u64), Error> {
         let path = layout::checkpoints(self.dir);
         let mut checkpoints = AppendFile::open(&path, Access::Everyone)?;
@@ -288,9 +320,8 @@ impl Found<'_> {
         if torn > 0 {
             checkpoints.cut(listed.bytes)?;
         }
+        checkpoints.renew(listed.durable)?;
         if let Some(newest) = listed.newest.as_ref().filter(|newest| self.is_news(newest)) {
-            // Listed, perhaps in the page cache alone.
-            checkpoints.sync()?;
             let path = layout::last_checkpoint(self.dir);
             disk::replace(&path, newest.note().as_bytes(), Access::Everyone)?;
         }
@@ -378,9 +409,13 @@ impl Found<'_> {
     ) -> Result<Listed, Error> {
         let key = self.key.public();
         let mut newest: Option<(String, u64)> = None;
-        let mut count = from.0;
+        let (mut count, mut durable) = (from.0, from.1);
         let end = self.each_note(from.1, |note, offset| {
             count += 1;
+            // The last checkpoint is replaced once the list is synced.
+            if note == self.last.note() {
+                durable = offset + checkpoint::record(&note).len() as u64;
+            }
             if let Some(notes) = &mut notes {
                 self.verified(&note, offset, &key)?;
                 notes.push(note.clone());
@@ -394,6 +429,7 @@ impl Found<'_> {
         Ok(Listed {
             count,
             bytes: end,
+            durable,
             newest,
         })
     }

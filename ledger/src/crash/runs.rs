@@ -1,0 +1,297 @@
+//! What a daemon does with its ledger, at random, on a disk that fails at random.
+//!
+//! `DAEMONEYE_CRASH_RUNS` sets how many runs, `DAEMONEYE_CRASH_SEED` the first one's seed.
+
+use std::path::PathBuf;
+
+use super::disk::{Fault, Met, Simulation, temporary_dir};
+use super::random::Random;
+use crate::{Error, IndexStatus, Ledger, Options, Report, VerifyOptions, verify};
+
+const RUNS: u64 = 60;
+
+#[test]
+fn nothing_acknowledged_is_lost_on_a_failing_disk() {
+    let number = |name| std::env::var(name).ok().map(|text| text.parse().unwrap());
+    let first: u64 = number("DAEMONEYE_CRASH_SEED").unwrap_or_else(|| {
+        let mut seed = [0; 4];
+        getrandom::fill(&mut seed).unwrap();
+        u32::from_le_bytes(seed).into()
+    });
+    let runs = number("DAEMONEYE_CRASH_RUNS").unwrap_or(RUNS);
+    let mut seen = Seen::default();
+    for seed in first..first + runs {
+        let told = Told(seed);
+        Run::start(seed).run(&mut seen);
+        std::mem::forget(told);
+    }
+    eprintln!("{runs} runs from seed {first}: {seen:?}");
+    if runs >= 300 {
+        seen.has_seen_all();
+    }
+}
+
+/// Says which run it was that failed.
+struct Told(u64);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        let again = "DAEMONEYE_CRASH_RUNS=1 DAEMONEYE_CRASH_SEED=";
+        eprintln!("repeat this run with {again}{}", self.0);
+    }
+}
+
+/// What happened in all runs.
+#[derive(Debug, Default)]
+struct Seen {
+    met: Met,
+    opens: u64,
+    refused_opens: u64,
+    leaves: u64,
+    lost_leaves: u64,
+    cuts: u64,
+    cut_checkpoints: u64,
+    rebuilt: u64,
+    poisoned: u64,
+}
+
+impl Seen {
+    fn add(&mut self, met: Met) {
+        let sum = &mut self.met;
+        sum.calls += met.calls;
+        sum.deaths += met.deaths;
+        sum.refused += met.refused;
+        sum.refused_syncs += met.refused_syncs;
+        sum.short_writes += met.short_writes;
+        sum.full += met.full;
+        sum.power_losses += met.power_losses;
+        sum.lost_pages += met.lost_pages;
+        sum.lost_names += met.lost_names;
+    }
+
+    /// A simulation that no longer reaches what it is for would pass as well.
+    fn has_seen_all(&self) {
+        let met = &self.met;
+        let faults = [met.deaths, met.refused_syncs, met.short_writes, met.full];
+        let losses = [met.lost_pages, met.lost_names, self.lost_leaves];
+        let found = [self.cuts, self.cut_checkpoints, self.rebuilt, self.poisoned];
+        let all = [&faults[..], &losses, &found].concat();
+        assert!(all.iter().all(|&count| count > 0), "{self:?}");
+    }
+}
+
+struct Run {
+    random: Random,
+    simulation: Simulation,
+    /// Removed with the run.
+    root: tempfile::TempDir,
+    dir: PathBuf,
+    options: Options,
+    ledger: Option<Ledger>,
+    /// All leaves appended to the log as it stands.
+    leaves: Vec<Vec<u8>>,
+    /// How many of them are not to be lost.
+    acknowledged: usize,
+    /// The newest checkpoint that is not to be lost.
+    sealed: Option<(u64, String)>,
+    /// The greatest position that the consumer ever had.
+    cursor: u64,
+}
+
+impl Run {
+    fn start(seed: u64) -> Run {
+        let mut random = Random::new(seed);
+        let root = temporary_dir();
+        let simulation = Simulation::start(root.path(), random.next());
+        Run {
+            dir: root.path().join("state/ledger"),
+            options: Options {
+                segment_bytes: 200 << random.below(10),
+                ..Options::new("daemoneye/crash")
+            },
+            random,
+            simulation,
+            root,
+            ledger: None,
+            leaves: Vec::new(),
+            acknowledged: 0,
+            sealed: None,
+            cursor: 0,
+        }
+    }
+
+    fn run(mut self, seen: &mut Seen) {
+        for _ in 0..10 + self.random.below(50) {
+            self.plan();
+            match self.ledger.is_some() {
+                true => self.act(seen),
+                false => self.open(seen),
+            }
+        }
+        self.end(seen);
+        seen.add(self.simulation.met());
+        seen.leaves += self.leaves.len() as u64;
+        assert!(self.root.path().is_dir());
+    }
+
+    fn plan(&mut self) {
+        if !self.random.one_in(4) {
+            return;
+        }
+        let fault = match self.random.below(5) {
+            0 | 1 => Fault::Death,
+            2 => Fault::Full,
+            _ => Fault::Refused,
+        };
+        let reach = [3, 12, 60][self.random.index(3)];
+        self.simulation.plan(self.random.below(reach), fault);
+    }
+
+    fn open(&mut self, seen: &mut Seen) {
+        if self.sealed.is_some() {
+            self.verified();
+        }
+        seen.opens += 1;
+        match Ledger::open(&self.dir, &self.options) {
+            Ok((ledger, recovery)) => {
+                self.simulation.has_failed();
+                assert!(!recovery.created || self.sealed.is_none(), "begun anew");
+                seen.cuts += u64::from(recovery.cut_bytes > 0);
+                seen.cut_checkpoints += u64::from(recovery.cut_checkpoint_bytes > 0);
+                seen.rebuilt += u64::from(recovery.index != crate::IndexRecovery::Sound);
+                seen.lost_leaves += self.leaves.len() as u64 - recovery.entries;
+                self.is_continued(&ledger);
+                self.ledger = Some(ledger);
+            }
+            Err(error) => {
+                let failed = self.simulation.has_failed();
+                assert!(failed, "not opened, without a fault: {error:?}");
+                seen.refused_opens += 1;
+                self.fall();
+            }
+        }
+    }
+
+    /// Whether a log just opened holds all it has to; from now on it must keep what it shows.
+    fn is_continued(&mut self, ledger: &Ledger) {
+        let size = usize::try_from(ledger.size()).unwrap();
+        let (acknowledged, appended) = (self.acknowledged, self.leaves.len());
+        assert!(
+            (acknowledged..=appended).contains(&size),
+            "{size} leaves; {acknowledged} were acknowledged of {appended}"
+        );
+        self.leaves.truncate(size);
+        let mut reader = ledger.reader();
+        let mut read = reader.range(0).map(|leaf| leaf.unwrap().1);
+        assert!(
+            self.leaves
+                .iter()
+                .all(|leaf| read.next().as_ref() == Some(leaf))
+        );
+        assert_eq!(read.next(), None);
+        assert!(ledger.cursor("agent").unwrap_or(0) <= self.cursor);
+        let last = ledger.last_checkpoint().unwrap();
+        let sealed = self.sealed.as_ref().map_or(0, |sealed| sealed.0);
+        assert!(last.size() >= sealed, "{} < {sealed}", last.size());
+        self.sealed = Some((last.size(), last.note().to_owned()));
+        self.acknowledged = size;
+    }
+
+    /// What the independent check says of the log as it stands.
+    fn verified(&self) -> Report {
+        let checkpoint = self.sealed.as_ref().map(|sealed| sealed.1.clone());
+        let options = VerifyOptions {
+            checkpoint,
+            ..VerifyOptions::default()
+        };
+        let report = verify(&self.dir, options).unwrap_or_else(|e| panic!("not verified: {e:?}"));
+        assert!(report.entries >= self.acknowledged as u64, "{report:?}");
+        report
+    }
+
+    fn act(&mut self, seen: &mut Seen) {
+        let ledger = self.ledger.as_mut().expect("only called with one");
+        let done = match self.random.below(10) {
+            0..=3 => append(ledger, &mut self.leaves, &mut self.random),
+            4..=6 => ledger.commit().map(|durable| {
+                assert_eq!(durable, self.leaves.len() as u64);
+                self.acknowledged = self.leaves.len();
+            }),
+            7 => ledger.checkpoint().map(|checkpoint| {
+                assert_eq!(checkpoint.size(), self.leaves.len() as u64);
+                self.acknowledged = self.leaves.len();
+                self.sealed = Some((checkpoint.size(), checkpoint.note().to_owned()));
+            }),
+            8 => {
+                self.cursor = self.cursor.max(self.random.below(1 + ledger.size()));
+                ledger.set_cursor("agent", self.cursor);
+                Ok(())
+            }
+            _ => {
+                self.fall();
+                return;
+            }
+        };
+        if done.is_err() {
+            assert!(matches!(ledger.commit(), Err(Error::Poisoned)));
+            seen.poisoned += 1;
+            self.fall();
+        }
+    }
+
+    /// The process ends, in good order or not, and perhaps the whole machine with it.
+    fn fall(&mut self) {
+        self.simulation.has_failed();
+        if self.random.one_in(2) {
+            self.simulation.kill();
+        }
+        self.ledger = None;
+        if self.random.one_in(3) {
+            self.simulation.lose_power();
+        }
+        self.simulation.start_again();
+        if self.random.one_in(2) {
+            self.simulation.free_space();
+        }
+    }
+
+    /// On a sound disk the log opens, goes on, and is whole.
+    fn end(&mut self, seen: &mut Seen) {
+        self.fall();
+        self.simulation.free_space();
+        if self.random.one_in(2) {
+            self.simulation.lose_all_unsynced();
+        }
+        self.open(seen);
+        let mut ledger = self.ledger.take().expect("opened");
+        append(&mut ledger, &mut self.leaves, &mut self.random).unwrap();
+        let last = ledger.checkpoint().unwrap();
+        for _ in 0..4.min(last.size()) {
+            ledger.prove(self.random.below(last.size()), None).unwrap();
+        }
+        drop(ledger);
+        self.acknowledged = self.leaves.len();
+        self.sealed = Some((last.size(), last.note().to_owned()));
+        let report = self.verified();
+        assert_eq!((report.entries, report.unsealed()), (last.size(), 0));
+        assert_eq!(report.root, last.root());
+        assert_eq!((report.torn, report.torn_checkpoint), (None, false));
+        assert_eq!(report.index, IndexStatus::Agrees);
+    }
+}
+
+fn append(
+    ledger: &mut Ledger,
+    leaves: &mut Vec<Vec<u8>>,
+    random: &mut Random,
+) -> Result<(), Error> {
+    let longest = [20, 400, 9_000][random.index(3)];
+    for _ in 0..1 + random.below(if longest > 400 { 6 } else { 60 }) {
+        let mut leaf = vec![0; random.index(longest)];
+        leaf.fill_with(|| random.next().to_le_bytes()[0]);
+        leaves.push(leaf);
+        let index = ledger.append(leaves.last().expect("pushed"))?;
+        assert_eq!(index + 1, leaves.len() as u64);
+    }
+    Ok(())
+}
