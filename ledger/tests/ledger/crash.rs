@@ -13,9 +13,14 @@ const DIR: &str = "LEDGER_CRASH_DIR";
 
 fn crash_options() -> Options {
     Options {
-        segment_bytes: 200_000,
+        segment_bytes: 500_000,
         ..options()
     }
+}
+
+/// Long enough that a kill can come within a write.
+fn long_leaf(index: u64) -> Vec<u8> {
+    leaf(index).repeat(1 + usize::try_from(index % 61).unwrap())
 }
 
 /// What the process that is killed does: appends for ever, and acknowledges what is durable.
@@ -25,7 +30,7 @@ fn child(dir: &Path) {
     writeln!(out, "opened {}", recovery.entries).unwrap();
     for round in 0_u64.. {
         for _ in 0..1 + round % 97 {
-            ledger.append(&leaf(ledger.size())).unwrap();
+            ledger.append(&long_leaf(ledger.size())).unwrap();
         }
         let durable = ledger.commit().unwrap();
         writeln!(out, "durable {durable}").unwrap();
@@ -60,30 +65,65 @@ fn last(lines: &[String], word: &str) -> u64 {
         .unwrap_or(0)
 }
 
-#[test]
-fn nothing_acknowledged_is_lost_to_kill_9() {
-    if let Some(dir) = std::env::var_os(DIR) {
-        return child(Path::new(&dir));
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap())
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % end
     }
+}
+
+/// What all logs came to.
+#[derive(Debug, Default)]
+struct Seen {
+    kills: u64,
+    before_any_leaf: u64,
+    leaves: u64,
+    sealed: u64,
+    cuts: u64,
+    cut_checkpoints: u64,
+}
+
+/// Runs the child, kills it at a random moment, some of them during its start, and returns what it
+/// said.
+fn run_and_kill(dir: &Path, random: &mut Random) -> Vec<String> {
+    let mut child = start(dir);
+    let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || output.next().and_then(Result::ok);
+    // From a line that it says, or from its start.
+    let said = random.below(40).saturating_sub(10);
+    let mut lines: Vec<String> = (0..said).map_while(|_| next()).collect();
+    std::thread::sleep(Duration::from_micros(random.below(match said {
+        0 => 40_000,
+        _ => 4_000,
+    })));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    lines.extend(std::iter::from_fn(next));
+    lines
+}
+
+/// Kills the writers of one log one after another; each goes on with what the last one left.
+fn kill_writers_of_one_log(kills: u64, random: &mut Random, seen: &mut Seen) {
     let dir = tempfile::tempdir().unwrap();
-    let (mut durable, mut sealed, mut cuts) = (0, 0, 0);
-    for kill in 0_u64..30 {
-        let mut child = start(dir.path());
-        let pipe = child.stdout.take().unwrap();
-        let reader = std::thread::spawn(move || {
-            BufReader::new(pipe)
-                .lines()
-                .map_while(Result::ok)
-                .collect::<Vec<_>>()
-        });
-        // The moment of the kill is what is random here; some come during start.
-        std::thread::sleep(Duration::from_micros(kill * 7919 % 100_000));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let lines = reader.join().unwrap();
+    let (mut durable, mut sealed) = (0, 0);
+    for kill in 0..kills {
+        let lines = run_and_kill(dir.path(), random);
         durable = durable.max(last(&lines, "durable "));
         sealed = sealed.max(last(&lines, "sealed "));
-        if durable == 0 {
+        seen.kills += 1;
+        seen.before_any_leaf += u64::from(durable == 0);
+        // Not always, so that one killed start follows another.
+        if durable == 0 || random.below(3) == 0 {
             continue;
         }
         let report = verify(dir.path()).unwrap_or_else(|e| panic!("after kill {kill}: {e}"));
@@ -95,19 +135,41 @@ fn nothing_acknowledged_is_lost_to_kill_9() {
             .unwrap_or_else(|e| panic!("after kill {kill}: {e}"));
         assert_eq!(ledger.size(), report.entries);
         assert_eq!(ledger.root(), report.root);
-        cuts += u64::from(recovery.cut_bytes > 0);
+        seen.cuts += u64::from(recovery.cut_bytes > 0);
+        seen.cut_checkpoints += u64::from(recovery.cut_checkpoint_bytes > 0);
         durable = ledger.size();
         let read = ledger
             .reader()
             .range(0)
             .map(Result::unwrap)
-            .all(|(i, read)| read == leaf(i));
+            .all(|(i, read)| read == long_leaf(i));
         assert!(read, "other leaves came back");
     }
-    assert!(durable > 0 && sealed > 0, "killed before it did anything");
     let (ledger, _) = Ledger::open(dir.path(), &crash_options()).unwrap();
     ledger.close().unwrap();
     let report = verify(dir.path()).unwrap();
-    assert_eq!((report.entries, report.unsealed()), (durable, 0));
-    eprintln!("30 kills, {durable} leaves, {sealed} sealed, {cuts} torn tails cut");
+    assert!(report.entries >= durable && report.unsealed() == 0);
+    seen.leaves += report.entries;
+    seen.sealed += sealed;
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_to_kill_9() {
+    if let Some(dir) = std::env::var_os(DIR) {
+        return child(Path::new(&dir));
+    }
+    let kills = number("DAEMONEYE_CRASH_KILLS").unwrap_or(30);
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
+    let seed = number("DAEMONEYE_CRASH_SEED").unwrap_or_else(|| now.into());
+    eprintln!("DAEMONEYE_CRASH_SEED={seed}");
+    let (mut random, mut seen) = (Random(seed), Seen::default());
+    while seen.kills < kills {
+        let more = (kills - seen.kills).min(15);
+        kill_writers_of_one_log(more, &mut random, &mut seen);
+    }
+    eprintln!("{seen:?}");
+    assert!(
+        seen.leaves > 0 && seen.sealed > 0,
+        "killed before it did anything"
+    );
 }
