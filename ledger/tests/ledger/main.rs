@@ -3,6 +3,7 @@
 mod crash;
 mod format;
 mod life;
+mod matrix;
 mod parsers;
 mod proofs;
 mod readers;
