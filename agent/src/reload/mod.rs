@@ -56,9 +56,8 @@ enum Ask {
 
 impl Reloader {
     /// Watches the files and directories of `wanted`, of which `current` was made, and `stamp` taken
-    /// before that. Each attempt is
-    /// told to `tell`, with the error if the old set stays: also if a Sigma file whose rule runs no
-    /// longer compiles.
+    /// before that. Each attempt is told to `tell`, with the error if the old set stays: also if a
+    /// Sigma file whose rule runs no longer compiles. A new set is told of when it is on its way.
     ///
     /// Files that cannot be watched are told to it, too: then rules are only compiled anew when the
     /// operator asks.
@@ -121,12 +120,15 @@ impl<T: Fn(Result<&RuleSet, &Error>)> Work<T> {
             let before = std::mem::replace(&mut watch, self.watch());
             drop(before);
             let loaded = anew(&self.wanted, &self.current);
+            let mut is_wanted = true;
+            if let Ok(rules) = &loaded {
+                self.current = Arc::clone(rules);
+                is_wanted = self.sets.send(Arc::clone(rules)).is_ok();
+            }
+            // Once it is on its way: of what happens after this is told, nothing meets the old set.
             (self.tell)(loaded.as_deref());
-            if let Ok(rules) = loaded {
-                self.current = Arc::clone(&rules);
-                if self.sets.send(rules).is_err() {
-                    return;
-                }
+            if !is_wanted {
+                return;
             }
         }
     }
@@ -220,8 +222,7 @@ mod tests {
         fs::write(dir.path().join("b.yaml"), rule("two")).unwrap();
         let both = Ok(vec!["one".to_owned(), "two".to_owned()]);
         assert_eq!(told.recv_timeout(LONG).unwrap(), both);
-        // It is sent right after it was told.
-        let set = reloads.0.recv_timeout(LONG).unwrap();
+        let set = reloads.latest().expect("what was told of is there");
         assert_eq!(set.rules().len(), 2);
 
         fs::write(&file, "id: [").unwrap();
