@@ -204,7 +204,17 @@ fn row(ready: &Ready, args: &Args) -> Row {
     }
 }
 
+/// Boots a cell, and once more where the emulator stood in the way.
 fn boot(ready: &Ready, args: &Args) -> Result<Outcome> {
+    let outcome = boot_once(ready, args)?;
+    if !outcome.is_emulators_fault() {
+        return Ok(outcome);
+    }
+    eprintln!("the emulator ran an instruction that the kernel had replaced; once more");
+    boot_once(ready, args)
+}
+
+fn boot_once(ready: &Ready, args: &Args) -> Result<Outcome> {
     let command = machine::boot(&ready.cell, &ready.image, &ready.initramfs, &args.tests);
     let console = Console::start(&ready.cell, command, args.verbose)?;
     let outcome = console.watch(Duration::from_secs(args.timeout));

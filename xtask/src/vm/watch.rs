@@ -25,6 +25,20 @@ pub(crate) struct Outcome {
     pub(crate) lines: Vec<String>,
 }
 
+impl Outcome {
+    /// The kernel changes code that runs (tracepoints that come and go) by way of a breakpoint, which is
+    /// gone when all cpus were told. QEMU before 8.1 translates without a lock on the page, so that a
+    /// cpu can come upon the breakpoint later, and the kernel knows nothing of it.
+    pub(crate) fn is_emulators_fault(&self) -> bool {
+        let failed = matches!(self.verdict, Verdict::Failure(_));
+        failed
+            && self
+                .lines
+                .iter()
+                .any(|line| line.contains("] Oops: int3: "))
+    }
+}
+
 /// What a kernel in trouble prints, what that is called, and whether the VM has failed by it.
 const SYMPTOMS: [(&str, &str, bool); 9] = [
     ("Kernel panic - not syncing", "panic", true),
@@ -170,6 +184,23 @@ mod tests {
         assert_eq!(
             outcome.verdict,
             Verdict::Failure("init reports failure: why".into())
+        );
+    }
+
+    #[test]
+    fn breakpoint_that_was_gone_is_the_emulators_fault_and_another_oops_is_not() {
+        let panic = "[  158.8] Kernel panic - not syncing: Fatal exception in interrupt";
+        let check = |oops: &str, expected| {
+            let outcome = watch(&["init: kernel 6.12", oops, panic], Some("the VM ended"));
+            assert_eq!(outcome.is_emulators_fault(), expected, "{oops}");
+        };
+        check(
+            "test x ... [  158.8] Oops: int3: 0000 [#1] PREEMPT SMP NOPTI",
+            true,
+        );
+        check(
+            "[  158.8] Oops: general protection fault: 0000 [#1] SMP",
+            false,
         );
     }
 
