@@ -35,25 +35,26 @@ pub(crate) fn crowd(size: usize) -> Result<()> {
 const WITHOUT_EXEC: u8 = 7;
 
 /// Children that come and go until standard input ends. Of each it reports when it was not there
-/// yet, and when it was there no more, in ns since boot: `child`, `born`, `ended`. Those that run
-/// no program end with 7.
+/// yet, when it was last known to be there, and when it was there no more, in ns since boot: `child`,
+/// `born`, `alive`, `ended`. Those that run no program end with 7.
 pub(crate) fn churn() -> Result<()> {
     let stage = Stage::new()?;
     let program = stage.tiny("tiny", 0)?;
-    let mut alive = HashMap::new();
+    let mut children = Children::default();
     for turn in 0u64.. {
         let born = since_boot();
-        alive.insert(child::start(|| live(turn, &program))?, born);
+        let child = child::start(|| live(turn, &program))?;
+        children.born.insert(child, born);
         if turn == 500 {
             report("ready", turn);
         }
-        reap(&mut alive, WaitOptions::NOHANG)?;
+        children.reap(WaitOptions::NOHANG)?;
         if stdin_ended()? {
             break;
         }
     }
-    while !alive.is_empty() {
-        reap(&mut alive, WaitOptions::empty())?;
+    while !children.born.is_empty() {
+        children.reap(WaitOptions::empty())?;
     }
     Ok(())
 }
@@ -71,15 +72,30 @@ fn live(turn: u64, program: &Path) -> Result<u8> {
     Err(become_program(program, &["churn"]))
 }
 
-fn reap(alive: &mut HashMap<u32, u64>, options: WaitOptions) -> Result<()> {
-    while let Ok(Some((pid, _))) = rustix::process::wait(options) {
-        let pid = u32::try_from(pid.as_raw_nonzero().get())?;
-        let born = alive.remove(&pid).context("somebody else's child")?;
-        report("child", pid);
-        report("born", born);
-        report("ended", since_boot());
+#[derive(Default)]
+struct Children {
+    /// When each of those that live was not there yet.
+    born: HashMap<u32, u64>,
+    /// When none of those that lived had ended.
+    none_ended: u64,
+}
+
+impl Children {
+    fn reap(&mut self, options: WaitOptions) -> Result<()> {
+        loop {
+            let now = since_boot();
+            let Ok(Some((pid, _))) = rustix::process::wait(options) else {
+                self.none_ended = now;
+                return Ok(());
+            };
+            let pid = u32::try_from(pid.as_raw_nonzero().get())?;
+            let born = self.born.remove(&pid).context("somebody else's child")?;
+            report("child", pid);
+            report("born", born);
+            report("alive", born.max(self.none_ended));
+            report("ended", since_boot());
+        }
     }
-    Ok(())
 }
 
 /// Waits for a millisecond at most.
