@@ -15,7 +15,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::random::Random;
+use fastrand::Rng;
+
 use crate::disk::Change;
 
 const PAGE: usize = 4096;
@@ -54,7 +55,7 @@ pub(crate) struct Met {
 #[derive(Debug)]
 struct Disk {
     root: PathBuf,
-    random: Random,
+    random: Rng,
     files: BTreeMap<u64, Inode>,
     next_inode: u64,
     /// Names as the running system sees them; those of directories have no inode.
@@ -110,7 +111,7 @@ impl Simulation {
     pub(crate) fn start(root: &Path, seed: u64) -> Simulation {
         DISK.set(Some(Disk {
             root: root.to_owned(),
-            random: Random::new(seed),
+            random: Rng::with_seed(seed),
             files: BTreeMap::new(),
             next_inode: 0,
             names: BTreeMap::new(),
@@ -243,7 +244,7 @@ impl Disk {
         else {
             return;
         };
-        let bytes = &bytes[..self.random.index(bytes.len() + 1)];
+        let bytes = &bytes[..self.random.usize(..bytes.len() + 1)];
         let file = fs::OpenOptions::new().write(true).open(path).unwrap();
         file.write_all_at(bytes, offset).unwrap();
         self.met.short_writes += u64::from(!bytes.is_empty());
@@ -269,11 +270,11 @@ impl Disk {
                 offset,
                 bytes,
             } => {
-                let write_back = self.random.one_in(8).then(|| self.random.next());
+                let write_back = (self.random.u8(..8) == 0).then(|| self.random.u64(..));
                 let file = self.file(path);
                 file.write(usize::try_from(offset).unwrap(), bytes);
                 if let Some(seed) = write_back {
-                    file.write_back(&mut Random::new(seed));
+                    file.write_back(&mut Rng::with_seed(seed));
                 }
             }
             Change::SetLen { path, len } => {
@@ -336,8 +337,7 @@ impl Disk {
     }
 
     fn fail_sync(&mut self, path: &Path) {
-        let mut random = self.random.clone();
-        self.random.next();
+        let mut random = self.random.fork();
         self.file(path).fail_sync(&mut random);
     }
 
@@ -346,8 +346,7 @@ impl Disk {
         self.settle_names();
         let named: BTreeSet<u64> = self.durable_names.values().flatten().copied().collect();
         self.files.retain(|inode, _| named.contains(inode));
-        let mut random = self.random.clone();
-        self.random.next();
+        let mut random = self.random.fork();
         for file in self.files.values_mut() {
             self.met.lost_pages += file.lose_power(&mut random);
         }
@@ -359,12 +358,12 @@ impl Disk {
     /// Of the changes not synced some are kept: the first ones, or any.
     fn settle_names(&mut self) {
         let changes = std::mem::take(&mut self.renaming);
-        let in_order = self.random.one_in(2);
-        let kept = self.random.index(changes.len() + 1);
+        let in_order = self.random.bool();
+        let kept = self.random.usize(..changes.len() + 1);
         for (number, change) in changes.into_iter().enumerate() {
             let is_kept = match in_order {
                 true => number < kept,
-                false => self.random.one_in(2),
+                false => self.random.bool(),
             };
             match is_kept {
                 true => self.make_durable(change),
@@ -446,19 +445,19 @@ impl Inode {
     }
 
     /// What the kernel does whenever it likes.
-    fn write_back(&mut self, random: &mut Random) {
+    fn write_back(&mut self, random: &mut Rng) {
         let pages: Vec<usize> = self.dirty.iter().copied().collect();
-        for page in pages.into_iter().filter(|_| random.one_in(2)) {
+        for page in pages.into_iter().filter(|_| random.bool()) {
             self.dirty.remove(&page);
             self.store(page);
         }
     }
 
     /// Some pages reach the disk, or none, and no page is dirty any more.
-    fn fail_sync(&mut self, random: &mut Random) {
-        let some = random.one_in(2);
+    fn fail_sync(&mut self, random: &mut Rng) {
+        let some = random.bool();
         for page in std::mem::take(&mut self.dirty) {
-            if some && random.one_in(2) {
+            if some && random.bool() {
                 self.store(page);
             }
         }
@@ -489,13 +488,13 @@ impl Inode {
     }
 
     /// Leaves some of what was not synced; how many pages are not as they were.
-    fn lose_power(&mut self, random: &mut Random) -> u64 {
+    fn lose_power(&mut self, random: &mut Rng) -> u64 {
         let mut lost = 0;
         let old_len = self.durable.len();
         // None of the pages, all of them, or some.
-        let (none, all) = (random.one_in(4), random.one_in(4));
+        let (none, all) = (random.u8(..4) == 0, random.u8(..4) == 0);
         for page in std::mem::take(&mut self.dirty) {
-            match random.below(4) {
+            match random.u64(..4) {
                 _ if none => lost += 1,
                 0 => self.store(page),
                 _ if all => self.store(page),
@@ -506,7 +505,7 @@ impl Inode {
                 }
             }
         }
-        if self.len_is_dirty && random.one_in(2) {
+        if self.len_is_dirty && random.bool() {
             self.store_len();
         }
         self.len_is_dirty = false;
@@ -516,15 +515,15 @@ impl Inode {
 
     /// Of a page some sectors reach the disk; of those that were never written, others may hold
     /// what was there before.
-    fn tear(&mut self, page: usize, old_len: usize, random: &mut Random) {
-        let garbage = random.one_in(4);
+    fn tear(&mut self, page: usize, old_len: usize, random: &mut Rng) {
+        let garbage = random.u8(..4) == 0;
         for at in (0..PAGE).step_by(SECTOR) {
             let start = page * PAGE + at;
-            if random.one_in(2) {
+            if random.bool() {
                 self.store_part(page, at..at + SECTOR);
             } else if garbage && start >= old_len && start < self.durable.len() {
                 let end = (start + SECTOR).min(self.durable.len());
-                self.durable[start..end].fill_with(|| random.next().to_le_bytes()[0]);
+                self.durable[start..end].fill_with(|| random.u8(..));
             }
         }
     }

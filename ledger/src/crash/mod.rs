@@ -6,5 +6,4 @@
 pub(crate) mod backend;
 pub(crate) mod disk;
 mod each_call;
-mod random;
 mod runs;

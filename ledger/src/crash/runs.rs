@@ -4,8 +4,9 @@
 
 use std::path::PathBuf;
 
+use fastrand::Rng;
+
 use super::disk::{Fault, Met, Simulation, temporary_dir};
-use super::random::Random;
 use crate::{Error, IndexStatus, Ledger, Options, Report, VerifyOptions, verify};
 
 const RUNS: u64 = 60;
@@ -81,7 +82,7 @@ impl Seen {
 }
 
 struct Run {
-    random: Random,
+    random: Rng,
     simulation: Simulation,
     /// Removed with the run.
     root: tempfile::TempDir,
@@ -100,13 +101,13 @@ struct Run {
 
 impl Run {
     fn start(seed: u64) -> Run {
-        let mut random = Random::new(seed);
+        let mut random = Rng::with_seed(seed);
         let root = temporary_dir();
-        let simulation = Simulation::start(root.path(), random.next());
+        let simulation = Simulation::start(root.path(), random.u64(..));
         Run {
             dir: root.path().join("state/ledger"),
             options: Options {
-                segment_bytes: 200 << random.below(10),
+                segment_bytes: 200 << random.u64(..10),
                 ..Options::new("daemoneye/crash")
             },
             random,
@@ -121,7 +122,7 @@ impl Run {
     }
 
     fn run(mut self, seen: &mut Seen) {
-        for _ in 0..10 + self.random.below(50) {
+        for _ in 0..10 + self.random.u64(..50) {
             self.plan();
             match self.ledger.is_some() {
                 true => self.act(seen),
@@ -135,16 +136,16 @@ impl Run {
     }
 
     fn plan(&mut self) {
-        if !self.random.one_in(4) {
+        if self.random.u8(..4) != 0 {
             return;
         }
-        let fault = match self.random.below(5) {
+        let fault = match self.random.u64(..5) {
             0 | 1 => Fault::Death,
             2 => Fault::Full,
             _ => Fault::Refused,
         };
-        let reach = [3, 12, 60][self.random.index(3)];
-        self.simulation.plan(self.random.below(reach), fault);
+        let reach = [3, 12, 60][self.random.usize(..3)];
+        self.simulation.plan(self.random.u64(..reach), fault);
     }
 
     fn open(&mut self, seen: &mut Seen) {
@@ -211,7 +212,7 @@ impl Run {
 
     fn act(&mut self, seen: &mut Seen) {
         let ledger = self.ledger.as_mut().expect("only called with one");
-        let done = match self.random.below(10) {
+        let done = match self.random.u64(..10) {
             0..=3 => append(ledger, &mut self.leaves, &mut self.random),
             4..=6 => ledger.commit().map(|durable| {
                 assert_eq!(durable, self.leaves.len() as u64);
@@ -223,7 +224,7 @@ impl Run {
                 self.sealed = Some((checkpoint.size(), checkpoint.note().to_owned()));
             }),
             8 => {
-                self.cursor = self.cursor.max(self.random.below(1 + ledger.size()));
+                self.cursor = self.cursor.max(self.random.u64(..1 + ledger.size()));
                 ledger.set_cursor("agent", self.cursor);
                 Ok(())
             }
@@ -242,15 +243,15 @@ impl Run {
     /// The process ends, in good order or not, and perhaps the whole machine with it.
     fn fall(&mut self) {
         self.simulation.has_failed();
-        if self.random.one_in(2) {
+        if self.random.bool() {
             self.simulation.kill();
         }
         self.ledger = None;
-        if self.random.one_in(3) {
+        if self.random.u8(..3) == 0 {
             self.simulation.lose_power();
         }
         self.simulation.start_again();
-        if self.random.one_in(2) {
+        if self.random.bool() {
             self.simulation.free_space();
         }
     }
@@ -259,7 +260,7 @@ impl Run {
     fn end(&mut self, seen: &mut Seen) {
         self.fall();
         self.simulation.free_space();
-        if self.random.one_in(2) {
+        if self.random.bool() {
             self.simulation.lose_all_unsynced();
         }
         self.open(seen);
@@ -267,7 +268,7 @@ impl Run {
         append(&mut ledger, &mut self.leaves, &mut self.random).unwrap();
         let last = ledger.checkpoint().unwrap();
         for _ in 0..4.min(last.size()) {
-            ledger.prove(self.random.below(last.size()), None).unwrap();
+            ledger.prove(self.random.u64(..last.size()), None).unwrap();
         }
         drop(ledger);
         self.acknowledged = self.leaves.len();
@@ -280,15 +281,11 @@ impl Run {
     }
 }
 
-fn append(
-    ledger: &mut Ledger,
-    leaves: &mut Vec<Vec<u8>>,
-    random: &mut Random,
-) -> Result<(), Error> {
-    let longest = [20, 400, 9_000][random.index(3)];
-    for _ in 0..1 + random.below(if longest > 400 { 6 } else { 60 }) {
-        let mut leaf = vec![0; random.index(longest)];
-        leaf.fill_with(|| random.next().to_le_bytes()[0]);
+fn append(ledger: &mut Ledger, leaves: &mut Vec<Vec<u8>>, random: &mut Rng) -> Result<(), Error> {
+    let longest = [20, 400, 9_000][random.usize(..3)];
+    for _ in 0..1 + random.u64(..if longest > 400 { 6 } else { 60 }) {
+        let mut leaf = vec![0; random.usize(..longest)];
+        leaf.fill_with(|| random.u8(..));
         leaves.push(leaf);
         let index = ledger.append(leaves.last().expect("pushed"))?;
         assert_eq!(index + 1, leaves.len() as u64);

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use fastrand::Rng;
 use ledger::{Ledger, Options};
 
 use crate::support::{leaf, options, verify};
@@ -69,19 +70,6 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
 }
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % end
-    }
-}
-
 /// What all logs came to.
 #[derive(Debug, Default)]
 struct Seen {
@@ -95,17 +83,19 @@ struct Seen {
 
 /// Runs the child, kills it at a random moment, some of them during its start, and returns what it
 /// said.
-fn run_and_kill(dir: &Path, random: &mut Random) -> Vec<String> {
+fn run_and_kill(dir: &Path, random: &mut Rng) -> Vec<String> {
     let mut child = start(dir);
     let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut next = || output.next().and_then(Result::ok);
     // From a line that it says, or from its start.
-    let said = random.below(40).saturating_sub(10);
+    let said = random.u64(..40).saturating_sub(10);
     let mut lines: Vec<String> = (0..said).map_while(|_| next()).collect();
-    std::thread::sleep(Duration::from_micros(random.below(match said {
-        0 => 40_000,
-        _ => 4_000,
-    })));
+    std::thread::sleep(Duration::from_micros(random.u64(
+        ..match said {
+            0 => 40_000,
+            _ => 4_000,
+        },
+    )));
     child.kill().unwrap();
     child.wait().unwrap();
     lines.extend(std::iter::from_fn(next));
@@ -113,7 +103,7 @@ fn run_and_kill(dir: &Path, random: &mut Random) -> Vec<String> {
 }
 
 /// Kills the writers of one log one after another; each goes on with what the last one left.
-fn kill_writers_of_one_log(kills: u64, random: &mut Random, seen: &mut Seen) {
+fn kill_writers_of_one_log(kills: u64, random: &mut Rng, seen: &mut Seen) {
     let dir = tempfile::tempdir().unwrap();
     let (mut durable, mut sealed) = (0, 0);
     for kill in 0..kills {
@@ -123,7 +113,7 @@ fn kill_writers_of_one_log(kills: u64, random: &mut Random, seen: &mut Seen) {
         seen.kills += 1;
         seen.before_any_leaf += u64::from(durable == 0);
         // Not always, so that one killed start follows another.
-        if durable == 0 || random.below(3) == 0 {
+        if durable == 0 || random.u64(..3) == 0 {
             continue;
         }
         let report = verify(dir.path()).unwrap_or_else(|e| panic!("after kill {kill}: {e}"));
@@ -162,7 +152,7 @@ fn nothing_acknowledged_is_lost_to_kill_9() {
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
     let seed = number("DAEMONEYE_CRASH_SEED").unwrap_or_else(|| now.into());
     eprintln!("DAEMONEYE_CRASH_SEED={seed}");
-    let (mut random, mut seen) = (Random(seed), Seen::default());
+    let (mut random, mut seen) = (Rng::with_seed(seed), Seen::default());
     while seen.kills < kills {
         let more = (kills - seen.kills).min(15);
         kill_writers_of_one_log(more, &mut random, &mut seen);
