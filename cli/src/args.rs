@@ -83,6 +83,11 @@ pub(crate) struct Run {
     /// given up to must be able to write to its directory.
     #[arg(long, value_name = "FILE")]
     pub(crate) metrics_file: Option<PathBuf>,
+    /// Copy every checkpoint to this directory too: on another disk, a stick, a share of another
+    /// host. It must exist, and the account that rights are given up to must be able to write to
+    /// it. A ledger that does not continue the newest checkpoint there is refused.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) checkpoint_dir: Option<PathBuf>,
     /// Account to drop to after start, by name or number. Default: `daemoneye` if it exists, else
     /// a number that belongs to nobody. Only used when started as root.
     #[arg(long, value_name = "USER")]
@@ -427,13 +432,24 @@ pub(crate) enum Rules {
     },
 }
 
+/// Whose cosignatures are wanted on a checkpoint.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Witnesses {
+    /// The keys of witnesses, one vkey a line (https://c2sp.org/tlog-cosignature, Ed25519).
+    #[arg(long = "witness-keys", value_name = "FILE")]
+    pub(crate) keys: PathBuf,
+    /// How many of them must have cosigned.
+    #[arg(long = "witnesses", value_name = "COUNT", default_value_t = 1)]
+    pub(crate) needed: usize,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Ledger {
     /// Check every entry and every signed checkpoint.
     Verify {
         #[command(flatten)]
         state: StateDir,
-        /// Public key that the checkpoints must be signed with. Default: the one kept beside the
+        /// Public keys that the checkpoints must be signed with. Default: those kept beside the
         /// ledger, which whoever alters the ledger can alter as well.
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
@@ -441,6 +457,42 @@ pub(crate) enum Ledger {
         /// entries were rewritten or removed by somebody who could also remove checkpoints here.
         #[arg(long, value_name = "FILE")]
         checkpoint: Option<PathBuf>,
+        /// Fail if the last checkpoint was signed longer ago. A daemon signs every 10 s, and every
+        /// 5 minutes when nothing happens.
+        #[arg(long, value_name = "SECONDS")]
+        max_age: Option<u64>,
+        /// The keys of witnesses, one vkey a line: the checkpoint given, or else the one kept with
+        /// `cosigned`, must have their cosignatures.
+        #[arg(long, value_name = "FILE")]
+        witness_keys: Option<PathBuf>,
+        /// How many of them must have cosigned.
+        #[arg(
+            long,
+            value_name = "COUNT",
+            default_value_t = 1,
+            requires = "witness_keys"
+        )]
+        witnesses: usize,
+    },
+    /// Prove that the ledger only grew since a checkpoint that was kept elsewhere.
+    Audit {
+        /// The checkpoint.
+        #[arg(long, value_name = "FILE")]
+        since: PathBuf,
+        /// Public keys that both checkpoints must be signed with, as for `verify`.
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+        #[command(flatten)]
+        state: StateDir,
+    },
+    /// Keep a checkpoint that was carried to witnesses and comes back with their cosignatures.
+    Cosigned {
+        /// The cosigned checkpoint.
+        file: PathBuf,
+        #[command(flatten)]
+        witnesses: Witnesses,
+        #[command(flatten)]
+        state: StateDir,
     },
     /// Print an entry with its proof of inclusion, after checking the proof.
     Prove {

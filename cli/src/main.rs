@@ -3,6 +3,7 @@
 
 mod args;
 mod cmd;
+mod copies;
 mod executables;
 mod exit;
 mod holder;

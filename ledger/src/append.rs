@@ -1,15 +1,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::checkpoint::{self, Checkpoint, CheckpointText};
 use crate::disk::{self, Access, AppendFile, Lock};
 use crate::error::Error;
 use crate::hash::{Hash, HashKind, chain_next, origin_hash};
 use crate::index::{Index, LeafPlace, OFFSET_STRIDE, State, Update};
-use crate::key::LogKey;
+use crate::key::LogSecret;
+use crate::keys::PublicKeys;
 use crate::layout;
-use crate::note::PublicKey;
 use crate::proof::{consistency_path, inclusion_path};
 use crate::prove::{self, Nodes};
 use crate::reader::{Live, Reader};
@@ -36,6 +37,8 @@ pub struct Options {
     pub hash: HashKind,
     /// Size at which the next commit begins a new segment file.
     pub segment_bytes: u64,
+    /// What time it is, in POSIX seconds: checkpoints say when they were signed.
+    pub clock: fn() -> u64,
 }
 
 impl Options {
@@ -45,8 +48,14 @@ impl Options {
             origin: origin.into(),
             hash: HashKind::default(),
             segment_bytes: 256 << 20,
+            clock: system_time,
         }
     }
+}
+
+fn system_time() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_secs())
 }
 
 /// The writer of a ledger; there is one at a time.
@@ -56,7 +65,9 @@ impl Options {
 /// returns [`Error::Poisoned`] until it is opened again.
 pub struct Ledger {
     pub(crate) dir: PathBuf,
-    pub(crate) key: LogKey,
+    pub(crate) key: LogSecret,
+    pub(crate) keys: PublicKeys,
+    pub(crate) clock: fn() -> u64,
     pub(crate) segment_bytes: u64,
     pub(crate) edge: Edge,
     pub(crate) segment: AppendFile,
@@ -139,7 +150,14 @@ impl Ledger {
     /// Commits, then signs and publishes a checkpoint over all leaves. Without new leaves it
     /// returns the last checkpoint again.
     pub fn checkpoint(&mut self) -> Result<Checkpoint, Error> {
-        self.unless_poisoned(Ledger::try_checkpoint)
+        self.unless_poisoned(|ledger| ledger.try_checkpoint(false))
+    }
+
+    /// As [`checkpoint`](Ledger::checkpoint), but signs anew also without new leaves: that nothing
+    /// came until now, and that somebody was there to say so. Not while the clock stands before the
+    /// last checkpoint.
+    pub fn heartbeat(&mut self) -> Result<Checkpoint, Error> {
+        self.unless_poisoned(|ledger| ledger.try_checkpoint(true))
     }
 
     /// Leaves appended, pending ones included.
@@ -167,9 +185,9 @@ impl Ledger {
         self.edge.frontier.kind()
     }
 
-    /// The key that verifies this log's checkpoints.
-    pub fn public_key(&self) -> PublicKey {
-        self.key.public()
+    /// The keys that verify this log's checkpoints.
+    pub fn public_keys(&self) -> &PublicKeys {
+        &self.keys
     }
 
     /// The last checkpoint signed. There always is one: a log begins with that of size 0.
@@ -206,6 +224,27 @@ impl Ledger {
             .nodes(&mut reader)
             .hashes(&inclusion_path(index, sealed))?;
         prove::proof(self.hash_kind(), index, path, checkpoint, &mut reader)
+    }
+
+    /// Whether the log's first leaves are those that `checkpoint` signed for: one that was kept
+    /// elsewhere shows a log that was taken back or rewritten.
+    pub fn holds(&self, checkpoint: &Checkpoint) -> Result<(), Error> {
+        let (checkpoint_size, log_size) = (checkpoint.size(), self.durable_size());
+        if checkpoint_size > log_size {
+            return Err(Error::HistoryTruncated {
+                log_size,
+                checkpoint_size,
+            });
+        }
+        let mut reader = self.reader();
+        let root = match checkpoint_size {
+            0 => self.hash_kind().empty(),
+            size => self.nodes(&mut reader).hash(&(0..size))?,
+        };
+        match root == checkpoint.root() {
+            true => Ok(()),
+            false => Err(Error::HistoryRewritten { checkpoint_size }),
+        }
     }
 
     /// The hashes that prove that the tree of `new` leaves begins with the tree of `old` leaves.
@@ -286,25 +325,23 @@ impl Ledger {
         Ok(size)
     }
 
-    fn try_checkpoint(&mut self) -> Result<Checkpoint, Error> {
+    fn try_checkpoint(&mut self, anew: bool) -> Result<Checkpoint, Error> {
         let size = self.try_commit()?;
-        let text = CheckpointText {
-            origin: self.origin().to_owned(),
-            size,
-            root: self.root(),
-        };
-        if let Some(last) = self
-            .last_checkpoint
-            .clone()
-            .filter(|last| last.size() == size)
-        {
+        let time = (self.clock)();
+        let is_said = |last: &Checkpoint| last.size() == size && !(anew && time > last.time());
+        if let Some(last) = self.last_checkpoint.clone().filter(is_said) {
             if self.cursors_changed || self.indexed < size {
                 self.write_index(&[])?;
             }
             return Ok(last);
         }
-        let note = self.key.sign(&text.render());
-        let checkpoint = Checkpoint::open(&note, &self.key.public())?;
+        let text = CheckpointText {
+            origin: self.origin().to_owned(),
+            size,
+            root: self.root(),
+        };
+        let note = self.key.sign(&text.render(), time);
+        let checkpoint = Checkpoint::open(&note, &self.keys)?;
         self.checkpoints
             .write(checkpoint::record(&note).as_bytes())?;
         self.checkpoints.sync()?;

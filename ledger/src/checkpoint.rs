@@ -6,7 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::hash::Hash;
-use crate::note::{self, MAX_NOTE_BYTES, NoteError, PublicKey, SIGNATURE_START, SignedNote};
+use crate::keys::PublicKeys;
+use crate::note::{self, MAX_NOTE_BYTES, NoteError, SIGNATURE_START, SignedNote};
 
 /// The text of a checkpoint, unsigned: origin, tree size and root hash, a line each.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,22 +58,27 @@ impl CheckpointText {
     }
 }
 
-/// A checkpoint whose signature has been verified.
+/// A checkpoint whose signatures by the log's own keys have been verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
     text: CheckpointText,
+    time: u64,
     note: String,
 }
 
 impl Checkpoint {
-    /// Verifies `note` with the log's key and reads the checkpoint in it.
-    pub fn open(note: &str, key: &PublicKey) -> Result<Checkpoint, NoteError> {
+    /// Verifies `note` with the log's keys and reads the checkpoint in it. Signatures by others are
+    /// carried along, and not looked at.
+    pub fn open(note: &str, keys: &PublicKeys) -> Result<Checkpoint, NoteError> {
         let signed = SignedNote::parse(note)?;
-        signed.verify(key)?;
         let text = CheckpointText::parse(signed.text())?;
-        match text.origin == key.name() {
+        let keys = keys.at(text.size);
+        signed.verify(&keys.log)?;
+        let time = signed.cosigned_at(&keys.time)?;
+        match text.origin == keys.log.name() {
             true => Ok(Checkpoint {
                 text,
+                time,
                 note: note.to_owned(),
             }),
             false => Err(NoteError::Origin),
@@ -92,6 +98,16 @@ impl Checkpoint {
     /// The root hash over them.
     pub fn root(&self) -> Hash {
         self.text.root
+    }
+
+    /// When it was signed, by the signer's clock, in POSIX seconds.
+    pub fn time(&self) -> u64 {
+        self.time
+    }
+
+    /// Whether it was signed after `other`: for more leaves, or later for as many.
+    pub(crate) fn follows(&self, other: &Checkpoint) -> bool {
+        (self.size(), self.time) > (other.size(), other.time)
     }
 
     /// The signed note, as published.

@@ -76,6 +76,25 @@ pub enum Error {
         /// Leaves that the outside checkpoint covers.
         checkpoint_size: u64,
     },
+    /// The last checkpoint was signed too long ago, or in the future.
+    #[error(
+        "last checkpoint was signed at {signed_at}, which is not within {seconds} s of now, {now} \
+         (POSIX seconds)"
+    )]
+    Stale {
+        /// When it was signed.
+        signed_at: u64,
+        /// What time it is.
+        now: u64,
+        /// How far the two may be apart.
+        seconds: u64,
+    },
+    /// Too few of the witnesses that are asked for have cosigned, or one's cosignature is forged.
+    #[error("not witnessed as asked for")]
+    NotWitnessed {
+        /// What is wrong.
+        source: NoteError,
+    },
     /// An earlier write or sync failed, so what is on disk is unknown. Reopen the ledger.
     #[error("ledger stopped after an I/O error; reopen it")]
     Poisoned,

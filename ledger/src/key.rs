@@ -1,127 +1,148 @@
-//! The signing key on disk, in the text form of Go's `note` package:
-//! `PRIVATE+KEY+name+hex(id)+base64(0x01, seed)`.
+//! The secret keys of a log, on disk in the text form of Go's `note` package, a line each:
+//! `PRIVATE+KEY+name+hex(id)+base64(type, seed)`.
 
 use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{Signer as _, SigningKey};
 use zeroize::Zeroizing;
 
 use crate::disk::{self, Access};
-use crate::error::{Cause, Error};
-use crate::layout;
-use crate::note::{self, NoteError, PublicKey};
+use crate::error::Error;
+use crate::keys::LogKeys;
+use crate::note::{self, KeyKind, MAX_TIME, PublicKey, Signer};
 
 const PREFIX: &str = "PRIVATE+KEY+";
-const ED25519: u8 = 0x01;
-const MAX_KEY_FILE_BYTES: u64 = 1024;
+const MAX_KEY_FILE_BYTES: u64 = 2048;
 
-/// The key that signs a log's checkpoints. Wiped from memory when dropped.
-pub(crate) struct LogKey {
-    origin: String,
-    signing: SigningKey,
+/// The keys that sign a log's checkpoints: one for the tree, one for the time. Two, since no key is
+/// to sign two kinds of statement.
+pub(crate) struct LogSecret {
+    log: SecretKey,
+    time: SecretKey,
 }
 
-impl LogKey {
-    /// Reads `ledger.key`, or `None` when there is none.
-    pub(crate) fn load(dir: &Path) -> Result<Option<LogKey>, Error> {
-        let path = layout::secret_key(dir);
-        let Some(bytes) = disk::read_small(&path, MAX_KEY_FILE_BYTES)? else {
+impl LogSecret {
+    /// Reads a key file, or `None` when there is none.
+    pub(crate) fn load(path: &Path) -> Result<Option<LogSecret>, Error> {
+        let Some(bytes) = disk::read_small(path, MAX_KEY_FILE_BYTES)? else {
             return Ok(None);
         };
         let bytes = Zeroizing::new(bytes);
-        let key = LogKey::parse(&bytes);
-        key.map(Some).map_err(|cause| Error::Key { path, cause })
+        let key = LogSecret::parse(&bytes);
+        key.map(Some).map_err(|cause| Error::Key {
+            path: path.to_owned(),
+            cause,
+        })
     }
 
-    /// Creates a key for `origin` and writes it to `ledger.key`.
-    pub(crate) fn create(dir: &Path, origin: &str) -> Result<LogKey, Error> {
-        let mut seed = Zeroizing::new([0; 32]);
-        getrandom::fill(seed.as_mut()).map_err(Error::Random)?;
-        let key = LogKey {
-            origin: origin.to_owned(),
-            signing: SigningKey::from_bytes(&seed),
+    /// Creates keys for `origin` and writes them to `path`.
+    pub(crate) fn create(path: &Path, origin: &str) -> Result<LogSecret, Error> {
+        let key = LogSecret {
+            log: SecretKey::create(origin, KeyKind::Note)?,
+            time: SecretKey::create(origin, KeyKind::Cosignature)?,
         };
-        disk::replace(
-            &layout::secret_key(dir),
-            key.render().as_bytes(),
-            Access::Owner,
-        )?;
+        disk::replace(path, key.render().as_bytes(), Access::Owner)?;
         Ok(key)
     }
 
     pub(crate) fn origin(&self) -> &str {
-        &self.origin
+        &self.log.name
     }
 
-    pub(crate) fn public(&self) -> PublicKey {
-        PublicKey::new(&self.origin, self.signing.verifying_key())
+    pub(crate) fn public(&self) -> LogKeys {
+        LogKeys {
+            log: self.log.public(),
+            time: self.time.public(),
+        }
     }
 
-    pub(crate) fn sign(&self, text: &str) -> String {
-        note::sign(&self.origin, &self.signing, text)
+    /// Signs the text of a checkpoint, made at `time`.
+    pub(crate) fn sign(&self, text: &str, time: u64) -> String {
+        note::sign(text, time, &[&self.log, &self.time])
     }
 
-    fn parse(file: &[u8]) -> Result<LogKey, &'static str> {
+    fn parse(file: &[u8]) -> Result<LogSecret, &'static str> {
         let text = std::str::from_utf8(file).map_err(|_| "it is not text")?;
-        let line = text.strip_suffix('\n').ok_or("it is cut short")?;
+        let text = text.strip_suffix('\n').ok_or("it is cut short")?;
+        let (log, time) = text.split_once('\n').ok_or("it is cut short")?;
+        let (log, time) = (SecretKey::parse(log)?, SecretKey::parse(time)?);
+        match (log.kind, time.kind) {
+            (KeyKind::Note, KeyKind::Cosignature) if log.name == time.name => {
+                Ok(LogSecret { log, time })
+            }
+            _ => Err("its keys are not of the kinds they must be"),
+        }
+    }
+
+    fn render(&self) -> Zeroizing<String> {
+        let (log, time) = (self.log.render(), self.time.render());
+        Zeroizing::new(format!("{}\n{}\n", *log, *time))
+    }
+}
+
+/// An Ed25519 key and its name. Wiped from memory when dropped.
+struct SecretKey {
+    name: String,
+    kind: KeyKind,
+    signing: SigningKey,
+}
+
+impl SecretKey {
+    fn create(name: &str, kind: KeyKind) -> Result<SecretKey, Error> {
+        let mut seed = Zeroizing::new([0; 32]);
+        getrandom::fill(seed.as_mut()).map_err(Error::Random)?;
+        Ok(SecretKey {
+            name: name.to_owned(),
+            kind,
+            signing: SigningKey::from_bytes(&seed),
+        })
+    }
+
+    fn parse(line: &str) -> Result<SecretKey, &'static str> {
         let line = line.strip_prefix(PREFIX).ok_or("it is not a private key")?;
-        let (origin, id, seed) = note::split_key(line).ok_or("it is not a private key")?;
-        let bytes = Zeroizing::new(
-            STANDARD
-                .decode(seed)
-                .map_err(|_| "its seed is not base64")?,
-        );
-        let [ED25519, seed @ ..] = bytes.as_slice() else {
-            return Err("its type is not Ed25519");
-        };
+        let (name, id, seed) = note::split_key(line).ok_or("it is not a private key")?;
+        let bytes = STANDARD.decode(seed);
+        let bytes = Zeroizing::new(bytes.map_err(|_| "its seed is not base64")?);
+        let (code, seed) = bytes.split_first().ok_or("its seed is empty")?;
+        let kind = KeyKind::from_code(*code).ok_or("its type is unknown")?;
         let signing = SigningKey::try_from(seed).map_err(|_| "its seed is not 32 bytes")?;
-        match note::hex(&note::key_id(origin, &signing.verifying_key())) == id {
-            true => Ok(LogKey {
-                origin: origin.to_owned(),
-                signing,
-            }),
+        let key = SecretKey {
+            name: name.to_owned(),
+            kind,
+            signing,
+        };
+        match note::hex(&key.public().id()) == id {
+            true => Ok(key),
             false => Err("its id does not match its name and seed"),
         }
     }
 
     fn render(&self) -> Zeroizing<String> {
-        let mut seed = Zeroizing::new([ED25519; 33]);
+        let mut seed = Zeroizing::new([self.kind.code(); 33]);
         seed[1..].copy_from_slice(self.signing.as_bytes());
-        let id = note::hex(&note::key_id(&self.origin, &self.signing.verifying_key()));
+        let id = note::hex(&self.public().id());
         let seed = Zeroizing::new(STANDARD.encode(&seed[..]));
-        Zeroizing::new(format!("{PREFIX}{}+{id}+{}\n", self.origin, *seed))
+        Zeroizing::new(format!("{PREFIX}{}+{id}+{}", self.name, *seed))
     }
 }
 
-/// Writes `ledger.pub` if it is missing; otherwise it must hold this key.
-pub(crate) fn publish(dir: &Path, key: &PublicKey) -> Result<(), Error> {
-    match read_public(dir)? {
-        Some(published) if published == *key => Ok(()),
-        Some(_) => Err(damaged(dir, "it is not the key of ledger.key")),
-        None => {
-            let text = format!("{key}\n");
-            disk::replace(&layout::public_key(dir), text.as_bytes(), Access::Everyone)
+impl Signer for SecretKey {
+    fn public(&self) -> PublicKey {
+        PublicKey::new(&self.name, self.kind, self.signing.verifying_key())
+    }
+
+    fn signature(&self, text: &str, time: u64) -> Vec<u8> {
+        match self.kind {
+            KeyKind::Note => self.signing.sign(text.as_bytes()).to_bytes().to_vec(),
+            KeyKind::Cosignature => {
+                let time = time.min(MAX_TIME);
+                let signature = self
+                    .signing
+                    .sign(note::cosigned_text(text, time).as_bytes());
+                [&time.to_be_bytes()[..], &signature.to_bytes()].concat()
+            }
         }
     }
-}
-
-/// Reads `ledger.pub`, or `None` when there is none.
-pub(crate) fn read_public(dir: &Path) -> Result<Option<PublicKey>, Error> {
-    let Some(bytes) = disk::read_small(&layout::public_key(dir), MAX_KEY_FILE_BYTES)? else {
-        return Ok(None);
-    };
-    let text = std::str::from_utf8(&bytes)
-        .ok()
-        .and_then(|text| text.strip_suffix('\n'));
-    let text = text.ok_or_else(|| damaged(dir, "it is not a line of text"))?;
-    PublicKey::parse(text).map(Some).map_err(|e| match e {
-        NoteError::Malformed(cause) => damaged(dir, cause),
-        _ => damaged(dir, "it is not a vkey"),
-    })
-}
-
-fn damaged(dir: &Path, cause: &'static str) -> Error {
-    Error::damaged(&layout::public_key(dir), 0, 0..0, Cause::Key(cause))
 }

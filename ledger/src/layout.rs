@@ -22,6 +22,11 @@ pub(crate) fn last_checkpoint(dir: &Path) -> PathBuf {
     dir.join("last-checkpoint")
 }
 
+/// The newest checkpoint that came back from witnesses.
+pub(crate) fn witnessed_checkpoint(dir: &Path) -> PathBuf {
+    dir.join("witnessed-checkpoint")
+}
+
 pub(crate) fn index(dir: &Path) -> PathBuf {
     dir.join("index.redb")
 }

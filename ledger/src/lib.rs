@@ -5,21 +5,25 @@
 //! note. `index.redb` holds hash tiles, offsets, checkpoints and cursors and can be rebuilt from
 //! the segments at any time.
 //!
-//! The crate does not know what a leaf means. It has no clock, no threads and no logging.
+//! The crate does not know what a leaf means. Its one clock is that of [`Options`]; it has no threads
+//! and no logging.
 //!
 //! Start with [`Ledger`] (the writer), [`Reader`], [`prove`] and [`verify`]. `docs/ledger-format.md`
 //! states every byte; `segment.rs` is the code of the entry files.
 
 mod append;
+mod audit;
 mod checkpoint;
 #[cfg(all(test, unix))]
 mod crash;
 mod disk;
 mod error;
+mod export;
 mod fsck;
 mod hash;
 mod index;
 mod key;
+mod keys;
 mod layout;
 mod note;
 mod proof;
@@ -31,15 +35,20 @@ pub mod segment;
 mod tiles;
 mod tlog_proof;
 mod tree;
+mod witness;
 
 pub use append::{Ledger, MAX_LEAF_BYTES, Options};
+pub use audit::{Audit, audit, carry_back};
 pub use checkpoint::{Checkpoint, CheckpointText};
 pub use error::{Cause, Damage, Error};
-pub use fsck::{IndexStatus, Progress, Report, TornTail, VerifyOptions, verify};
+pub use export::Export;
+pub use fsck::{Age, IndexStatus, Progress, Report, TornTail, VerifyOptions, verify};
 pub use hash::{Hash, HashKind};
-pub use note::{NoteError, PublicKey, SignedNote};
+pub use keys::PublicKeys;
+pub use note::{KeyKind, NoteError, PublicKey, SignedNote};
 pub use proof::{ProofError, verify_consistency, verify_inclusion};
 pub use prove::prove;
 pub use reader::{Leaves, Reader};
 pub use recover::{IndexRecovery, Recovery};
 pub use tlog_proof::{TlogProof, TlogProofError};
+pub use witness::{Cosignature, Witnesses};

@@ -1,20 +1,23 @@
-//! C2SP signed notes with Ed25519 signatures: <https://c2sp.org/signed-note>.
+//! C2SP signed notes: <https://c2sp.org/signed-note>.
+//!
+//! The signature types are those of [`KeyKind`]. Another algorithm is another kind, whose keys
+//! [`PublicKey`] reads and [`SignedNote`] verifies, and another [`Signer`].
 
 use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signature, VerifyingKey};
 use sha2::{Digest, Sha256};
 
 /// Longest note that is read, in bytes. A checkpoint with 100 cosignatures stays below it.
 pub(crate) const MAX_NOTE_BYTES: usize = 64 * 1024;
 
+/// Latest time of a cosignature, in POSIX seconds.
+pub(crate) const MAX_TIME: u64 = i64::MAX as u64;
+
 /// Longest key name, in bytes.
 const MAX_NAME_BYTES: usize = 255;
-
-/// The signature type of plain Ed25519.
-const ED25519: u8 = 0x01;
 
 /// What starts a signature line: an em dash and a space.
 pub(crate) const SIGNATURE_START: &str = "\u{2014} ";
@@ -32,24 +35,55 @@ pub enum NoteError {
     /// The signature by this key does not verify.
     #[error("signature does not verify")]
     Signature,
+    /// Fewer of the witnesses cosigned than must have.
+    #[error("too few witnesses cosigned it")]
+    TooFewWitnesses,
     /// The checkpoint is of another log.
     #[error("checkpoint is of another origin")]
     Origin,
 }
 
-/// A log's Ed25519 public key and name, written as a C2SP vkey: `name+hex(id)+base64(0x01, key)`.
+/// What a key signs, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyKind {
+    /// Ed25519 over the text of a note.
+    Note,
+    /// Ed25519 over a time and the text of a note: <https://c2sp.org/tlog-cosignature>.
+    Cosignature,
+}
+
+impl KeyKind {
+    /// The signature type in a vkey.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            KeyKind::Note => 0x01,
+            KeyKind::Cosignature => 0x04,
+        }
+    }
+
+    pub(crate) fn from_code(code: u8) -> Option<KeyKind> {
+        [KeyKind::Note, KeyKind::Cosignature]
+            .into_iter()
+            .find(|kind| kind.code() == code)
+    }
+}
+
+/// A public key and its name, written as a C2SP vkey: `name+hex(id)+base64(type, key)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicKey {
     name: String,
+    kind: KeyKind,
     id: [u8; 4],
     key: VerifyingKey,
 }
 
 impl PublicKey {
-    pub(crate) fn new(name: &str, key: VerifyingKey) -> PublicKey {
+    pub(crate) fn new(name: &str, kind: KeyKind, key: VerifyingKey) -> PublicKey {
         PublicKey {
             name: name.to_owned(),
-            id: key_id(name, &key),
+            kind,
+            id: key_id(name, kind, &key),
             key,
         }
     }
@@ -60,9 +94,10 @@ impl PublicKey {
         let bytes = STANDARD
             .decode(key)
             .map_err(|_| NoteError::Malformed("key is not base64"))?;
-        let [ED25519, key @ ..] = bytes.as_slice() else {
-            return Err(NoteError::Malformed("key is not Ed25519"));
-        };
+        let (kind, key) = bytes
+            .split_first()
+            .and_then(|(code, key)| Some((KeyKind::from_code(*code)?, key)))
+            .ok_or(NoteError::Malformed("key is of an unknown type"))?;
         let key = key
             .try_into()
             .map_err(|_| NoteError::Malformed("key is not 32 bytes"))?;
@@ -70,16 +105,32 @@ impl PublicKey {
             .ok()
             .filter(|key| !key.is_weak())
             .ok_or(NoteError::Malformed("key is not a usable Ed25519 point"))?;
-        let parsed = PublicKey::new(name, key);
+        let parsed = PublicKey::new(name, kind, key);
         match hex(&parsed.id) == id {
             true => Ok(parsed),
             false => Err(NoteError::Malformed("key id does not match name and key")),
         }
     }
 
-    /// The key's name, which is the log's origin.
+    /// The key's name: a log's origin, or what a witness calls itself.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What it signs.
+    pub fn kind(&self) -> KeyKind {
+        self.kind
+    }
+
+    pub(crate) fn id(&self) -> [u8; 4] {
+        self.id
+    }
+
+    fn verifies(&self, message: &str, signature: &[u8]) -> Result<(), NoteError> {
+        let signature = Signature::from_slice(signature).map_err(|_| NoteError::Signature)?;
+        self.key
+            .verify_strict(message.as_bytes(), &signature)
+            .map_err(|_| NoteError::Signature)
     }
 
     /// The raw Ed25519 public key.
@@ -90,7 +141,7 @@ impl PublicKey {
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut key = vec![ED25519];
+        let mut key = vec![self.kind.code()];
         key.extend_from_slice(self.key.as_bytes());
         write!(
             f,
@@ -146,16 +197,33 @@ impl SignedNote {
 
     /// Verifies the signature by `key`. Signatures by other keys are not looked at.
     pub fn verify(&self, key: &PublicKey) -> Result<(), NoteError> {
+        match key.kind {
+            KeyKind::Note => key.verifies(&self.text, self.signature(key)?),
+            KeyKind::Cosignature => self.cosigned_at(key).map(drop),
+        }
+    }
+
+    /// Verifies the cosignature by `key` and returns when it was made, in POSIX seconds.
+    pub fn cosigned_at(&self, key: &PublicKey) -> Result<u64, NoteError> {
+        if key.kind != KeyKind::Cosignature {
+            return Err(NoteError::NotSigned);
+        }
+        let (time, signature) = self
+            .signature(key)?
+            .split_first_chunk()
+            .ok_or(NoteError::Signature)?;
+        let time = u64::from_be_bytes(*time);
+        if time > MAX_TIME {
+            return Err(NoteError::Malformed("time of a cosignature"));
+        }
+        key.verifies(&cosigned_text(&self.text, time), signature)?;
+        Ok(time)
+    }
+
+    fn signature(&self, key: &PublicKey) -> Result<&[u8], NoteError> {
         let by_key = |line: &&SignatureLine| line.name == key.name && line.id == key.id;
-        let line = self
-            .signatures
-            .iter()
-            .find(by_key)
-            .ok_or(NoteError::NotSigned)?;
-        let signature = Signature::from_slice(&line.signature).map_err(|_| NoteError::Signature)?;
-        key.key
-            .verify_strict(self.text.as_bytes(), &signature)
-            .map_err(|_| NoteError::Signature)
+        let line = self.signatures.iter().find(by_key);
+        Ok(&line.ok_or(NoteError::NotSigned)?.signature)
     }
 }
 
@@ -177,14 +245,31 @@ impl SignatureLine {
     }
 }
 
-/// Signs `text`, which ends with a newline, as `name`.
-pub(crate) fn sign(name: &str, key: &SigningKey, text: &str) -> String {
-    let mut signature = key_id(name, &key.verifying_key()).to_vec();
-    signature.extend_from_slice(&key.sign(text.as_bytes()).to_bytes());
-    format!(
-        "{text}\n{SIGNATURE_START}{name} {}\n",
-        STANDARD.encode(signature)
-    )
+/// One key that can sign.
+pub(crate) trait Signer {
+    /// The key that verifies.
+    fn public(&self) -> PublicKey;
+
+    /// The signature over `text`, as it follows the key id. `time` is for kinds that sign one.
+    fn signature(&self, text: &str, time: u64) -> Vec<u8>;
+}
+
+/// The note of `text`, which ends with a newline, signed by each of `signers` at `time`.
+pub(crate) fn sign(text: &str, time: u64, signers: &[&dyn Signer]) -> String {
+    let mut note = format!("{text}\n");
+    for signer in signers {
+        let key = signer.public();
+        let mut signature = key.id().to_vec();
+        signature.extend_from_slice(&signer.signature(text, time));
+        let signature = STANDARD.encode(signature);
+        note.push_str(&format!("{SIGNATURE_START}{} {signature}\n", key.name()));
+    }
+    note
+}
+
+/// What a cosignature signs.
+pub(crate) fn cosigned_text(text: &str, time: u64) -> String {
+    format!("cosignature/v1\ntime {time}\n{text}")
 }
 
 /// Whether `name` can name a key and so a log.
@@ -200,10 +285,10 @@ pub(crate) fn split_key(text: &str) -> Option<(&str, &str, &str)> {
     is_key_name(name).then_some((name, id, key))
 }
 
-pub(crate) fn key_id(name: &str, key: &VerifyingKey) -> [u8; 4] {
+pub(crate) fn key_id(name: &str, kind: KeyKind, key: &VerifyingKey) -> [u8; 4] {
     let mut hasher = Sha256::new();
     hasher.update(name);
-    hasher.update([b'\n', ED25519]);
+    hasher.update([b'\n', kind.code()]);
     hasher.update(key.as_bytes());
     let digest: [u8; 32] = hasher.finalize().into();
     let [a, b, c, d, ..] = digest;

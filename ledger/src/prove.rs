@@ -25,7 +25,7 @@ use crate::tree::{Frontier, Node, hash_of, perfect_root, subtrees};
 pub fn prove(dir: &Path, index: u64, at: Option<&Checkpoint>) -> Result<TlogProof, Error> {
     let last = match at {
         Some(_) => None,
-        None => published::last_checkpoint(dir, &published::public_key(dir)?)?,
+        None => published::last_checkpoint(dir, &published::public_keys(dir)?)?,
     };
     let checkpoint = at
         .or(last.as_ref())
@@ -143,7 +143,7 @@ fn leaf(reader: &mut Reader, index: u64) -> Result<Vec<u8>, Error> {
     leaf.ok_or_else(missing)
 }
 
-fn from_index(
+pub(crate) fn from_index(
     dir: &Path,
     kind: HashKind,
     checkpoint: &Checkpoint,
@@ -171,7 +171,7 @@ fn from_index(
 }
 
 /// Hashes all leaves below `size`, keeping only the nodes that the path needs.
-fn from_scan(
+pub(crate) fn from_scan(
     dir: &Path,
     kind: HashKind,
     size: u64,
@@ -195,7 +195,7 @@ fn from_scan(
         .collect()
 }
 
-fn hash_kind(dir: &Path) -> Result<HashKind, Error> {
+pub(crate) fn hash_kind(dir: &Path) -> Result<HashKind, Error> {
     let path = layout::segment(dir, 0);
     let mut file = std::fs::File::open(&path).map_err(Error::io("open", &path))?;
     let header = segment::read_header(&mut file).map_err(Error::io("read", &path))?;

@@ -1,4 +1,4 @@
-//! What stands beside the entries for any observer: the public key and the last checkpoint.
+//! What stands beside the entries for any observer: the public keys and the last checkpoint.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -7,24 +7,25 @@ use std::path::Path;
 use crate::checkpoint::Checkpoint;
 use crate::disk;
 use crate::error::{Cause, Error};
-use crate::key;
+use crate::keys::{self, PublicKeys};
 use crate::layout;
-use crate::note::{MAX_NOTE_BYTES, NoteError, PublicKey};
+use crate::note::{MAX_NOTE_BYTES, NoteError};
 
-/// The log's key; without one nothing can be verified.
-pub(crate) fn public_key(dir: &Path) -> Result<PublicKey, Error> {
+/// The log's keys; without them nothing can be verified.
+pub(crate) fn public_keys(dir: &Path) -> Result<PublicKeys, Error> {
     let missing = || Error::damaged(&layout::public_key(dir), 0, 0..0, Cause::Missing);
-    key::read_public(dir)?.ok_or_else(missing)
+    let first = keys::read(dir)?.ok_or_else(missing)?;
+    Ok(PublicKeys::new(first))
 }
 
 /// The checkpoint in `last-checkpoint`, verified; `None` when there is no such file.
-pub(crate) fn last_checkpoint(dir: &Path, key: &PublicKey) -> Result<Option<Checkpoint>, Error> {
+pub(crate) fn last_checkpoint(dir: &Path, keys: &PublicKeys) -> Result<Option<Checkpoint>, Error> {
     let path = layout::last_checkpoint(dir);
     let Some(bytes) = disk::read_small(&path, MAX_NOTE_BYTES as u64)? else {
         return Ok(None);
     };
     let note = std::str::from_utf8(&bytes).map_err(|_| NoteError::Malformed("not text"));
-    let checkpoint = note.and_then(|note| Checkpoint::open(note, key));
+    let checkpoint = note.and_then(|note| Checkpoint::open(note, keys));
     let damaged = |source| Error::damaged(&path, 0, 0..0, Cause::Checkpoint { line: 1, source });
     checkpoint.map(Some).map_err(damaged)
 }

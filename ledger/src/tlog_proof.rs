@@ -7,7 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::checkpoint::{Checkpoint, parse_decimal, parse_hash};
 use crate::hash::{Hash, HashKind};
-use crate::note::{MAX_NOTE_BYTES, NoteError, PublicKey, SignedNote};
+use crate::keys::PublicKeys;
+use crate::note::{MAX_NOTE_BYTES, NoteError, SignedNote};
 use crate::proof::{ProofError, verify_inclusion};
 
 const HEADER: &str = "c2sp.org/tlog-proof@v1";
@@ -75,9 +76,9 @@ impl TlogProof {
         })
     }
 
-    /// Verifies that `leaf` is in the log of `key`, at the proof's index; returns the checkpoint.
-    pub fn verify(&self, leaf: &[u8], key: &PublicKey) -> Result<Checkpoint, TlogProofError> {
-        let checkpoint = Checkpoint::open(&self.note, key)?;
+    /// Verifies that `leaf` is in the log of `keys`, at the proof's index; returns the checkpoint.
+    pub fn verify(&self, leaf: &[u8], keys: &PublicKeys) -> Result<Checkpoint, TlogProofError> {
+        let checkpoint = Checkpoint::open(&self.note, keys)?;
         let (size, root) = (checkpoint.size(), checkpoint.root());
         verify_inclusion(
             self.hash,

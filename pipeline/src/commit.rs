@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{RecvTimeoutError, TryRecvError};
+use crossbeam_channel::{RecvTimeoutError, Sender, TryRecvError};
 use ledger::{Checkpoint, Ledger};
 
 use crate::Error;
@@ -19,8 +19,12 @@ pub struct CommitPolicy {
     pub interval: Duration,
     /// … or once so many wait.
     pub leaves: u64,
-    /// A leaf is covered by a checkpoint at most so long after it was appended.
+    /// A leaf is covered by a checkpoint at most so long after it was appended …
     pub checkpoint_interval: Duration,
+    /// … or once so many leaves wait for one.
+    pub checkpoint_leaves: u64,
+    /// Without leaves, a checkpoint is signed again so long after the last: that nothing came.
+    pub heartbeat: Duration,
 }
 
 impl Default for CommitPolicy {
@@ -29,6 +33,8 @@ impl Default for CommitPolicy {
             interval: Duration::from_millis(200),
             leaves: 1_000,
             checkpoint_interval: Duration::from_secs(10),
+            checkpoint_leaves: 1 << 18,
+            heartbeat: Duration::from_secs(300),
         }
     }
 }
@@ -41,6 +47,7 @@ pub(crate) trait Log: Send {
     fn append(&mut self, leaf: &[u8]) -> Result<u64, ledger::Error>;
     fn commit(&mut self) -> Result<u64, ledger::Error>;
     fn checkpoint(&mut self) -> Result<Checkpoint, ledger::Error>;
+    fn heartbeat(&mut self) -> Result<Checkpoint, ledger::Error>;
     fn set_cursor(&mut self, name: &str, index: u64);
     fn durable_size(&self) -> u64;
 }
@@ -56,6 +63,10 @@ impl Log for Ledger {
 
     fn checkpoint(&mut self) -> Result<Checkpoint, ledger::Error> {
         Ledger::checkpoint(self)
+    }
+
+    fn heartbeat(&mut self) -> Result<Checkpoint, ledger::Error> {
+        Ledger::heartbeat(self)
     }
 
     fn set_cursor(&mut self, name: &str, index: u64) {
@@ -83,6 +94,12 @@ pub(crate) struct Committer<L> {
     pending: Pending,
     /// When the oldest leaf came that no checkpoint covers.
     unsigned_since: Option<Instant>,
+    /// Leaves that it does not cover.
+    unsigned: u64,
+    /// When a checkpoint was last signed, or this thread began.
+    signed_at: Instant,
+    /// Who else is to have each checkpoint.
+    copies: Option<Sender<Checkpoint>>,
 }
 
 /// Leaves appended since the last commit.
@@ -106,6 +123,7 @@ impl<L: Log> Committer<L> {
         stages: FromStages,
         policy: CommitPolicy,
         shared: Arc<Shared>,
+        copies: Option<Sender<Checkpoint>>,
         start: &LogStart,
     ) -> Self {
         let acknowledged = start.resume_from();
@@ -120,6 +138,9 @@ impl<L: Log> Committer<L> {
             looks: 0,
             pending: Pending::default(),
             unsigned_since: None,
+            unsigned: 0,
+            signed_at: Instant::now(),
+            copies,
         }
     }
 
@@ -150,7 +171,7 @@ impl<L: Log> Committer<L> {
             if self.commit_is_due(now) {
                 self.commit()?;
             }
-            if self.checkpoint_due().is_some_and(|due| due <= now) {
+            if self.checkpoint_is_due(now) {
                 self.checkpoint()?;
             }
         }
@@ -159,9 +180,9 @@ impl<L: Log> Committer<L> {
         Ok(())
     }
 
-    /// Waits without end when there is nothing to commit or sign.
+    /// Waits until something is to be committed or signed.
     fn receive(&mut self) -> Received {
-        let due = [self.commit_due(), self.checkpoint_due()]
+        let due = [self.commit_due(), Some(self.checkpoint_due())]
             .into_iter()
             .flatten()
             .min();
@@ -213,6 +234,7 @@ impl<L: Log> Committer<L> {
         }
         if !batch.leaves.is_empty() {
             self.unsigned_since.get_or_insert_with(Instant::now);
+            self.unsigned += batch.leaves.len() as u64;
         }
         Ok(())
     }
@@ -221,8 +243,15 @@ impl<L: Log> Committer<L> {
         Some(self.pending.since? + self.policy.interval)
     }
 
-    fn checkpoint_due(&self) -> Option<Instant> {
-        Some(self.unsigned_since? + self.policy.checkpoint_interval)
+    fn checkpoint_due(&self) -> Instant {
+        match self.unsigned_since {
+            Some(since) => since + self.policy.checkpoint_interval,
+            None => self.signed_at + self.policy.heartbeat,
+        }
+    }
+
+    fn checkpoint_is_due(&self, now: Instant) -> bool {
+        self.unsigned >= self.policy.checkpoint_leaves || self.checkpoint_due() <= now
     }
 
     fn commit_is_due(&self, now: Instant) -> bool {
@@ -252,8 +281,17 @@ impl<L: Log> Committer<L> {
 
     fn checkpoint(&mut self) -> Result<Checkpoint, Error> {
         self.set_cursor();
-        let checkpoint = self.log.checkpoint()?;
-        self.unsigned_since = None;
+        let is_idle = self.unsigned == 0 && self.signed_at.elapsed() >= self.policy.heartbeat;
+        let checkpoint = match is_idle {
+            true => self.log.heartbeat()?,
+            false => self.log.checkpoint()?,
+        };
+        (self.unsigned_since, self.unsigned) = (None, 0);
+        self.signed_at = Instant::now();
+        if let Some(copies) = &self.copies {
+            // Full: whoever takes them is behind, and gets a newer one.
+            let _ = copies.try_send(checkpoint.clone());
+        }
         self.is_durable(checkpoint.size());
         let signed = Signed {
             size: checkpoint.size(),

@@ -496,3 +496,27 @@ fn snapshot_rows_come_first_and_find_parents_below_them() {
         "/usr/bin/true"
     );
 }
+
+#[test]
+fn checkpoints_come_by_count_and_again_without_news() {
+    let dir = tempfile::tempdir().unwrap();
+    let (copies, signed) = crossbeam_channel::bounded(8);
+    let mut config = recording();
+    config.copies = Some(copies);
+    config.commit.checkpoint_interval = LONG;
+    config.commit.checkpoint_leaves = 1;
+    // Of whole seconds is what a checkpoint tells.
+    config.commit.heartbeat = Duration::from_millis(1_100);
+    let handle = start(&dir, 300, Then::Wait, &config);
+    let next = || signed.recv_timeout(LONG).unwrap();
+    let (mut first, mut second) = (next(), next());
+    while first.size() != second.size() {
+        (first, second) = (second, next());
+    }
+    assert!(first.size() > 0);
+    assert_eq!(first.root(), second.root());
+    assert!(first.time() < second.time());
+    handle.drain();
+    let last = handle.finish().result.unwrap();
+    assert_eq!(last.size(), 300);
+}

@@ -1,19 +1,19 @@
-//! `daemoneye ledger verify|prove|checkpoint`.
+//! `daemoneye ledger verify|audit|prove|checkpoint|cosigned`.
 
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
-use ledger::{IndexStatus, PublicKey, Report, VerifyOptions};
+use ledger::{Age, Cosignature, IndexStatus, PublicKeys, Report, VerifyOptions, Witnesses};
 use serde_json::{Value, json};
 
 use super::prove::{Wanted, prove};
 use crate::args;
 use crate::exit::{Code, Failure, WithCode};
-use crate::output::line;
+use crate::output::{counted, line};
 use crate::session;
 use crate::state::State;
 
@@ -23,7 +23,29 @@ pub(crate) fn ledger(command: &args::Ledger, json: bool) -> Result<ExitCode, Fai
             state,
             key,
             checkpoint,
-        } => verify(&open(state)?, key.as_deref(), checkpoint.as_deref(), json),
+            max_age,
+            witness_keys,
+            witnesses,
+        } => {
+            let asked = Asked {
+                key: key.as_deref(),
+                checkpoint: checkpoint.as_deref(),
+                max_age: *max_age,
+                witnesses: witness_keys.as_deref().map(|keys| (keys, *witnesses)),
+            };
+            verify(&open(state)?, &asked, json)
+        }
+        args::Ledger::Audit { since, key, state } => {
+            audit(&open(state)?, since, key.as_deref(), json)
+        }
+        args::Ledger::Cosigned {
+            file,
+            witnesses,
+            state,
+        } => {
+            let witnesses = (witnesses.keys.as_path(), witnesses.needed);
+            cosigned(open(state)?, file, witnesses, json)
+        }
         args::Ledger::Prove {
             index,
             finding,
@@ -45,24 +67,29 @@ fn open(state: &args::StateDir) -> Result<State, Failure> {
     State::existing(state.state_dir.as_deref())
 }
 
-fn verify(
-    state: &State,
-    key: Option<&Path>,
-    checkpoint: Option<&Path>,
-    json: bool,
-) -> Result<ExitCode, Failure> {
-    let key = key.map(read_key).transpose().code(Code::BadInput)?;
-    let checkpoint = checkpoint.map(read_text).transpose().code(Code::BadInput)?;
-    let outside_key = key.is_some();
-    let report = ledger::verify(
-        &state.ledger(),
-        VerifyOptions {
-            key,
-            checkpoint,
-            progress: None,
-        },
-    )
-    .map_err(invalid)?;
+/// What a verification is to hold the ledger against.
+struct Asked<'a> {
+    key: Option<&'a Path>,
+    checkpoint: Option<&'a Path>,
+    max_age: Option<u64>,
+    witnesses: Option<(&'a Path, usize)>,
+}
+
+fn verify(state: &State, asked: &Asked<'_>, json: bool) -> Result<ExitCode, Failure> {
+    let keys = asked.key.map(read_keys).transpose().code(Code::BadInput)?;
+    let checkpoint = asked.checkpoint.map(read_text).transpose();
+    let outside_key = keys.is_some();
+    let options = VerifyOptions {
+        keys,
+        checkpoint: checkpoint.code(Code::BadInput)?,
+        witnesses: asked.witnesses.map(read_witnesses).transpose()?,
+        age: asked.max_age.map(|seconds| Age {
+            now: now(),
+            seconds,
+        }),
+        progress: None,
+    };
+    let report = ledger::verify(&state.ledger(), options).map_err(invalid)?;
     if json {
         line(report_json(&report))?;
     } else {
@@ -82,15 +109,30 @@ fn print_report(state: &State, report: &Report, outside_key: bool) -> std::io::R
         "ledger {} is intact",
         state.ledger().display()
     ))?;
-    line(format_args!("  origin       {}", report.key.name()))?;
+    line(format_args!("  origin       {}", report.keys.name()))?;
     line(format_args!(
         "  entries      {} in {} bytes, {} segments",
         report.entries, report.bytes, report.segments
     ))?;
     line(format_args!(
-        "  checkpoints  {}, all signed; the last one covers {} entries",
-        report.checkpoints, report.sealed
+        "  checkpoints  {}, all signed; the last one covers {} entries{}",
+        report.checkpoints,
+        report.sealed,
+        report
+            .last_checkpoint
+            .as_ref()
+            .map_or_else(String::new, age)
     ))?;
+    if report.clock_set_back > 0 {
+        line(format_args!(
+            "  clock        set back {} between two checkpoints",
+            counted(report.clock_set_back, "time", "times")
+        ))?;
+    }
+    for Cosignature { witness, time } in &report.cosignatures {
+        let ago = ago(*time);
+        line(format_args!("  witness      {witness} cosigned {ago}"))?;
+    }
     if report.unsealed() > 0 {
         line(format_args!(
             "  unsealed     {} entries after it, not signed yet",
@@ -135,18 +177,106 @@ fn index_note(status: &IndexStatus) -> Option<&'static str> {
 fn report_json(report: &Report) -> Value {
     json!({
         "intact": true,
-        "origin": report.key.name(),
+        "origin": report.keys.name(),
         "entries": report.entries,
         "root": report.root.to_string(),
         "checkpoints": report.checkpoints,
         "sealed": report.sealed,
         "unsealed": report.unsealed(),
+        "signed_at": report.last_checkpoint.as_ref().map(ledger::Checkpoint::time),
+        "clock_set_back": report.clock_set_back,
+        "cosignatures": cosignatures_json(&report.cosignatures),
         "outside_size": report.outside.as_ref().map(ledger::Checkpoint::size),
         "bytes": report.bytes,
         "segments": report.segments,
         "unfinished_bytes": report.torn.as_ref().map_or(0, |torn| torn.bytes),
         "index": format!("{:?}", report.index),
     })
+}
+
+fn cosignatures_json(cosignatures: &[Cosignature]) -> Value {
+    let each =
+        |Cosignature { witness, time }: &Cosignature| json!({ "witness": witness, "time": time });
+    cosignatures.iter().map(each).collect()
+}
+
+fn audit(state: &State, since: &Path, key: Option<&Path>, json: bool) -> Result<ExitCode, Failure> {
+    let keys = key.map(read_keys).transpose().code(Code::BadInput)?;
+    let since = read_text(since).code(Code::BadInput)?;
+    let audit = ledger::audit(&state.ledger(), keys, &since).map_err(invalid)?;
+    if json {
+        let hashes = audit.path.iter().map(ToString::to_string);
+        line(json!({
+            "consistent": true,
+            "hash": audit.hash.name(),
+            "since": audit.since.note(),
+            "last": audit.last.note(),
+            "proof": hashes.collect::<Vec<_>>(),
+        }))?;
+    } else {
+        line(format_args!(
+            "the tree of {} entries{} begins with that of {}{}: nothing signed for then was \
+             altered or removed",
+            audit.last.size(),
+            age(&audit.last),
+            audit.since.size(),
+            age(&audit.since)
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn cosigned(
+    mut state: State,
+    file: &Path,
+    witnesses: (&Path, usize),
+    json: bool,
+) -> Result<ExitCode, Failure> {
+    let note = read_text(file).code(Code::BadInput)?;
+    let witnesses = read_witnesses(witnesses)?;
+    state.become_owner()?;
+    let kept = ledger::carry_back(&state.ledger(), &note, &witnesses);
+    let (checkpoint, cosignatures) = kept.map_err(invalid)?;
+    if json {
+        line(json!({
+            "size": checkpoint.size(), "cosignatures": cosignatures_json(&cosignatures),
+        }))?;
+    } else {
+        line(format_args!(
+            "kept: the checkpoint of {} entries, cosigned by {}",
+            checkpoint.size(),
+            counted(cosignatures.len() as u64, "witness", "witnesses")
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// When a checkpoint was signed, as part of a sentence.
+fn age(checkpoint: &ledger::Checkpoint) -> String {
+    format!(", signed {}", ago(checkpoint.time()))
+}
+
+fn ago(time: u64) -> String {
+    match now().checked_sub(time) {
+        Some(seconds @ 0..120) => format!("{seconds} s ago"),
+        Some(seconds @ 120..7200) => format!("{} min ago", seconds / 60),
+        Some(seconds @ 7200..172_800) => format!("{} h ago", seconds / 3600),
+        Some(seconds) => format!("{} days ago", seconds / 86_400),
+        None => format!("{} s in the future", time - now()),
+    }
+}
+
+/// POSIX seconds.
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_secs())
+}
+
+fn read_witnesses((keys, needed): (&Path, usize)) -> Result<Witnesses, Failure> {
+    let text = read_text(keys).code(Code::BadInput)?;
+    Witnesses::parse(&text, needed)
+        .with_context(|| format!("{}", keys.display()))
+        .code(Code::BadInput)
 }
 
 fn checkpoint(mut state: State, json: bool) -> Result<ExitCode, Failure> {
@@ -181,13 +311,13 @@ fn last_note(dir: &Path) -> Result<String, Failure> {
     }
 }
 
-pub(crate) fn public_key(dir: &Path) -> Result<PublicKey, Failure> {
-    read_key(&dir.join("ledger.pub")).code(Code::LedgerInvalid)
+pub(crate) fn public_keys(dir: &Path) -> Result<PublicKeys, Failure> {
+    read_keys(&dir.join("ledger.pub")).code(Code::LedgerInvalid)
 }
 
-fn read_key(path: &Path) -> anyhow::Result<PublicKey> {
+fn read_keys(path: &Path) -> anyhow::Result<PublicKeys> {
     let text = read_text(path)?;
-    PublicKey::parse(text.trim()).with_context(|| format!("{}", path.display()))
+    PublicKeys::parse(&text).with_context(|| format!("{}", path.display()))
 }
 
 fn read_text(path: &Path) -> anyhow::Result<String> {

@@ -11,7 +11,7 @@ use ledger::{Reader, TlogProof};
 use pipeline::CommitPolicy;
 use serde_json::json;
 
-use super::ledger::{invalid, public_key};
+use super::ledger::{invalid, public_keys};
 use crate::exit::{Code, Failure, WithCode};
 use crate::holder::Holder;
 use crate::output::{line, notice};
@@ -40,7 +40,7 @@ pub(crate) fn prove(state: &State, wanted: &Wanted<'_>, json: bool) -> Result<Ex
     let proof = proof(&dir, index, wanted.patience)?;
     // Checked as a third party would: from the proof, the leaf and the key alone.
     let checkpoint = proof
-        .verify(&leaf, &public_key(&dir)?)
+        .verify(&leaf, &public_keys(&dir)?)
         .code(Code::LedgerInvalid)?;
     let leaf = codec::decode(leaf.into()).context("the entry does not decode")?;
     let entry = json::leaf(&leaf);

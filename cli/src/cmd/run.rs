@@ -11,6 +11,7 @@ use event::Capabilities;
 use pipeline::Config;
 
 use crate::args::Run;
+use crate::copies::Copies;
 use crate::exit::{Code, Failure, WithCode};
 use crate::output::notice;
 use crate::privileges::Keep;
@@ -27,6 +28,8 @@ pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
     let wanted = wanted
         .context("finding the working directory")
         .code(Code::Usage)?;
+    let checkpoint_dir = args.checkpoint_dir.as_deref().map(std::path::absolute);
+    let checkpoint_dir = checkpoint_dir.transpose().code(Code::Usage)?;
     let stamp = agent::rules::stamp(&wanted);
     let rules = Arc::new(cmd::rules::load(&wanted)?);
     let account = privileges::choose(args.user.as_deref())?;
@@ -43,6 +46,9 @@ pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
     let keep = Keep::needed_by(sensor.capabilities(), hashing.is_some());
     privileges::drop(account, keep)?;
     let ledger = session::open_ledger(&state)?;
+    let copies = checkpoint_dir
+        .map(|dir| Copies::start(&dir, &ledger))
+        .transpose()?;
     let ready = format!(
         "ready (sensor {}{}, {}, {} processes, state {})",
         sensor.capabilities().sensor,
@@ -70,6 +76,7 @@ pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
         reloads,
         config: Config {
             hashing,
+            copies: copies.as_ref().map(Copies::sender),
             table: args.table.limits(),
             ..Config::default()
         },
@@ -82,6 +89,9 @@ pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
     notice(ready);
 
     let outcome = session.wait(Some(&mut publisher))?;
+    if let Some(copies) = copies {
+        copies.finish();
+    }
     let counters = outcome.json();
     publisher.ended(counters.clone());
     stats_file.write(&counters)?;

@@ -8,7 +8,6 @@ use super::IndexStatus;
 use crate::hash::{Hash, HashKind};
 use crate::index;
 use crate::layout;
-use crate::note::PublicKey;
 use crate::tiles::{Tile, TileId, Tiles};
 use crate::tree::perfect_root;
 
@@ -61,7 +60,7 @@ pub(super) enum Summary {
 }
 
 impl Summary {
-    pub(super) fn read(dir: &Path, key: &PublicKey) -> Summary {
+    pub(super) fn read(dir: &Path, origin: &str) -> Summary {
         if !layout::index(dir).exists() {
             return Summary::Not(IndexStatus::Missing);
         }
@@ -74,7 +73,7 @@ impl Summary {
             Ok(Err(e)) => return Summary::Not(IndexStatus::Bad(e.to_string())),
             Err(panic) => return Summary::Not(IndexStatus::Bad(panic)),
         };
-        let claim = index::guarded(|| Claim::read(&database, key.name()));
+        let claim = index::guarded(|| Claim::read(&database, origin));
         match claim.unwrap_or_else(Err) {
             Ok(claim) => Summary::Claims(Box::new(claim)),
             Err(reason) => Summary::Not(IndexStatus::Bad(reason)),

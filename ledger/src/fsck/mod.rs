@@ -12,10 +12,12 @@ use std::path::{Path, PathBuf};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Cause, Error};
 use crate::hash::{Hash, HashKind, blake3_of, chain_next, chain_start};
+use crate::keys::PublicKeys;
 use crate::layout;
-use crate::note::PublicKey;
+use crate::note::NoteError;
 use crate::published;
 use crate::segment::commit_follows;
+use crate::witness::{self, Cosignature, Witnesses};
 use index::{Compared, Summary};
 use seals::Seals;
 
@@ -26,15 +28,43 @@ const PROGRESS_LEAVES: u64 = 1 << 16;
 /// How to verify.
 #[derive(Default)]
 pub struct VerifyOptions<'a> {
-    /// The key to trust. Without one the log is held against the key that lies beside it, which
+    /// The keys to trust. Without them the log is held against those that lie beside it, which
     /// whoever rewrote the whole directory could have replaced too.
-    pub key: Option<PublicKey>,
+    pub keys: Option<PublicKeys>,
     /// The note of a checkpoint of this log that was kept elsewhere. The log must hold at least the
     /// leaves that it signed for, unchanged. Without one, whoever can write the files can take the
     /// log back to any checkpoint in it, and continue it from there: see [`Report::unsealed`].
     pub checkpoint: Option<String>,
+    /// Witnesses that must have cosigned: the outside checkpoint or else the one that was carried
+    /// back from them and lies beside the log.
+    pub witnesses: Option<Witnesses>,
+    /// How old the last checkpoint may be.
+    pub age: Option<Age>,
     /// Called now and then, and at the end.
     pub progress: Option<&'a mut dyn FnMut(Progress)>,
+}
+
+/// A bound on the age of the last checkpoint. A writer that runs signs anew every few minutes, so an
+/// old one means that it does not run, or that newer ones were removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Age {
+    /// What time it is, in POSIX seconds.
+    pub now: u64,
+    /// How far the checkpoint's time may be from that, in seconds.
+    pub seconds: u64,
+}
+
+impl Age {
+    fn check(self, last: &Checkpoint) -> Result<(), Error> {
+        match last.time().abs_diff(self.now) > self.seconds {
+            true => Err(Error::Stale {
+                signed_at: last.time(),
+                now: self.now,
+                seconds: self.seconds,
+            }),
+            false => Ok(()),
+        }
+    }
 }
 
 /// How far a verification has come.
@@ -52,8 +82,8 @@ pub struct Progress {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// The key that verified the checkpoints; its name is the log's origin.
-    pub key: PublicKey,
+    /// The keys that verified the checkpoints; their name is the log's origin.
+    pub keys: PublicKeys,
     /// The tree's hash function.
     pub hash: HashKind,
     /// Leaves in the log.
@@ -66,9 +96,16 @@ pub struct Report {
     pub sealed: u64,
     /// The last checkpoint. There always is one: a log begins with that of size 0.
     pub last_checkpoint: Option<Checkpoint>,
+    /// How often a checkpoint was signed at an earlier time than the one before it: the clock of
+    /// the host was set back.
+    pub clock_set_back: u64,
     /// The outside checkpoint that the log was held against. Its leaves are proven to be those that
     /// were signed for, whatever was done to the files since.
     pub outside: Option<Checkpoint>,
+    /// The checkpoint that was carried back from witnesses.
+    pub witnessed: Option<Checkpoint>,
+    /// The cosignatures that were asked for.
+    pub cosignatures: Vec<Cosignature>,
     /// Bytes in the segments.
     pub bytes: u64,
     /// Segment files.
@@ -122,21 +159,31 @@ pub enum IndexStatus {
 
 /// Verifies the ledger in `dir` from its first byte to its last, also while a writer runs.
 pub fn verify(dir: &Path, options: VerifyOptions<'_>) -> Result<Report, Error> {
-    let published = published::public_key(dir)?;
-    let key = options.key.unwrap_or_else(|| published.clone());
-    let outside = options.checkpoint.map(|note| Checkpoint::open(&note, &key));
+    let published = published::public_keys(dir)?;
+    let keys = options.keys.unwrap_or_else(|| published.clone());
+    let outside = options
+        .checkpoint
+        .map(|note| Checkpoint::open(&note, &keys));
     let outside = outside
         .transpose()
         .map_err(|source| Error::OutsideCheckpoint { source })?;
-    if key != published {
+    if keys != published {
         let cause = Cause::Key("it is not the key asked for");
         return Err(Error::damaged(&layout::public_key(dir), 0, 0..0, cause));
     }
+    let witnessed = witness::carried(dir, &keys)?;
+    let cosignatures = match &options.witnesses {
+        Some(witnesses) => cosignatures(witnesses, outside.as_ref().or(witnessed.as_ref()))?,
+        None => Vec::new(),
+    };
     // In this order, so that each covers what was read before it while a writer goes on.
-    let summary = Summary::read(dir, &key);
-    let last = published::last_checkpoint(dir, &key)?
+    let summary = Summary::read(dir, keys.name());
+    let last = published::last_checkpoint(dir, &keys)?
         .ok_or_else(|| Error::damaged(&layout::last_checkpoint(dir), 0, 0..0, Cause::Missing))?;
-    let seals = Seals::open(dir, &key, last)?;
+    if let Some(age) = options.age {
+        age.check(&last)?;
+    }
+    let seals = Seals::open(dir, &keys, last)?;
     let segments = list_segments(dir)?;
     let total_bytes = segments.iter().map(|segment| segment.len).sum();
     let hash = hash_kind(dir, &segments)?;
@@ -145,18 +192,32 @@ pub fn verify(dir: &Path, options: VerifyOptions<'_>) -> Result<Report, Error> {
         segments: &segments,
         hash,
         size: 0,
-        chain: chain_start(key.name(), hash),
+        chain: chain_start(keys.name(), hash),
         tree: Vec::new(),
         nonce: [0; 8],
         seals,
         outside,
+        witnessed,
+        cosignatures,
         compared: Compared::new(summary),
         bytes: 0,
         total_bytes,
         progress: options.progress,
     };
     let torn = fsck.run()?;
-    fsck.report(key, torn)
+    fsck.report(keys, torn)
+}
+
+/// The cosignatures on a checkpoint that witnesses must have seen.
+fn cosignatures(
+    witnesses: &Witnesses,
+    checkpoint: Option<&Checkpoint>,
+) -> Result<Vec<Cosignature>, Error> {
+    let cosigned = match checkpoint {
+        Some(checkpoint) => witnesses.check(checkpoint),
+        None => Err(NoteError::NotSigned),
+    };
+    cosigned.map_err(|source| Error::NotWitnessed { source })
 }
 
 struct Segment {
@@ -217,6 +278,8 @@ struct Fsck<'a, 'p> {
     nonce: [u8; 8],
     seals: Seals<'a>,
     outside: Option<Checkpoint>,
+    witnessed: Option<Checkpoint>,
+    cosignatures: Vec<Cosignature>,
     compared: Compared,
     bytes: u64,
     total_bytes: u64,
@@ -278,7 +341,7 @@ impl Fsck<'_, '_> {
         expected[..11].copy_from_slice(b"DEYESEG\n\x01\x00\x00");
         expected[10] = self.hash.code();
         expected[16..24].copy_from_slice(&self.size.to_le_bytes());
-        let origin = blake3_of(&[self.seals.key.name().as_bytes()]);
+        let origin = blake3_of(&[self.seals.keys.name().as_bytes()]);
         self.nonce.copy_from_slice(&header[24..32]);
         expected[24..32].copy_from_slice(&self.nonce);
         expected[32..64].copy_from_slice(&origin.0);
@@ -381,30 +444,36 @@ impl Fsck<'_, '_> {
         Ok(())
     }
 
-    /// Holds the tree against the outside checkpoint, if it is of this size.
-    fn is_history(&self) -> Result<(), Error> {
-        match &self.outside {
-            Some(outside) if outside.size() == self.size && outside.root() != self.root() => {
-                Err(Error::HistoryRewritten {
-                    checkpoint_size: outside.size(),
-                })
-            }
-            _ => Ok(()),
-        }
+    /// The checkpoints that came from elsewhere.
+    fn kept(&self) -> impl Iterator<Item = &Checkpoint> {
+        self.outside.iter().chain(&self.witnessed)
     }
 
-    /// Whether the outside checkpoint was come to, and is one that the log still knows of.
-    fn holds_outside(&self) -> Result<(), Error> {
-        match &self.outside {
-            Some(outside) if outside.size() > self.size => Err(Error::HistoryTruncated {
-                log_size: self.size,
-                checkpoint_size: outside.size(),
-            }),
-            Some(outside) if outside.size() > self.seals.sealed() => {
-                Err(self.seals.unlisted(outside))
+    /// Holds the tree against the outside checkpoints of this size.
+    fn is_history(&self) -> Result<(), Error> {
+        for kept in self.kept().filter(|kept| kept.size() == self.size) {
+            if kept.root() != self.root() {
+                let checkpoint_size = kept.size();
+                return Err(Error::HistoryRewritten { checkpoint_size });
             }
-            _ => Ok(()),
         }
+        Ok(())
+    }
+
+    /// Whether the outside checkpoints were come to, and are ones that the log still knows of.
+    fn holds_outside(&self) -> Result<(), Error> {
+        for kept in self.kept() {
+            if kept.size() > self.size {
+                return Err(Error::HistoryTruncated {
+                    log_size: self.size,
+                    checkpoint_size: kept.size(),
+                });
+            }
+            if kept.size() > self.seals.sealed() {
+                return Err(self.seals.unlisted(kept));
+            }
+        }
+        Ok(())
     }
 
     fn bad(&self, segment: &Segment, offset: u64, cause: Cause) -> Result<TornTail, Error> {
@@ -471,16 +540,19 @@ impl Fsck<'_, '_> {
         }
     }
 
-    fn report(self, key: PublicKey, torn: Option<TornTail>) -> Result<Report, Error> {
+    fn report(self, keys: PublicKeys, torn: Option<TornTail>) -> Result<Report, Error> {
         Ok(Report {
-            key,
+            keys,
             hash: self.hash,
             entries: self.size,
             root: self.root(),
             checkpoints: self.seals.count,
             sealed: self.seals.sealed(),
             last_checkpoint: self.seals.passed,
+            clock_set_back: self.seals.clock_set_back,
             outside: self.outside,
+            witnessed: self.witnessed,
+            cosignatures: self.cosignatures,
             bytes: self.total_bytes,
             segments: u64::try_from(self.segments.len()).expect("a count of files"),
             torn,

@@ -6,20 +6,23 @@ use std::path::Path;
 
 use crate::checkpoint::{Checkpoint, Record, Records};
 use crate::error::{Cause, Error};
+use crate::keys::PublicKeys;
 use crate::layout;
-use crate::note::{NoteError, PublicKey};
+use crate::note::NoteError;
 use crate::published;
 
 /// The signed checkpoints, in the order they were signed.
 pub(super) struct Seals<'a> {
     dir: &'a Path,
-    pub(super) key: PublicKey,
+    pub(super) keys: PublicKeys,
     records: Records<BufReader<io::Take<File>>>,
     /// The checkpoint to come to.
     pub(super) next: Option<Checkpoint>,
     /// The checkpoint last passed.
     pub(super) passed: Option<Checkpoint>,
     pub(super) count: u64,
+    /// How often one was signed at an earlier time than the one before it.
+    pub(super) clock_set_back: u64,
     pub(super) torn: bool,
     last: Checkpoint,
     last_seen: bool,
@@ -28,7 +31,7 @@ pub(super) struct Seals<'a> {
 impl<'a> Seals<'a> {
     pub(super) fn open(
         dir: &'a Path,
-        key: &PublicKey,
+        keys: &PublicKeys,
         last: Checkpoint,
     ) -> Result<Seals<'a>, Error> {
         let path = layout::checkpoints(dir);
@@ -44,11 +47,12 @@ impl<'a> Seals<'a> {
         };
         let mut seals = Seals {
             dir,
-            key: key.clone(),
+            keys: keys.clone(),
             records,
             next: None,
             passed: None,
             count: 0,
+            clock_set_back: 0,
             torn: false,
             last_seen: false,
             last,
@@ -67,6 +71,8 @@ impl<'a> Seals<'a> {
         let passed = self.next.take().expect("only called at a checkpoint");
         self.last_seen |= self.last == passed;
         let note = passed.note().to_owned();
+        let before = self.passed.as_ref().map_or(0, Checkpoint::time);
+        self.clock_set_back += u64::from(passed.time() < before);
         self.passed = Some(passed);
         self.count += 1;
         self.read_next()?;
@@ -87,7 +93,7 @@ impl<'a> Seals<'a> {
         let note = std::str::from_utf8(note).map_err(|_| NoteError::Malformed("not text"));
         let checkpoint = note.and_then(|note| match self.last.note() == note {
             true => Ok(self.last.clone()),
-            false => Checkpoint::open(note, &self.key),
+            false => Checkpoint::open(note, &self.keys),
         });
         let checkpoint = checkpoint.map_err(|source| {
             let cause = |line| Cause::Checkpoint { line, source };

@@ -9,7 +9,8 @@ use crate::checkpoint::{self, Checkpoint, CheckpointText, Record, Records};
 use crate::disk::{self, Access};
 use crate::error::{Cause, Error};
 use crate::hash::{HashKind, chain_start, origin_hash};
-use crate::key::LogKey;
+use crate::key::LogSecret;
+use crate::keys::PublicKeys;
 use crate::layout;
 use crate::note::{self, NoteError};
 use crate::published;
@@ -18,11 +19,11 @@ use crate::tiles::Tiles;
 use crate::tree::Frontier;
 
 /// The log's key: read, or created together with the log.
-pub(super) fn log_key(dir: &Path, options: &Options, created: bool) -> Result<LogKey, Error> {
-    if let Some(key) = LogKey::load(dir)? {
+pub(super) fn log_key(dir: &Path, options: &Options, created: bool) -> Result<LogSecret, Error> {
+    let (path, public) = (layout::secret_key(dir), layout::public_key(dir));
+    if let Some(key) = LogSecret::load(&path)? {
         return Ok(key);
     }
-    let (path, public) = (layout::secret_key(dir), layout::public_key(dir));
     let signed = layout::last_checkpoint(dir).exists() || layout::checkpoints(dir).exists();
     if !created || public.exists() || signed {
         return Err(Error::Key {
@@ -33,13 +34,13 @@ pub(super) fn log_key(dir: &Path, options: &Options, created: bool) -> Result<Lo
     if !note::is_key_name(&options.origin) {
         return Err(Error::Origin(options.origin.clone()));
     }
-    LogKey::create(dir, &options.origin)
+    LogSecret::create(&path, &options.origin)
 }
 
 /// The first checkpoint, of size 0, then the first segment: so a log with a segment and without a
 /// checkpoint is one that was tampered with.
-pub(super) fn create_log(dir: &Path, options: &Options, key: &LogKey) -> Result<(), Error> {
-    let checkpoint_size = signed_size(dir, key)?;
+pub(super) fn create_log(dir: &Path, options: &Options, key: &LogSecret) -> Result<(), Error> {
+    let checkpoint_size = signed_size(dir, &PublicKeys::new(key.public()))?;
     if checkpoint_size > 0 {
         return Err(Error::RolledBack {
             log_size: 0,
@@ -52,7 +53,7 @@ pub(super) fn create_log(dir: &Path, options: &Options, key: &LogKey) -> Result<
         size: 0,
         root: edge.frontier.root(),
     };
-    let note = key.sign(&text.render());
+    let note = key.sign(&text.render(), (options.clock)());
     // Whole, since a creation that was cut short may have left others of size 0.
     let replace = |path: &Path, text: &str| disk::replace(path, text.as_bytes(), Access::Everyone);
     replace(&layout::checkpoints(dir), &checkpoint::record(&note))?;
@@ -61,8 +62,8 @@ pub(super) fn create_log(dir: &Path, options: &Options, key: &LogKey) -> Result<
 }
 
 /// The largest size that a checkpoint found in `dir` was signed for; 0 when there is none.
-fn signed_size(dir: &Path, key: &LogKey) -> Result<u64, Error> {
-    let last = published::last_checkpoint(dir, &key.public())?;
+fn signed_size(dir: &Path, keys: &PublicKeys) -> Result<u64, Error> {
+    let last = published::last_checkpoint(dir, keys)?;
     let mut size = last.as_ref().map_or(0, Checkpoint::size);
     let path = layout::checkpoints(dir);
     let file = match File::open(&path) {
@@ -73,7 +74,7 @@ fn signed_size(dir: &Path, key: &LogKey) -> Result<u64, Error> {
     let mut records = Records::new(BufReader::new(file), 0);
     while let Record::Note { note, offset } = records.next().map_err(Error::io("read", &path))? {
         let note = std::str::from_utf8(&note).map_err(|_| NoteError::Malformed("not text"));
-        let checkpoint = note.and_then(|note| Checkpoint::open(note, &key.public()));
+        let checkpoint = note.and_then(|note| Checkpoint::open(note, keys));
         let checkpoint = checkpoint.map_err(|source| {
             published::bad_checkpoint(dir, offset, |line| Cause::Checkpoint { line, source })
         })?;
@@ -93,7 +94,7 @@ pub(super) fn first_edge(origin: &str, kind: HashKind) -> Edge {
 }
 
 /// The hash kind of the first segment, which must be there and of this log.
-pub(super) fn hash_kind(dir: &Path, key: &LogKey) -> Result<HashKind, Error> {
+pub(super) fn hash_kind(dir: &Path, origin: &str) -> Result<HashKind, Error> {
     let path = layout::segment(dir, 0);
     let first = disk::segments(dir)?.first().copied().unwrap_or(0);
     if !path.exists() {
@@ -102,7 +103,7 @@ pub(super) fn hash_kind(dir: &Path, key: &LogKey) -> Result<HashKind, Error> {
     let mut file = File::open(&path).map_err(Error::io("open", &path))?;
     let header = segment::read_header(&mut file).map_err(Error::io("read", &path))?;
     let header = header.and_then(|header| {
-        let (origin, chain) = (key.origin(), chain_start(key.origin(), header.hash));
+        let chain = chain_start(origin, header.hash);
         let expected = Header {
             hash: header.hash,
             first: 0,

@@ -19,9 +19,10 @@ use crate::disk::{self, Access, AppendFile, Lock};
 use crate::error::{Cause, Error};
 use crate::hash::{Hash, HashKind};
 use crate::index::{self, Index, LeafPlace, Opened, State};
-use crate::key::{self, LogKey};
+use crate::key::LogSecret;
+use crate::keys::{self, PublicKeys};
 use crate::layout;
-use crate::note::{NoteError, PublicKey};
+use crate::note::NoteError;
 use crate::prove::Nodes;
 use crate::published;
 use crate::reader::{Live, Reader};
@@ -90,18 +91,20 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<(Ledger, Recovery), 
     let created = disk::segments(dir)?.is_empty();
     settle_names(dir, created)?;
     let key = log_key(dir, options, created)?;
-    key::publish(dir, &key.public())?;
+    keys::publish(dir, &key.public())?;
     if created {
         create_log(dir, options, &key)?;
     }
     // A log begins with a checkpoint, so one without is not as it was left.
-    let last = published::last_checkpoint(dir, &key.public())?
+    let keys = published::public_keys(dir)?;
+    let last = published::last_checkpoint(dir, &keys)?
         .ok_or_else(|| Error::damaged(&layout::last_checkpoint(dir), 0, 0..0, Cause::Missing))?;
     let found = Found {
         dir,
         firsts: disk::segments(dir)?,
-        kind: hash_kind(dir, &key)?,
+        kind: hash_kind(dir, keys.name())?,
         key,
+        keys,
         last,
     };
     found.open(options, lock, created)
@@ -122,7 +125,8 @@ struct Found<'a> {
     dir: &'a Path,
     firsts: Vec<u64>,
     kind: HashKind,
-    key: LogKey,
+    key: LogSecret,
+    keys: PublicKeys,
     last: Checkpoint,
 }
 
@@ -211,6 +215,8 @@ impl Found<'_> {
         let mut ledger = Ledger {
             dir: self.dir.to_owned(),
             key: self.key,
+            keys: self.keys,
+            clock: options.clock,
             segment_bytes: options.segment_bytes,
             edge: examined.scanned.edge,
             segment,
@@ -359,7 +365,7 @@ impl Found<'_> {
             Some(newest) => index::note(database, newest)?,
             None => None,
         };
-        let newest = newest.and_then(|note| Checkpoint::open(&note, &self.key.public()).ok());
+        let newest = newest.and_then(|note| Checkpoint::open(&note, &self.keys).ok());
         let unread = cursors.values().copied().min();
         let latest = unread.map_or(self.last.size(), |unread| unread.min(self.last.size()));
         let tail = self.tail(database, &state, latest)?;
@@ -407,7 +413,6 @@ impl Found<'_> {
         from: (u64, u64),
         mut notes: Option<&mut Vec<String>>,
     ) -> Result<Listed, Error> {
-        let key = self.key.public();
         let mut newest: Option<(String, u64)> = None;
         let (mut count, mut durable) = (from.0, from.1);
         let end = self.each_note(from.1, |note, offset| {
@@ -417,14 +422,14 @@ impl Found<'_> {
                 durable = offset + checkpoint::record(&note).len() as u64;
             }
             if let Some(notes) = &mut notes {
-                self.verified(&note, offset, &key)?;
+                self.verified(&note, offset)?;
                 notes.push(note.clone());
             }
             newest = Some((note, offset));
             Ok(())
         })?;
         let newest = newest
-            .map(|(note, offset)| self.verified(&note, offset, &key))
+            .map(|(note, offset)| self.verified(&note, offset))
             .transpose()?;
         Ok(Listed {
             count,
@@ -467,8 +472,8 @@ impl Found<'_> {
         }
     }
 
-    fn verified(&self, note: &str, offset: u64, key: &PublicKey) -> Result<Checkpoint, Error> {
-        Checkpoint::open(note, key).map_err(|source| self.bad_note(offset, source))
+    fn verified(&self, note: &str, offset: u64) -> Result<Checkpoint, Error> {
+        Checkpoint::open(note, &self.keys).map_err(|source| self.bad_note(offset, source))
     }
 
     fn bad_note(&self, offset: u64, source: NoteError) -> Error {
@@ -566,8 +571,7 @@ impl Found<'_> {
     /// written first, so it may be ahead by one.
     fn lists_last(&self, listed: &Listed) -> Result<(), Error> {
         let last = &self.last;
-        let is_listed =
-            |newest: &Checkpoint| newest.size() > last.size() || newest.note() == last.note();
+        let is_listed = |newest: &Checkpoint| newest.follows(last) || newest.note() == last.note();
         if listed.newest.as_ref().is_some_and(is_listed) {
             return Ok(());
         }
@@ -581,7 +585,7 @@ impl Found<'_> {
     }
 
     fn is_news(&self, newest: &Checkpoint) -> bool {
-        self.last.size() < newest.size()
+        newest.follows(&self.last)
     }
 
     /// Puts all checkpoints into a rebuilt index.
@@ -635,5 +639,5 @@ fn flush(
 }
 
 fn newer<'a>(a: &'a Checkpoint, b: Option<&'a Checkpoint>) -> &'a Checkpoint {
-    b.filter(|b| b.size() >= a.size()).unwrap_or(a)
+    b.filter(|b| b.follows(a)).unwrap_or(a)
 }

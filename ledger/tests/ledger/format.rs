@@ -38,7 +38,10 @@ fn documented_header() -> [u8; Header::LEN] {
 fn the_documented_log_is_what_is_written() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("ledger.key"), block("ledger.key")).unwrap();
-    let options = Options::new("ignored: the key has the name");
+    let options = Options {
+        clock: || 1_700_000_000,
+        ..Options::new("ignored: the key has the name")
+    };
     // The nonce is random, so the documented one, with its header, takes the place of the first.
     drop(Ledger::open(dir.path(), &options).unwrap());
     let first = dir.path().join("entries/0000000000000000.seg");

@@ -8,6 +8,7 @@ mod parsers;
 mod proofs;
 mod readers;
 mod recovery;
+mod seals;
 mod start;
 mod support;
 mod tamper;

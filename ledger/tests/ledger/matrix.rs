@@ -228,7 +228,7 @@ fn deleted_swapped_and_duplicated_checkpoints_are_found_or_change_nothing() {
         edit_records(log, |all| drop(all.pop()))
     });
     let order =
-        Found::Alone("checkpoint on line 19 is of size 100, smaller than the one before it");
+        Found::Alone("checkpoint on line 22 is of size 100, smaller than the one before it");
     check("swapped records", &order, |log| {
         edit_records(log, |all| all.swap(2, 3))
     });
@@ -331,11 +331,11 @@ fn two_logs_spliced_are_found() {
 
 #[test]
 fn a_forged_checkpoint_is_found() {
-    let at_13 = Found::Alone("checkpoint on line 13 is not sound");
+    let at_13 = Found::Alone("checkpoint on line 15 is not sound");
     check("its size changed", &at_13, |log| {
         edit_records(log, |all| all[2] = all[2].replacen("\n100\n", "\n101\n", 1));
     });
-    let at_25 = Found::Alone("checkpoint on line 25 is not sound");
+    let at_25 = Found::Alone("checkpoint on line 29 is not sound");
     check("the signature of another", &at_25, |log| {
         edit_records(log, |all| {
             let signature = all[3].lines().find(|line| line.starts_with('—'));

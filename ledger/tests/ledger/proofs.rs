@@ -2,7 +2,7 @@ use std::fs;
 use std::process::Command;
 
 use ledger::{
-    Checkpoint, Error, HashKind, Ledger, Options, ProofError, PublicKey, TlogProof, TlogProofError,
+    Checkpoint, Error, HashKind, Ledger, Options, ProofError, PublicKeys, TlogProof, TlogProofError,
 };
 
 use crate::support::{grow, leaf, open, options, small_segments};
@@ -22,7 +22,7 @@ fn every_leaf_proves_at_every_checkpoint() {
             grow(&mut ledger, size, 50);
             checkpoints.push(ledger.checkpoint().unwrap());
         }
-        let key = ledger.public_key();
+        let key = ledger.public_keys().clone();
         for checkpoint in &checkpoints {
             for index in (0..checkpoint.size()).step_by(41) {
                 let proof = ledger.prove(index, Some(checkpoint)).unwrap();
@@ -130,7 +130,7 @@ fn checkpoints_verify_without_this_crate() {
     let root = ledger.root();
     ledger.close().unwrap();
     let vkey = fs::read_to_string(dir.path().join("ledger.pub")).unwrap();
-    let mut parts = vkey.trim_end().splitn(3, '+');
+    let mut parts = vkey.lines().next().unwrap().splitn(3, '+');
     let (name, id, key) = (
         parts.next().unwrap(),
         parts.next().unwrap(),
@@ -153,9 +153,11 @@ fn checkpoints_verify_without_this_crate() {
         format!("daemoneye/test\n3\n{}\n", STANDARD.encode(root.0))
     );
     let signature = signature
-        .strip_prefix("\u{2014} daemoneye/test ")
+        .lines()
+        .next()
         .unwrap()
-        .trim_end();
+        .strip_prefix("\u{2014} daemoneye/test ")
+        .unwrap();
     let signature = STANDARD.decode(signature).unwrap();
     assert_eq!(signature[..4], digest[..4]);
     let key = VerifyingKey::from_bytes(key[1..].try_into().unwrap()).unwrap();
@@ -164,7 +166,7 @@ fn checkpoints_verify_without_this_crate() {
     openssl_verifies(dir.path(), &key.to_bytes(), &text, &signature.to_bytes());
 }
 
-fn openssl_verifies(dir: &std::path::Path, key: &[u8], text: &str, signature: &[u8]) {
+pub(crate) fn openssl_verifies(dir: &std::path::Path, key: &[u8], text: &str, signature: &[u8]) {
     // SubjectPublicKeyInfo of Ed25519, RFC 8410.
     let der = [
         &b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00"[..],
@@ -190,13 +192,13 @@ fn openssl_verifies(dir: &std::path::Path, key: &[u8], text: &str, signature: &[
 fn a_checkpoint_of_another_key_or_origin_does_not_open() {
     let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let checkpoint = open(ours.path()).close().unwrap();
-    let other = open(theirs.path()).public_key();
+    let other = open(theirs.path()).public_keys().clone();
     assert_eq!(
         Checkpoint::open(checkpoint.note(), &other),
         Err(ledger::NoteError::NotSigned)
     );
     let key = fs::read_to_string(ours.path().join("ledger.pub")).unwrap();
-    let key = PublicKey::parse(key.trim_end()).unwrap();
+    let key = PublicKeys::parse(&key).unwrap();
     assert_eq!(
         Checkpoint::open(checkpoint.note(), &key).unwrap(),
         checkpoint

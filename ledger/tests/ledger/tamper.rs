@@ -105,10 +105,10 @@ fn a_flipped_byte_of_a_checkpoint_names_its_line() {
         match damage.cause {
             // A flip that hides where a record ends shows in that record.
             Cause::Checkpoint { line: 1, .. } => assert!(at < second + 3, "byte {at}: {damage}"),
-            Cause::Checkpoint { line: 7, .. } => {
+            Cause::Checkpoint { line: 8, .. } => {
                 assert!(at > second - 3 && at < third + 3, "byte {at}: {damage}");
             }
-            Cause::Checkpoint { line: 13, .. } => assert!(at > third - 3, "byte {at}: {damage}"),
+            Cause::Checkpoint { line: 15, .. } => assert!(at > third - 3, "byte {at}: {damage}"),
             // The very last newline: the record is then torn, but the last checkpoint knows of it.
             Cause::Unlisted { size: 10 } => assert!(at > third, "byte {at}: {damage}"),
             _ => panic!("byte {at}: {damage}"),
@@ -317,7 +317,7 @@ fn missing_and_reordered_checkpoints_are_found() {
     sealed_log(dir.path());
     let (first, second) = halves(dir.path());
     fs::write(file(dir.path()), second + &first).unwrap();
-    assert_eq!(damage(dir.path()).cause, Cause::Order { line: 7, size: 0 });
+    assert_eq!(damage(dir.path()).cause, Cause::Order { line: 8, size: 0 });
 }
 
 #[test]
@@ -325,13 +325,10 @@ fn checkpoints_of_another_log_do_not_pass() {
     let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     sealed_log(ours.path());
     sealed_log(theirs.path());
-    let key = ledger::PublicKey::parse(
-        fs::read_to_string(theirs.path().join("ledger.pub"))
-            .unwrap()
-            .trim_end(),
-    );
+    let keys = fs::read_to_string(theirs.path().join("ledger.pub")).unwrap();
+    let keys = ledger::PublicKeys::parse(&keys).unwrap();
     let options = ledger::VerifyOptions {
-        key: Some(key.unwrap()),
+        keys: Some(keys),
         ..Default::default()
     };
     assert!(matches!(

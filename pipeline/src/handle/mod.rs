@@ -34,6 +34,8 @@ pub struct Config {
     pub redact: redact::Config,
     /// Durability and signatures.
     pub commit: CommitPolicy,
+    /// Gets each checkpoint that is signed, unless it is full.
+    pub copies: Option<Sender<Checkpoint>>,
     /// Room between stages and ledger, in bytes. When it is full, the stages wait.
     pub ledger_bytes: usize,
     /// Room between stages and agent, in bytes. What does not fit the agent reads from the ledger.
@@ -50,6 +52,7 @@ impl Default for Config {
             hashing: None,
             redact: redact::Config::default(),
             commit: CommitPolicy::default(),
+            copies: None,
             ledger_bytes: 4 << 20,
             agent_bytes: 4 << 20,
         }
@@ -144,6 +147,7 @@ pub(crate) fn start<L: Log + 'static>(
         from_stages,
         config.commit,
         Arc::clone(&shared),
+        config.copies.clone(),
         &log,
     );
 

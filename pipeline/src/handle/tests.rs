@@ -47,6 +47,10 @@ impl Log for Failing {
         self.ledger.checkpoint()
     }
 
+    fn heartbeat(&mut self) -> Result<Checkpoint, ledger::Error> {
+        self.ledger.heartbeat()
+    }
+
     fn set_cursor(&mut self, name: &str, index: u64) {
         self.ledger.set_cursor(name, index);
     }

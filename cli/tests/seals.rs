@@ -1,0 +1,144 @@
+//! Checkpoints on the command line: copied elsewhere, audited, aged, cosigned.
+#![cfg(target_os = "linux")]
+
+use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A place that the daemon's account can reach, with a directory for copies of checkpoints.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        fs::create_dir(place.path("copies")).unwrap();
+        for dir in [place.0.path(), &place.path("copies")] {
+            fs::set_permissions(dir, Permissions::from_mode(0o777)).unwrap();
+        }
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_daemoneye"));
+        command.args(arguments).arg("--state-dir");
+        command.arg(self.path("state"));
+        command
+    }
+
+    fn ledger(&self, arguments: &[&str]) -> Output {
+        let command = [&["ledger"], arguments].concat();
+        self.command(&command).output().unwrap()
+    }
+
+    /// A daemon that copies its checkpoints, from start to end.
+    fn run(&self) -> Output {
+        let mut command = self.command(&["run", "--sensor", "poll"]);
+        let mut process = command
+            .arg("--checkpoint-dir")
+            .arg(self.path("copies"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stderr = BufReader::new(process.stderr.take().unwrap());
+        let mut said = String::new();
+        while !said.contains("ready (sensor") && stderr.read_line(&mut said).unwrap() > 0 {}
+        if said.contains("ready (sensor") {
+            kill_process(Pid::from_child(&process), Signal::TERM).unwrap();
+        }
+        while stderr.read_line(&mut said).unwrap() > 0 {}
+        Output {
+            status: process.wait().unwrap(),
+            stdout: Vec::new(),
+            stderr: said.into_bytes(),
+        }
+    }
+}
+
+fn check(output: &Output, code: i32, part: &str) {
+    let said = [&output.stdout[..], &output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert!(said.contains(part), "{part:?} is not in {said}");
+}
+
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(copied.unwrap().success());
+}
+
+#[test]
+fn checkpoints_are_copied_and_an_older_ledger_is_refused() {
+    let place = Place::new();
+    check(&place.run(), 0, "signed");
+    copy(&place.path("state"), &place.path("older"));
+    check(&place.run(), 0, "signed");
+    for name in ["ledger.pub", "last-checkpoint"] {
+        let own = fs::read(place.path("state/ledger").join(name)).unwrap();
+        assert_eq!(fs::read(place.path("copies").join(name)).unwrap(), own);
+    }
+    let copied = place.path("copies/last-checkpoint");
+    let since = ["audit", "--since", copied.to_str().unwrap()];
+    check(&place.ledger(&since), 0, "begins with that of");
+
+    // The disk was restored from a backup.
+    fs::rename(place.path("state"), place.path("newer")).unwrap();
+    fs::rename(place.path("older"), place.path("state")).unwrap();
+    check(&place.run(), 4, "history was truncated");
+    check(&place.ledger(&since), 4, "history was truncated");
+}
+
+#[test]
+fn the_age_of_the_last_checkpoint_can_be_bounded() {
+    let place = Place::new();
+    check(&place.run(), 0, "signed");
+    check(&place.ledger(&["verify", "--max-age", "600"]), 0, "s ago");
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    check(
+        &place.ledger(&["verify", "--max-age", "0"]),
+        4,
+        "not within",
+    );
+    let json = place.ledger(&["--json", "verify"]);
+    let report: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert!(report["signed_at"].as_u64().unwrap() > 1_700_000_000);
+}
+
+#[test]
+fn a_checkpoint_without_enough_witnesses_is_refused() {
+    let place = Place::new();
+    check(&place.run(), 0, "signed");
+    // The witness of the specification's example.
+    let key = "witness.example.com/w1";
+    let keys = place.path("witnesses");
+    fs::write(&keys, format!("{key}\n")).unwrap();
+    let keys = keys.to_str().unwrap();
+    let last = place.path("state/ledger/last-checkpoint");
+    let last = last.to_str().unwrap();
+    check(
+        &place.ledger(&["cosigned", last, "--witness-keys", keys]),
+        3,
+        "not a vkey",
+    );
+    let own = fs::read_to_string(place.path("state/ledger/ledger.pub")).unwrap();
+    fs::write(keys, own.lines().nth(1).unwrap()).unwrap();
+    let cosigned = ["cosigned", last, "--witness-keys", keys];
+    check(&place.ledger(&cosigned), 0, "cosigned by 1 witness");
+    check(
+        &place.ledger(&["verify", "--witness-keys", keys]),
+        0,
+        "cosigned",
+    );
+    let two = ["verify", "--witness-keys", keys, "--witnesses", "2"];
+    check(&place.ledger(&two), 3, "more witnesses");
+}

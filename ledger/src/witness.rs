@@ -1,0 +1,89 @@
+//! Witnesses: others that cosign checkpoints after they saw that the log only grew.
+//!
+//! The log cannot reach them itself. A checkpoint is carried to them, and the cosigned note back;
+//! the newest such note is kept beside the log.
+
+use std::path::Path;
+
+use crate::checkpoint::Checkpoint;
+use crate::disk::{self, Access};
+use crate::error::{Cause, Error};
+use crate::keys::PublicKeys;
+use crate::layout;
+use crate::note::{KeyKind, MAX_NOTE_BYTES, NoteError, PublicKey, SignedNote};
+
+/// The witnesses that somebody trusts, and how many of them must have cosigned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Witnesses {
+    keys: Vec<PublicKey>,
+    needed: usize,
+}
+
+/// A cosignature that verifies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cosignature {
+    /// The witness's name.
+    pub witness: String,
+    /// When it cosigned, by its own clock, in POSIX seconds.
+    pub time: u64,
+}
+
+impl Witnesses {
+    /// Reads vkeys of cosignature keys, a line each; `needed` of them must have cosigned.
+    pub fn parse(text: &str, needed: usize) -> Result<Witnesses, NoteError> {
+        let mut keys: Vec<PublicKey> = Vec::new();
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            let key = PublicKey::parse(line)?;
+            if key.kind() != KeyKind::Cosignature {
+                return Err(NoteError::Malformed("key of a witness is of another type"));
+            }
+            // One witness under two names would count twice.
+            if keys.iter().any(|known| known.bytes() == key.bytes()) {
+                return Err(NoteError::Malformed("two witnesses have the same key"));
+            }
+            keys.push(key);
+        }
+        match keys.len() >= needed {
+            true => Ok(Witnesses { keys, needed }),
+            false => Err(NoteError::Malformed("more witnesses are needed than named")),
+        }
+    }
+
+    /// The cosignatures of these witnesses on `checkpoint`. One that does not verify is an error.
+    pub fn check(&self, checkpoint: &Checkpoint) -> Result<Vec<Cosignature>, NoteError> {
+        let note = SignedNote::parse(checkpoint.note())?;
+        let mut found = Vec::new();
+        for key in &self.keys {
+            match note.cosigned_at(key) {
+                Ok(time) => found.push(Cosignature {
+                    witness: key.name().to_owned(),
+                    time,
+                }),
+                Err(NoteError::NotSigned) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        match found.len() >= self.needed {
+            true => Ok(found),
+            false => Err(NoteError::TooFewWitnesses),
+        }
+    }
+}
+
+/// The checkpoint that was last carried back from witnesses, if any ever was.
+pub(crate) fn carried(dir: &Path, keys: &PublicKeys) -> Result<Option<Checkpoint>, Error> {
+    let path = layout::witnessed_checkpoint(dir);
+    let Some(bytes) = disk::read_small(&path, MAX_NOTE_BYTES as u64)? else {
+        return Ok(None);
+    };
+    let note = std::str::from_utf8(&bytes).map_err(|_| NoteError::Malformed("not text"));
+    let checkpoint = note.and_then(|note| Checkpoint::open(note, keys));
+    let damaged = |source| Error::damaged(&path, 0, 0..0, Cause::Checkpoint { line: 1, source });
+    checkpoint.map(Some).map_err(damaged)
+}
+
+/// Keeps a cosigned checkpoint beside the log, in place of an older one.
+pub(crate) fn keep(dir: &Path, checkpoint: &Checkpoint) -> Result<(), Error> {
+    let path = layout::witnessed_checkpoint(dir);
+    disk::replace(&path, checkpoint.note().as_bytes(), Access::Everyone)
+}
