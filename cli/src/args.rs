@@ -88,6 +88,10 @@ pub(crate) struct Run {
     /// it. A ledger that does not continue the newest checkpoint there is refused.
     #[arg(long, value_name = "DIR")]
     pub(crate) checkpoint_dir: Option<PathBuf>,
+    /// Sign with new keys after so many days, and erase the old ones: whoever takes the keys cannot
+    /// sign for entries from before. 0: never.
+    #[arg(long, value_name = "DAYS", default_value_t = 7)]
+    pub(crate) rotate_keys: u32,
     /// Account to drop to after start, by name or number. Default: `daemoneye` if it exists, else
     /// a number that belongs to nobody. Only used when started as root.
     #[arg(long, value_name = "USER")]
@@ -432,6 +436,26 @@ pub(crate) enum Rules {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// List the epochs: which keys sign for which sizes of the ledger.
+    Show {
+        #[command(flatten)]
+        state: StateDir,
+    },
+    /// Hand over to new keys and erase the old ones. Not while a daemon runs: it does so itself,
+    /// see `run --rotate-keys`.
+    Rotate {
+        #[command(flatten)]
+        state: StateDir,
+    },
+    /// Print the public keys of all epochs, for `--key` on another machine.
+    ExportPublic {
+        #[command(flatten)]
+        state: StateDir,
+    },
+}
+
 /// Whose cosignatures are wanted on a checkpoint.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Witnesses {
@@ -501,12 +525,19 @@ pub(crate) enum Ledger {
         /// Prove the entry of this rule's finding about the event at INDEX instead.
         #[arg(long, value_name = "RULE")]
         finding: Option<String>,
+        /// Prove it in the tree of this checkpoint of the ledger, say of one that witnesses cosigned
+        /// (`witnessed-checkpoint`), instead of the last one.
+        #[arg(long, value_name = "FILE")]
+        at: Option<PathBuf>,
         /// How long to wait for the checkpoint of a running daemon to cover the entry.
         #[arg(long, value_name = "SECONDS", default_value_t = 15)]
         wait: u64,
         #[command(flatten)]
         state: StateDir,
     },
+    /// The keys that sign the ledger.
+    #[command(subcommand)]
+    Key(Key),
     /// Print the newest signed checkpoint, after signing one if nobody else holds the ledger.
     Checkpoint {
         #[command(flatten)]

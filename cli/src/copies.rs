@@ -12,6 +12,7 @@ use ledger::{Checkpoint, Export, Ledger};
 use crate::cmd::ledger::invalid;
 use crate::exit::{Code, Failure, WithCode};
 use crate::output::notice;
+use crate::state::State;
 
 /// Checkpoints that may wait for a slow directory.
 const WAITING: usize = 8;
@@ -27,10 +28,10 @@ pub(crate) struct Copies {
 
 impl Copies {
     /// Opens the directory, holds the ledger against the newest copy there, and starts.
-    pub(crate) fn start(dir: &Path, ledger: &Ledger) -> Result<Self, Failure> {
+    pub(crate) fn start(dir: &Path, state: &State, ledger: &Ledger) -> Result<Self, Failure> {
         let place = || format!("--checkpoint-dir {}", dir.display());
-        let mut export = Export::open(dir, ledger.public_keys())
-            .map_err(|error| invalid(error).context(place()))?;
+        let mut export =
+            Export::open(dir, &state.ledger()).map_err(|error| invalid(error).context(place()))?;
         if let Some(newest) = export.newest() {
             let held = ledger.holds(newest);
             held.map_err(|error| invalid(error).context(place()))?;

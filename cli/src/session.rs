@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use agent::alert::Policy;
 use agent::reload::Reloads;
@@ -14,8 +14,8 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use detect::RuleSet;
 use event::{Event, Sensor, SensorError};
-use ledger::Ledger;
-use pipeline::{Config, Finished, Handle, Next, Pipeline, Subscription};
+use ledger::{Ledger, RotationRecovery};
+use pipeline::{Config, Finished, Handle, Next, Pipeline, RotationPolicy, Subscription};
 use serde_json::Value;
 
 use crate::args::Alerts;
@@ -437,6 +437,11 @@ pub(crate) fn open_ledger(state: &State) -> Result<Ledger, Failure> {
     let options = ledger::Options::new(format!("daemoneye/{}", host_name()));
     let opened = Ledger::open(&state.ledger(), &options);
     let (ledger, recovery) = opened.map_err(|error| not_opened(state, error))?;
+    match recovery.rotation {
+        RotationRecovery::Undone => notice("a rotation of the ledger's keys was undone"),
+        RotationRecovery::Finished => notice("a rotation of the ledger's keys was finished"),
+        _ => {}
+    }
     if !recovery.is_clean() {
         notice(format_args!(
             "the ledger was not closed: {} entries kept, {} of them not signed for, {} bytes of \
@@ -446,6 +451,25 @@ pub(crate) fn open_ledger(state: &State) -> Result<Ledger, Failure> {
     }
     Ok(ledger)
 }
+
+/// When the ledger's keys are to be replaced, counted from the start of their epoch. One whose clock
+/// was wrong then is replaced soon.
+pub(crate) fn rotation(days: u32, ledger: &Ledger) -> Result<Option<RotationPolicy>, Failure> {
+    if days == 0 {
+        return Ok(None);
+    }
+    let began = ledger.epoch_began();
+    let began = began.map_err(crate::cmd::ledger::invalid)?;
+    let every = DAY * days;
+    let since = UNIX_EPOCH + Duration::from_secs(began);
+    let age = SystemTime::now().duration_since(since).unwrap_or(every);
+    Ok(Some(RotationPolicy {
+        first: every.saturating_sub(age),
+        every,
+    }))
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// Why a ledger cannot be written to, and what to do.
 pub(crate) fn not_opened(state: &State, error: ledger::Error) -> Failure {

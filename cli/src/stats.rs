@@ -73,6 +73,7 @@ fn ledger(stats: &pipeline::Stats) -> Value {
         "durable_size": stats.durable_size,
         "commits": stats.commits,
         "checkpoints": stats.checkpoints,
+        "rotations": stats.rotations,
         "last_checkpoint": stats.last_checkpoint.map(|signed| json!({
             "size": signed.size, "at_ms": ms(signed.at),
         })),

@@ -141,4 +141,40 @@ fn a_checkpoint_without_enough_witnesses_is_refused() {
     );
     let two = ["verify", "--witness-keys", keys, "--witnesses", "2"];
     check(&place.ledger(&two), 3, "more witnesses");
+    let carried = place.path("state/ledger/witnessed-checkpoint");
+    let proved = ["prove", "0", "--at", carried.to_str().unwrap()];
+    check(&place.ledger(&proved), 0, "is in the tree of");
+    check(&place.ledger(&["prove", "0", "--at", keys]), 3, "malformed");
+}
+
+#[test]
+fn keys_are_rotated_shown_and_exported() {
+    let place = Place::new();
+    check(&place.run(), 0, "signed");
+    check(
+        &place.ledger(&["key", "show"]),
+        0,
+        "epoch 0: signs for 0 entries on",
+    );
+    let kept = place.path("kept.pub");
+    fs::write(&kept, place.ledger(&["key", "export-public"]).stdout).unwrap();
+    check(&place.ledger(&["key", "rotate"]), 0, "epoch 1 begins");
+    check(&place.run(), 0, "signed");
+    check(&place.ledger(&["key", "show"]), 0, "epoch 1: signs for");
+    let exported = place.path("exported.pub");
+    fs::write(&exported, place.ledger(&["key", "export-public"]).stdout).unwrap();
+    for keys in [&kept, &exported] {
+        let keys = keys.to_str().unwrap();
+        check(&place.ledger(&["verify", "--key", keys]), 0, "is intact");
+    }
+    let json = place.ledger(&["--json", "key", "show"]);
+    let shown: Value = serde_json::from_slice(&json.stdout).unwrap();
+    let index = shown["epochs"][0]["to"].as_u64().unwrap().to_string();
+    let proved = place.ledger(&["prove", &index]);
+    check(&proved, 0, "daemoneye ledger rotation v1");
+    let copies = fs::read(place.path("copies/rotations.txt")).unwrap();
+    assert_eq!(
+        copies,
+        fs::read(place.path("state/ledger/rotations.txt")).unwrap()
+    );
 }

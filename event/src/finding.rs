@@ -91,10 +91,6 @@ pub struct Finding {
 }
 
 /// What one ledger entry holds.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every leaf is an event; boxing them would allocate once more for each"
-)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Leaf {
@@ -102,4 +98,6 @@ pub enum Leaf {
     Event(Event),
     /// A rule fired.
     Finding(Box<Finding>),
+    /// What the ledger itself appended, as text: a rotation of its keys.
+    Ledger(Bytes),
 }

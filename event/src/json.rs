@@ -92,6 +92,10 @@ pub fn leaf(leaf: &Leaf) -> Value {
     match leaf {
         Leaf::Event(inner) => event(inner),
         Leaf::Finding(inner) => finding(inner, None),
+        Leaf::Ledger(text) => json!({
+            "message": String::from_utf8_lossy(text),
+            "event": { "dataset": "daemoneye.ledger", "kind": "state" },
+        }),
     }
 }
 

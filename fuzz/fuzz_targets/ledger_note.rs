@@ -1,7 +1,7 @@
 //! Signed notes, checkpoints and public keys: no panic, and keys have one spelling.
 #![no_main]
 
-use ledger::{CheckpointText, PublicKey, SignedNote};
+use ledger::{CheckpointText, PublicKey, PublicKeys, SignedNote, Witnesses};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
@@ -9,6 +9,10 @@ fuzz_target!(|text: &str| {
         assert!(text.starts_with(note.text()));
     }
     let _ = CheckpointText::parse(text);
+    let _ = Witnesses::parse(text, 1);
+    if let Ok(keys) = PublicKeys::parse(text) {
+        assert_eq!(keys.to_string(), text);
+    }
     if let Ok(key) = PublicKey::parse(text) {
         assert_eq!(key.to_string(), text);
     }

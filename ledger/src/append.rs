@@ -13,8 +13,10 @@ use crate::keys::PublicKeys;
 use crate::layout;
 use crate::proof::{consistency_path, inclusion_path};
 use crate::prove::{self, Nodes};
+use crate::published;
 use crate::reader::{Live, Reader};
 use crate::recover::{self, Recovery};
+use crate::rotation::{self, OWN_LEAF, Rotation};
 pub use crate::segment::MAX_LEAF_BYTES;
 use crate::segment::{Frame, Header, Nonce};
 use crate::tiles::Tiles;
@@ -139,6 +141,9 @@ impl Ledger {
                 max: MAX_LEAF_BYTES,
             });
         }
+        if leaf.starts_with(OWN_LEAF) {
+            return Err(Error::OwnLeaf);
+        }
         self.unless_poisoned(|ledger| ledger.try_append(leaf))
     }
 
@@ -158,6 +163,21 @@ impl Ledger {
     /// last checkpoint.
     pub fn heartbeat(&mut self) -> Result<Checkpoint, Error> {
         self.unless_poisoned(|ledger| ledger.try_checkpoint(true))
+    }
+
+    /// Begins the next epoch: appends the leaf by which the present keys hand over to new ones,
+    /// erases the present secret and signs a checkpoint with the new one. Returns the index of the
+    /// leaf. Whoever has the new secret cannot sign for what was before that leaf.
+    pub fn rotate(&mut self) -> Result<u64, Error> {
+        self.unless_poisoned(Ledger::try_rotate)
+    }
+
+    /// When the present epoch began, in POSIX seconds.
+    pub fn epoch_began(&self) -> Result<u64, Error> {
+        match self.keys.rotations().last() {
+            Some(rotation) => Ok(rotation.time),
+            None => published::first_time(&self.dir, &self.keys),
+        }
     }
 
     /// Leaves appended, pending ones included.
@@ -355,6 +375,24 @@ impl Ledger {
         self.last_checkpoint = Some(checkpoint.clone());
         self.write_index(&[note])?;
         Ok(checkpoint)
+    }
+
+    /// A crash leaves this undone or is finished by the next open: see `recover/secret.rs`.
+    fn try_rotate(&mut self) -> Result<u64, Error> {
+        // The last that the old keys sign.
+        let closing = self.try_checkpoint(false)?;
+        let next = LogSecret::create(&layout::next_key(&self.dir), self.origin())?;
+        let time = (self.clock)();
+        let note = rotation::statement(&self.keys, &closing, time, (&self.key, &next));
+        let rotation = Rotation::open(&note, &self.keys)?;
+        let index = self.try_append(note.as_bytes())?;
+        self.try_commit()?;
+        rotation::list(&self.dir, &rotation)?;
+        rotation::hand_over(&self.dir)?;
+        self.key = next;
+        self.keys.add(rotation);
+        self.try_checkpoint(false)?;
+        Ok(index)
     }
 
     /// Brings the index up to the durable leaves; `notes` are the checkpoints it does not have.

@@ -35,11 +35,14 @@ pub struct Audit {
 /// be read. Whether the leaves in the files are those that were signed for is for
 /// [`verify`](crate::verify) to say.
 pub fn audit(dir: &Path, keys: Option<PublicKeys>, since: &str) -> Result<Audit, Error> {
-    let keys = trusted(dir, keys)?;
+    if let Some(trusted) = &keys {
+        published::continues(dir, trusted)?;
+    }
+    let (keys, last) = published::signed(dir)?;
     let since = Checkpoint::open(since, &keys);
     let since = since.map_err(|source| Error::OutsideCheckpoint { source })?;
-    let last = published::last_checkpoint(dir, &keys)?
-        .ok_or_else(|| Error::damaged(&layout::last_checkpoint(dir), 0, 0..0, Cause::Missing))?;
+    let last =
+        last.ok_or_else(|| Error::damaged(&layout::last_checkpoint(dir), 0, 0..0, Cause::Missing))?;
     let (hash, path) = consistency(dir, &since, &last)?;
     Ok(Audit {
         hash,
@@ -61,18 +64,6 @@ pub fn carry_back(
     let cosignatures = cosignatures.map_err(|source| Error::NotWitnessed { source })?;
     witness::keep(dir, &since)?;
     Ok((since, cosignatures))
-}
-
-/// The keys beside the log, which must be those asked for.
-fn trusted(dir: &Path, asked: Option<PublicKeys>) -> Result<PublicKeys, Error> {
-    let published = published::public_keys(dir)?;
-    match asked {
-        Some(asked) if asked != published => {
-            let cause = Cause::Key("it is not the key asked for");
-            Err(Error::damaged(&layout::public_key(dir), 0, 0..0, cause))
-        }
-        _ => Ok(published),
-    }
 }
 
 /// The verified proof from one checkpoint to the other.

@@ -1,10 +1,13 @@
 //! Checkpoints (<https://c2sp.org/tlog-checkpoint>) and the file that lists them.
 
-use std::io::{self, BufRead, Read};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::error::Error;
 use crate::hash::Hash;
 use crate::keys::PublicKeys;
 use crate::note::{self, MAX_NOTE_BYTES, NoteError, SIGNATURE_START, SignedNote};
@@ -72,10 +75,15 @@ impl Checkpoint {
     pub fn open(note: &str, keys: &PublicKeys) -> Result<Checkpoint, NoteError> {
         let signed = SignedNote::parse(note)?;
         let text = CheckpointText::parse(signed.text())?;
-        let keys = keys.at(text.size);
-        signed.verify(&keys.log)?;
-        let time = signed.cosigned_at(&keys.time)?;
-        match text.origin == keys.log.name() {
+        let of_size = keys.at(text.size);
+        match signed.verify(&of_size.log) {
+            Err(NoteError::NotSigned) if keys.signed_in_another_epoch(&signed) => {
+                return Err(NoteError::Epoch);
+            }
+            verified => verified?,
+        }
+        let time = signed.cosigned_at(&of_size.time)?;
+        match text.origin == keys.name() {
             true => Ok(Checkpoint {
                 text,
                 time,
@@ -163,6 +171,18 @@ impl<R: BufRead> Records<R> {
                 [.., b'\n'] => signed = line.starts_with(SIGNATURE_START.as_bytes()),
                 _ => return Ok(Record::Torn { offset }),
             }
+        }
+    }
+}
+
+/// Where the last whole record of a file ends.
+pub(crate) fn whole_records(path: &Path) -> Result<u64, Error> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    let mut records = Records::new(BufReader::new(file), 0);
+    loop {
+        match records.next().map_err(Error::io("read", path))? {
+            Record::Note { .. } => {}
+            Record::End { offset } | Record::Torn { offset } => return Ok(offset),
         }
     }
 }

@@ -153,6 +153,30 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<(), E
     rename(&temporary, path)
 }
 
+/// Overwrites a file with zeros, where it stands. A disk may keep the old bytes all the same: a
+/// copying filesystem, or flash that moves what is written.
+pub(crate) fn overwrite(path: &Path) -> Result<(), Error> {
+    let file = OpenOptions::new().write(true).open(path);
+    let mut file = file.map_err(Error::io("open", path))?;
+    let len = file.metadata().map_err(Error::io("read", path))?.len();
+    let zeros = vec![0; usize::try_from(len).unwrap_or(0)];
+    let write = Change::Write {
+        path,
+        offset: 0,
+        bytes: &zeros,
+    };
+    make(write, || file.write_all(&zeros)).map_err(Error::io("write", path))?;
+    // Before the name goes: or the zeros might never reach the disk.
+    make(Change::Sync(path), || file.sync_all()).map_err(Error::io("sync", path))
+}
+
+/// Overwrites and removes a file, durably.
+pub(crate) fn erase(path: &Path) -> Result<(), Error> {
+    overwrite(path)?;
+    make(Change::Remove(path), || fs::remove_file(path)).map_err(Error::io("remove", path))?;
+    sync_dir(parent(path))
+}
+
 /// Renames a file within its directory and makes the new name durable.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Error> {
     make(Change::Rename { from, to }, || fs::rename(from, to))

@@ -106,6 +106,9 @@ pub enum Error {
         /// The limit in bytes.
         max: usize,
     },
+    /// The leaf begins as those do that the ledger itself appends.
+    #[error("leaf begins like one of the ledger's own")]
+    OwnLeaf,
     /// No checkpoint covers this leaf (yet).
     #[error("leaf {index} is not covered by a checkpoint ({sealed} leaves are)")]
     NotIntegrated {
@@ -255,6 +258,15 @@ pub enum Cause {
         /// Its tree size.
         size: u64,
     },
+    /// A statement in rotations.txt is not sound.
+    #[error("a rotation of the keys is not sound")]
+    Rotations {
+        /// What is wrong.
+        source: NoteError,
+    },
+    /// The rotations in the log are not those of rotations.txt.
+    #[error("rotation of the keys: {0}")]
+    Rotation(&'static str),
     /// A key file does not hold the key it should.
     #[error("public key: {0}")]
     Key(&'static str),

@@ -24,12 +24,15 @@ pub(crate) struct LogSecret {
 }
 
 impl LogSecret {
-    /// Reads a key file, or `None` when there is none.
+    /// Reads a key file, or `None` when there is none, or one that was erased.
     pub(crate) fn load(path: &Path) -> Result<Option<LogSecret>, Error> {
         let Some(bytes) = disk::read_small(path, MAX_KEY_FILE_BYTES)? else {
             return Ok(None);
         };
         let bytes = Zeroizing::new(bytes);
+        if !bytes.is_empty() && bytes.iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
         let key = LogSecret::parse(&bytes);
         key.map(Some).map_err(|cause| Error::Key {
             path: path.to_owned(),
@@ -56,6 +59,11 @@ impl LogSecret {
             log: self.log.public(),
             time: self.time.public(),
         }
+    }
+
+    /// The key of the tree.
+    pub(crate) fn signer(&self) -> &dyn Signer {
+        &self.log
     }
 
     /// Signs the text of a checkpoint, made at `time`.

@@ -3,10 +3,13 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::checkpoint::{Record, Records};
 use crate::disk::{self, Access};
 use crate::error::{Cause, Error};
 use crate::layout;
-use crate::note::{KeyKind, NoteError, PublicKey};
+use crate::note::{KeyKind, NoteError, PublicKey, SignedNote};
+use crate::published;
+use crate::rotation::Rotation;
 
 const MAX_FILE_BYTES: u64 = 2048;
 
@@ -45,20 +48,139 @@ impl fmt::Display for LogKeys {
     }
 }
 
-/// What verifies the checkpoints of a log, as `ledger.pub` holds it.
+/// What verifies the checkpoints of a log: the keys it began with, and the statements by which each
+/// epoch's keys handed over to the next. Whoever trusts the first keys needs to trust no others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicKeys {
     first: LogKeys,
+    /// In order; each was verified with the keys before it.
+    rotations: Vec<Rotation>,
+}
+
+/// The keys of one epoch, and the sizes of tree that they sign for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Epoch {
+    /// Its number, from 0.
+    pub number: u64,
+    /// Leaves of the smallest tree that they sign for.
+    pub from: u64,
+    /// Leaves of the largest one; `None` for the epoch that lasts.
+    pub to: Option<u64>,
+    /// When it began, in POSIX seconds; not known of the first.
+    pub began: Option<u64>,
+    /// The key of the tree.
+    pub log: PublicKey,
+    /// The key of the time.
+    pub time: PublicKey,
 }
 
 impl PublicKeys {
     pub(crate) fn new(first: LogKeys) -> PublicKeys {
-        PublicKeys { first }
+        PublicKeys {
+            first,
+            rotations: Vec::new(),
+        }
     }
 
-    /// Reads what [`PublicKeys`] displays as. Only the canonical spelling is accepted.
+    /// Reads what [`PublicKeys`] displays as: `ledger.pub`, or what `daemoneye ledger key
+    /// export-public` prints.
     pub fn parse(text: &str) -> Result<PublicKeys, NoteError> {
-        LogKeys::parse(text).map(PublicKeys::new)
+        let Some(at) = text.find("\n\n") else {
+            return LogKeys::parse(text).map(PublicKeys::new);
+        };
+        let mut keys = PublicKeys::new(LogKeys::parse(&text[..=at])?);
+        let rest = format!("{}\n", &text[at + 2..]);
+        match keys.accept_all(rest.as_bytes())? == rest.len() {
+            true => Ok(keys),
+            false => Err(NoteError::Malformed("rotation statement is cut short")),
+        }
+    }
+
+    /// Verifies and adds the statements of `rotations.txt`; returns how many bytes they take, since
+    /// the last may be torn.
+    pub(crate) fn accept_all(&mut self, listed: &[u8]) -> Result<usize, NoteError> {
+        let mut records = Records::new(listed, 0);
+        loop {
+            // Reading from memory does not fail.
+            let record = records
+                .next()
+                .map_err(|_| NoteError::Malformed("unreadable"))?;
+            match record {
+                Record::Note { note, .. } => {
+                    let note = std::str::from_utf8(&note);
+                    let note = note.map_err(|_| NoteError::Malformed("not text"))?;
+                    self.add(Rotation::open(note, self)?);
+                }
+                Record::Torn { offset } | Record::End { offset } => {
+                    return Ok(usize::try_from(offset).unwrap_or(usize::MAX));
+                }
+            }
+        }
+    }
+
+    /// Adds a rotation that was verified with these keys.
+    pub(crate) fn add(&mut self, rotation: Rotation) {
+        self.rotations.push(rotation);
+    }
+
+    /// The keys that the log began with, alone.
+    pub(crate) fn first_epoch(&self) -> PublicKeys {
+        PublicKeys::new(self.first.clone())
+    }
+
+    pub(crate) fn rotations(&self) -> &[Rotation] {
+        &self.rotations
+    }
+
+    /// Whether these are `older`, and perhaps later epochs.
+    pub(crate) fn extend(&self, older: &PublicKeys) -> bool {
+        self.first == older.first && self.rotations.starts_with(&older.rotations)
+    }
+
+    /// The number of the newest epoch.
+    pub fn epoch(&self) -> u64 {
+        self.rotations.last().map_or(0, |rotation| rotation.epoch)
+    }
+
+    /// All epochs, in order.
+    pub fn epochs(&self) -> Vec<Epoch> {
+        let sizes = self.rotations.iter().map(|rotation| rotation.size);
+        let ends: Vec<u64> = sizes.collect();
+        let first = (&self.first, 0, None);
+        let later = self.rotations.iter();
+        let later = later.map(|next| (&next.keys, next.size + 1, Some(next.time)));
+        let all = (0..).zip(std::iter::once(first).chain(later));
+        all.map(|(number, (keys, from, began))| Epoch {
+            number,
+            from,
+            to: usize::try_from(number)
+                .ok()
+                .and_then(|at| ends.get(at).copied()),
+            began,
+            log: keys.log.clone(),
+            time: keys.time.clone(),
+        })
+        .collect()
+    }
+
+    pub(crate) fn newest(&self) -> &LogKeys {
+        let newest = self.rotations.last();
+        newest.map_or(&self.first, |rotation| &rotation.keys)
+    }
+
+    /// The size of the smallest tree that the newest keys sign for.
+    pub(crate) fn begins_at(&self) -> u64 {
+        self.rotations
+            .last()
+            .map_or(0, |rotation| rotation.size + 1)
+    }
+
+    /// Whether keys of any epoch signed it, for an error that says so.
+    pub(crate) fn signed_in_another_epoch(&self, note: &SignedNote) -> bool {
+        let later = self.rotations.iter().map(|rotation| &rotation.keys);
+        std::iter::once(&self.first)
+            .chain(later)
+            .any(|keys| note.verify(&keys.log).is_ok())
     }
 
     /// The log's origin.
@@ -66,23 +188,26 @@ impl PublicKeys {
         self.first.log.name()
     }
 
-    /// The keys that sign for a tree of `size` leaves.
-    pub(crate) fn at(&self, _size: u64) -> &LogKeys {
-        &self.first
+    /// The keys that sign for a tree of `size` leaves, and no others do.
+    pub(crate) fn at(&self, size: u64) -> &LogKeys {
+        let mut begun = self.rotations.iter().rev();
+        let begun = begun.find(|rotation| rotation.size < size);
+        begun.map_or(&self.first, |rotation| &rotation.keys)
     }
 }
 
 impl fmt::Display for PublicKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.first)
+        write!(f, "{}", self.first)?;
+        let mut notes = self.rotations.iter().map(|rotation| &rotation.note);
+        notes.try_for_each(|note| write!(f, "\n{note}"))
     }
 }
 
-/// Writes `ledger.pub` if it is missing; otherwise it must hold these keys.
+/// Writes `ledger.pub` if it is missing.
 pub(crate) fn publish(dir: &Path, keys: &LogKeys) -> Result<(), Error> {
     match read(dir)? {
-        Some(published) if published == *keys => Ok(()),
-        Some(_) => Err(damaged(dir, "it is not that of ledger.key")),
+        Some(_) => Ok(()),
         None => {
             let path = layout::public_key(dir);
             disk::replace(&path, keys.to_string().as_bytes(), Access::Everyone)
@@ -93,9 +218,12 @@ pub(crate) fn publish(dir: &Path, keys: &LogKeys) -> Result<(), Error> {
 /// Writes `ledger.pub` to a directory beside the log; keys that are there must be these.
 pub(crate) fn export(dir: &Path, keys: &PublicKeys) -> Result<(), Error> {
     match read(dir)? {
-        Some(there) if there == keys.first => Ok(()),
-        Some(_) => Err(damaged(dir, "it is that of another log")),
         None => publish(dir, &keys.first),
+        Some(there) if there != keys.first => Err(damaged(dir, "it is that of another log")),
+        Some(_) if !keys.extend(&published::public_keys(dir)?) => {
+            Err(damaged(dir, "the log has fewer epochs, or others"))
+        }
+        Some(_) => Ok(()),
     }
 }
 

@@ -22,6 +22,15 @@ pub(crate) fn last_checkpoint(dir: &Path) -> PathBuf {
     dir.join("last-checkpoint")
 }
 
+/// The secret of the next epoch, while a rotation is under way.
+pub(crate) fn next_key(dir: &Path) -> PathBuf {
+    dir.join("next.key")
+}
+
+pub(crate) fn rotations(dir: &Path) -> PathBuf {
+    dir.join("rotations.txt")
+}
+
 /// The newest checkpoint that came back from witnesses.
 pub(crate) fn witnessed_checkpoint(dir: &Path) -> PathBuf {
     dir.join("witnessed-checkpoint")

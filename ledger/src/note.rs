@@ -35,6 +35,9 @@ pub enum NoteError {
     /// The signature by this key does not verify.
     #[error("signature does not verify")]
     Signature,
+    /// The signature is by a key of this log, but of an epoch that does not reach this size.
+    #[error("signed by a key of another epoch")]
+    Epoch,
     /// Fewer of the witnesses cosigned than must have.
     #[error("too few witnesses cosigned it")]
     TooFewWitnesses,

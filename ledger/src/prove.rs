@@ -25,7 +25,7 @@ use crate::tree::{Frontier, Node, hash_of, perfect_root, subtrees};
 pub fn prove(dir: &Path, index: u64, at: Option<&Checkpoint>) -> Result<TlogProof, Error> {
     let last = match at {
         Some(_) => None,
-        None => published::last_checkpoint(dir, &published::public_keys(dir)?)?,
+        None => published::signed(dir)?.1,
     };
     let checkpoint = at
         .or(last.as_ref())

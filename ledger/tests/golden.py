@@ -143,8 +143,9 @@ def crc32c(data):
 ORIGIN = "daemoneye/golden"
 NONCE = bytes.fromhex("a0a1a2a3a4a5a6a7")
 TIME = 1_700_000_000
-LEAVES = [(b"alpha", True), (b"", False), (b"gamma", True)]
 KEYS = [Key(ORIGIN, 0x01, bytes(range(32))), Key(ORIGIN, 0x04, bytes(range(32, 64)))]
+NEXT = [Key(ORIGIN, 0x01, bytes(range(64, 96))), Key(ORIGIN, 0x04, bytes(range(96, 128)))]
+LEAVES = [(b"alpha", True), (b"", False), (b"gamma", True)]
 
 
 def leaf_hash(leaf):
@@ -174,24 +175,41 @@ def segment():
     return out
 
 
-def checkpoint(size):
-    leaves = [leaf for leaf, _ in LEAVES[:size]]
-    text = f"{ORIGIN}\n{size}\n{b64(root(leaves))}\n"
-    return text + "\n" + "".join(key.line(text, TIME) for key in KEYS)
+def size_and_root(size):
+    return f"{size}\n{b64(root([leaf for leaf, _ in LEAVES[:size]]))}\n"
+
+
+def checkpoint(size, keys):
+    text = f"{ORIGIN}\n{size_and_root(size)}"
+    return text + "\n" + "".join(key.line(text, TIME) for key in keys)
+
+
+def vkeys(keys):
+    return "".join(key.vkey() for key in keys)
+
+
+def rotation(size):
+    text = f"daemoneye ledger rotation v1\n{ORIGIN}\n1\n{size_and_root(size)}{TIME}\n{vkeys(NEXT)}"
+    return text + "\n" + KEYS[0].line(text, TIME) + NEXT[0].line(text, TIME)
 
 
 def files():
+    statement = rotation(3)
+    LEAVES.append((statement.encode(), True))
     data = segment()
-    last = checkpoint(len(LEAVES))
-    sibling = root([leaf for leaf, _ in LEAVES[:2]])
-    proof = f"c2sp.org/tlog-proof@v1\nextra {b64(b'blake3')}\nindex 2\n{b64(sibling)}\n\n{last}"
+    last = checkpoint(4, NEXT)
+    path = leaf_hash(LEAVES[3][0]), root([leaf for leaf, _ in LEAVES[:2]])
+    hashes = "".join(b64(each) + "\n" for each in path)
+    proof = f"c2sp.org/tlog-proof@v1\nextra {b64(b'blake3')}\nindex 2\n{hashes}\n{last}"
     return {
-        "ledger.key": "".join(key.secret() for key in KEYS),
-        "ledger.pub": "".join(key.vkey() for key in KEYS),
+        "ledger.key": "".join(key.secret() for key in NEXT),
+        "the secret of epoch 0": "".join(key.secret() for key in KEYS),
+        "ledger.pub": vkeys(KEYS),
+        "rotations.txt": statement,
         "entries/0000000000000000.seg": "".join(
             data[i : i + 32].hex() + "\n" for i in range(0, len(data), 32)
         ),
-        "checkpoints.txt": checkpoint(0) + "\n" + last,
+        "checkpoints.txt": "\n".join([checkpoint(0, KEYS), checkpoint(3, KEYS), last]),
         "last-checkpoint": last,
         "2.tlog-proof": proof,
     }

@@ -48,6 +48,7 @@ pub(crate) trait Log: Send {
     fn commit(&mut self) -> Result<u64, ledger::Error>;
     fn checkpoint(&mut self) -> Result<Checkpoint, ledger::Error>;
     fn heartbeat(&mut self) -> Result<Checkpoint, ledger::Error>;
+    fn rotate(&mut self) -> Result<u64, ledger::Error>;
     fn set_cursor(&mut self, name: &str, index: u64);
     fn durable_size(&self) -> u64;
 }
@@ -67,6 +68,10 @@ impl Log for Ledger {
 
     fn heartbeat(&mut self) -> Result<Checkpoint, ledger::Error> {
         Ledger::heartbeat(self)
+    }
+
+    fn rotate(&mut self) -> Result<u64, ledger::Error> {
+        Ledger::rotate(self)
     }
 
     fn set_cursor(&mut self, name: &str, index: u64) {
@@ -107,6 +112,7 @@ pub(crate) struct Committer<L> {
 struct Pending {
     events: u64,
     findings: u64,
+    rotations: u64,
     urgent: bool,
     since: Option<Instant>,
 }
@@ -223,6 +229,9 @@ impl<L: Log> Committer<L> {
     }
 
     fn append(&mut self, batch: &Batch) -> Result<(), Error> {
+        if batch.rotation {
+            return self.rotate(batch);
+        }
         self.pending.add(batch);
         self.end = batch.end();
         self.acknowledged = batch.acknowledged.min(self.end);
@@ -237,6 +246,24 @@ impl<L: Log> Committer<L> {
             self.unsigned += batch.leaves.len() as u64;
         }
         Ok(())
+    }
+
+    /// The keys hand over, in the leaf whose index this batch has.
+    fn rotate(&mut self, batch: &Batch) -> Result<(), Error> {
+        self.commit()?;
+        self.pending.add(batch);
+        self.end = batch.end();
+        let (expected, given) = (batch.first, self.log.rotate()?);
+        if given != expected {
+            return Err(Error::LeafIndex { expected, given });
+        }
+        self.pending = Pending::default();
+        self.shared.counters.update(|stats| {
+            stats.rotations += 1;
+            stats.durable_size = given + 1;
+        });
+        // It is signed already: this tells of it.
+        self.checkpoint().map(drop)
     }
 
     fn commit_due(&self) -> Option<Instant> {
@@ -326,7 +353,7 @@ impl<L: Log> Committer<L> {
         self.shared.counters.update(|stats| {
             stats.ledger.give_up(pending.events);
             stats.findings.give_up(pending.findings);
-            stats.unrecorded += pending.count();
+            stats.unrecorded += pending.count() + pending.rotations;
         });
     }
 
@@ -353,6 +380,7 @@ impl Pending {
     fn add(&mut self, batch: &Batch) {
         self.events += batch.events;
         self.findings += batch.findings;
+        self.rotations += u64::from(batch.rotation);
         self.urgent |= batch.urgent;
         if self.count() > 0 {
             self.since.get_or_insert_with(Instant::now);

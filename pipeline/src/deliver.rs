@@ -46,6 +46,8 @@ pub(crate) struct Batch {
     /// Those of them that did not come from the sensor.
     pub(crate) hashed: u64,
     pub(crate) findings: u64,
+    /// Its one leaf stands for the one by which the ledger's keys are to hand over.
+    pub(crate) rotation: bool,
     /// To be durable at once.
     pub(crate) urgent: bool,
     /// Leaves before this one the agent is done with, and what it found in them is in this batch or

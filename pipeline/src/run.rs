@@ -50,7 +50,17 @@ pub(crate) struct Stages {
     cut: u64,
     /// Live processes were evicted, and the log says so.
     table_was_full: bool,
+    rotation: Option<Rotation>,
 }
+
+/// When the ledger's keys are to hand over next.
+struct Rotation {
+    due: Instant,
+    every: Duration,
+}
+
+/// Stands in for the leaf that the ledger's thread makes, which the agent has no use for.
+const ROTATION_LEAF: &[u8] = b"daemoneye ledger rotation";
 
 enum Input {
     Events(Vec<Event>),
@@ -93,6 +103,10 @@ impl Stages {
             redactions: 0,
             cut: 0,
             table_was_full: false,
+            rotation: config.rotation.map(|policy| Rotation {
+                due: Instant::now() + policy.first,
+                every: policy.every,
+            }),
         }
     }
 
@@ -129,6 +143,7 @@ impl Stages {
                 }
             }
             self.release()?;
+            self.rotate()?;
         }
     }
 
@@ -169,7 +184,9 @@ impl Stages {
         let event = clock.and_then(|clock| self.order.wait(clock.now()));
         let hasher = self.hasher.as_ref();
         let hashing = hasher.and_then(|hasher| hasher.wait(Instant::now()));
-        event.into_iter().chain(hashing).min()
+        let rotation = self.rotation.as_ref();
+        let rotation = rotation.map(|next| next.due.saturating_duration_since(Instant::now()));
+        event.into_iter().chain(hashing).chain(rotation).min()
     }
 
     /// What already runs comes first. A row's parent can stand below it, so all rows are known
@@ -299,6 +316,21 @@ impl Stages {
             return self.hand_on();
         }
         Ok(())
+    }
+
+    /// Gives an index to the leaf by which the ledger's keys hand over, once that is due. It is
+    /// alone in its batch.
+    fn rotate(&mut self) -> Result<(), Closed> {
+        let now = Instant::now();
+        let Some(next) = self.rotation.as_mut().filter(|next| next.due <= now) else {
+            return Ok(());
+        };
+        next.due = now + next.every;
+        self.hand_on()?;
+        self.batch.rotation = true;
+        self.batch.urgent = true;
+        self.number(Bytes::from_static(ROTATION_LEAF))?;
+        self.hand_on()
     }
 
     /// Hands the batch to the agent and to the ledger.

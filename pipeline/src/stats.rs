@@ -84,6 +84,8 @@ pub struct Stats {
     pub unrecorded: u64,
     /// Commits done.
     pub commits: u64,
+    /// Leaves by which the ledger's keys handed over to new ones.
+    pub rotations: u64,
     /// Checkpoints signed.
     pub checkpoints: u64,
     /// The last of them; `None` before the first one of this run.
@@ -159,7 +161,8 @@ impl Stats {
     /// Whether the ledger grew by exactly the leaves counted as durable. Holds at all times.
     #[must_use]
     pub fn ledger_agrees(&self) -> bool {
-        self.first_index + self.ledger.delivered + self.findings.delivered == self.durable_size
+        let leaves = self.ledger.delivered + self.findings.delivered + self.rotations;
+        self.first_index + leaves == self.durable_size
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use event::{Event, EventClass, EventKind, Finding, Leaf, Level, codec};
 use ledger::Reader;
-use pipeline::{Config, Delivery, Error, Handle, Next, Pipeline, Subscription};
+use pipeline::{Config, Delivery, Error, Handle, Next, Pipeline, RotationPolicy, Subscription};
 use synthetic::{Synthetic, Then};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -519,4 +519,41 @@ fn checkpoints_come_by_count_and_again_without_news() {
     handle.drain();
     let last = handle.finish().result.unwrap();
     assert_eq!(last.size(), 300);
+}
+
+/// The keys of a running ledger hand over in a leaf that counts as every other.
+#[test]
+fn the_ledgers_keys_hand_over_while_it_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = recording();
+    config.rotation = Some(RotationPolicy {
+        first: Duration::ZERO,
+        every: LONG,
+    });
+    let handle = start(&dir, 2_000, Then::Wait, &config);
+    let mut subscription = handle.subscribe(0);
+    while handle.stats().rotations == 0 {
+        std::thread::yield_now();
+    }
+    handle.drain();
+    let leaves = read_all(&mut subscription);
+    assert!((0..).zip(&leaves).all(|(index, leaf)| leaf.index == index));
+    let finished = handle.finish();
+    assert_eq!(finished.result.unwrap().size(), 2_001);
+    let stats = &finished.stats;
+    assert!(stats.balanced() && stats.ledger_agrees(), "{stats:?}");
+    let report = ledger::verify(dir.path(), ledger::VerifyOptions::default()).unwrap();
+    assert_eq!((report.entries, report.keys.epoch()), (2_001, 1));
+    let mut own = Vec::new();
+    for leaf in Reader::open(dir.path()).unwrap().range(0) {
+        let (index, leaf) = leaf.unwrap();
+        if matches!(codec::decode(leaf.into()), Ok(Leaf::Ledger(_))) {
+            own.push(index);
+        }
+    }
+    let told = leaves
+        .iter()
+        .filter(|leaf| leaf.leaf.starts_with(codec::LEDGERS_OWN));
+    assert_eq!(told.map(|leaf| leaf.index).collect::<Vec<_>>(), own);
+    assert_eq!(own.len(), 1);
 }

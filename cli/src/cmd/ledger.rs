@@ -49,16 +49,21 @@ pub(crate) fn ledger(command: &args::Ledger, json: bool) -> Result<ExitCode, Fai
         args::Ledger::Prove {
             index,
             finding,
+            at,
             wait,
             state,
         } => {
+            let state = open(state)?;
+            let at = at.as_deref().map(|at| read_checkpoint(&state, at));
             let wanted = Wanted {
+                at: at.transpose()?,
                 index: *index,
                 finding: finding.as_deref(),
                 patience: Duration::from_secs(*wait),
             };
-            prove(&open(state)?, &wanted, json)
+            prove(&state, &wanted, json)
         }
+        args::Ledger::Key(command) => super::key::key(command, json),
         args::Ledger::Checkpoint { state } => checkpoint(open(state)?, json),
     }
 }
@@ -297,7 +302,7 @@ fn checkpoint(mut state: State, json: bool) -> Result<ExitCode, Failure> {
 }
 
 /// Never used: a ledger that exists keeps its own origin.
-const ORIGIN_OF_EXISTING: &str = "daemoneye";
+pub(super) const ORIGIN_OF_EXISTING: &str = "daemoneye";
 
 /// The newest checkpoint of a running daemon.
 fn last_note(dir: &Path) -> Result<String, Failure> {
@@ -312,12 +317,20 @@ fn last_note(dir: &Path) -> Result<String, Failure> {
 }
 
 pub(crate) fn public_keys(dir: &Path) -> Result<PublicKeys, Failure> {
-    read_keys(&dir.join("ledger.pub")).code(Code::LedgerInvalid)
+    ledger::public_keys(dir).map_err(invalid)
 }
 
 fn read_keys(path: &Path) -> anyhow::Result<PublicKeys> {
     let text = read_text(path)?;
     PublicKeys::parse(&text).with_context(|| format!("{}", path.display()))
+}
+
+fn read_checkpoint(state: &State, path: &Path) -> Result<ledger::Checkpoint, Failure> {
+    let keys = public_keys(&state.ledger())?;
+    let note = read_text(path).code(Code::BadInput)?;
+    ledger::Checkpoint::open(&note, &keys)
+        .with_context(|| format!("{}", path.display()))
+        .code(Code::BadInput)
 }
 
 fn read_text(path: &Path) -> anyhow::Result<String> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use event::{Leaf, codec, json};
-use ledger::{Reader, TlogProof};
+use ledger::{Checkpoint, Reader, TlogProof};
 use pipeline::CommitPolicy;
 use serde_json::json;
 
@@ -29,6 +29,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) index: u64,
     /// This rule's finding about that entry, in place of the entry.
     pub(crate) finding: Option<&'a str>,
+    /// In the tree of this checkpoint, or of the last one.
+    pub(crate) at: Option<Checkpoint>,
     /// How long to wait for a checkpoint.
     pub(crate) patience: Duration,
 }
@@ -37,7 +39,10 @@ pub(crate) fn prove(state: &State, wanted: &Wanted<'_>, json: bool) -> Result<Ex
     let dir = state.ledger();
     let mut reader = Reader::open(&dir).map_err(invalid)?;
     let (index, leaf) = entry(&dir, &mut reader, wanted)?;
-    let proof = proof(&dir, index, wanted.patience)?;
+    let proof = match &wanted.at {
+        Some(at) => ledger::prove(&dir, index, Some(at)).map_err(invalid)?,
+        None => proof(&dir, index, wanted.patience)?,
+    };
     // Checked as a third party would: from the proof, the leaf and the key alone.
     let checkpoint = proof
         .verify(&leaf, &public_keys(&dir)?)

@@ -47,8 +47,9 @@ pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
     privileges::drop(account, keep)?;
     let ledger = session::open_ledger(&state)?;
     let copies = checkpoint_dir
-        .map(|dir| Copies::start(&dir, &ledger))
+        .map(|dir| Copies::start(&dir, &state, &ledger))
         .transpose()?;
+    let rotation = session::rotation(args.rotate_keys, &ledger)?;
     let ready = format!(
         "ready (sensor {}{}, {}, {} processes, state {})",
         sensor.capabilities().sensor,
@@ -76,6 +77,7 @@ pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
         reloads,
         config: Config {
             hashing,
+            rotation,
             copies: copies.as_ref().map(Copies::sender),
             table: args.table.limits(),
             ..Config::default()

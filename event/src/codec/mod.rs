@@ -37,11 +37,18 @@ pub fn encode_finding(finding: &Finding) -> Bytes {
     encode(&finding.header, pb::Body::Finding(finding_message(finding)))
 }
 
+/// What the leaves begin with that the ledger itself appends.
+pub const LEDGERS_OWN: &[u8] = b"daemoneye ledger ";
+
 /// Decodes a ledger leaf. Fields of the result share `bytes`.
 ///
 /// # Errors
 /// The bytes are no leaf of a version known here.
 pub fn decode(bytes: Bytes) -> Result<Leaf, Error> {
+    // No encoded leaf begins so: there is no field 12 of a group.
+    if bytes.starts_with(LEDGERS_OWN) {
+        return Ok(Leaf::Ledger(bytes));
+    }
     let leaf = pb::Leaf::decode(bytes)?;
     if leaf.schema_version > SCHEMA_VERSION {
         return Err(Error::SchemaVersion {
@@ -92,6 +99,7 @@ pub fn decode_event(bytes: Bytes) -> Result<Event, Error> {
     match decode(bytes)? {
         Leaf::Event(event) => Ok(event),
         Leaf::Finding(_) => Err(Error::Missing("event (this leaf is a finding)")),
+        Leaf::Ledger(_) => Err(Error::Missing("event (this leaf is the ledger's own)")),
     }
 }
 

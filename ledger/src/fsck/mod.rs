@@ -2,6 +2,7 @@
 //! own segment reader, its own tree.
 
 mod index;
+mod rotations;
 mod seals;
 
 use std::fs::{self, File};
@@ -16,6 +17,7 @@ use crate::keys::PublicKeys;
 use crate::layout;
 use crate::note::NoteError;
 use crate::published;
+use crate::rotation::OWN_LEAF;
 use crate::segment::commit_follows;
 use crate::witness::{self, Cosignature, Witnesses};
 use index::{Compared, Summary};
@@ -159,31 +161,26 @@ pub enum IndexStatus {
 
 /// Verifies the ledger in `dir` from its first byte to its last, also while a writer runs.
 pub fn verify(dir: &Path, options: VerifyOptions<'_>) -> Result<Report, Error> {
-    let published = published::public_keys(dir)?;
-    let keys = options.keys.unwrap_or_else(|| published.clone());
+    if let Some(trusted) = &options.keys {
+        published::continues(dir, trusted)?;
+    }
+    let summary = Summary::read(dir, published::public_keys(dir)?.name());
+    let (keys, seals) = seals(dir)?;
     let outside = options
         .checkpoint
         .map(|note| Checkpoint::open(&note, &keys));
     let outside = outside
         .transpose()
         .map_err(|source| Error::OutsideCheckpoint { source })?;
-    if keys != published {
-        let cause = Cause::Key("it is not the key asked for");
-        return Err(Error::damaged(&layout::public_key(dir), 0, 0..0, cause));
-    }
     let witnessed = witness::carried(dir, &keys)?;
     let cosignatures = match &options.witnesses {
         Some(witnesses) => cosignatures(witnesses, outside.as_ref().or(witnessed.as_ref()))?,
         None => Vec::new(),
     };
-    // In this order, so that each covers what was read before it while a writer goes on.
-    let summary = Summary::read(dir, keys.name());
-    let last = published::last_checkpoint(dir, &keys)?
-        .ok_or_else(|| Error::damaged(&layout::last_checkpoint(dir), 0, 0..0, Cause::Missing))?;
     if let Some(age) = options.age {
-        age.check(&last)?;
+        age.check(&seals.last)?;
     }
-    let seals = Seals::open(dir, &keys, last)?;
+    // After the index and the checkpoints, so that it covers them while a writer goes on.
     let segments = list_segments(dir)?;
     let total_bytes = segments.iter().map(|segment| segment.len).sum();
     let hash = hash_kind(dir, &segments)?;
@@ -196,6 +193,7 @@ pub fn verify(dir: &Path, options: VerifyOptions<'_>) -> Result<Report, Error> {
         tree: Vec::new(),
         nonce: [0; 8],
         seals,
+        rotated: keys.first_epoch(),
         outside,
         witnessed,
         cosignatures,
@@ -206,6 +204,20 @@ pub fn verify(dir: &Path, options: VerifyOptions<'_>) -> Result<Report, Error> {
     };
     let torn = fsck.run()?;
     fsck.report(keys, torn)
+}
+
+/// The checkpoints so far and the keys that signed them: a writer that rotates its keys meanwhile
+/// lists them before it signs with them.
+fn seals(dir: &Path) -> Result<(PublicKeys, Seals<'_>), Error> {
+    loop {
+        let (keys, last) = published::signed(dir)?;
+        let path = layout::last_checkpoint(dir);
+        let last = last.ok_or_else(|| Error::damaged(&path, 0, 0..0, Cause::Missing))?;
+        let seals = Seals::open(dir, &keys, last)?;
+        if published::public_keys(dir)? == keys {
+            return Ok((keys, seals));
+        }
+    }
 }
 
 /// The cosignatures on a checkpoint that witnesses must have seen.
@@ -277,6 +289,8 @@ struct Fsck<'a, 'p> {
     /// Of the segment that is read.
     nonce: [u8; 8],
     seals: Seals<'a>,
+    /// The keys, as far as their rotations were come to.
+    rotated: PublicKeys,
     outside: Option<Checkpoint>,
     witnessed: Option<Checkpoint>,
     cosignatures: Vec<Cosignature>,
@@ -294,6 +308,7 @@ impl Fsck<'_, '_> {
             torn = self.segment(segment)?;
         }
         self.all_sealed_is_there(torn.as_ref())?;
+        self.rotations_are_there()?;
         self.holds_outside()?;
         self.show_progress();
         Ok(torn)
@@ -315,6 +330,9 @@ impl Fsck<'_, '_> {
             let room = segment.len - offset;
             match self.entry(&mut input, room, &mut leaf).map_err(read())? {
                 Ok(bytes) => {
+                    if leaf.starts_with(OWN_LEAF) {
+                        self.rotation(&leaf)?;
+                    }
                     self.compared.place(self.size, segment.first, offset);
                     self.add(&leaf);
                     offset += bytes;

@@ -24,7 +24,7 @@ pub(super) struct Seals<'a> {
     /// How often one was signed at an earlier time than the one before it.
     pub(super) clock_set_back: u64,
     pub(super) torn: bool,
-    last: Checkpoint,
+    pub(super) last: Checkpoint,
     last_seen: bool,
 }
 

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::Path;
 
+use super::secret::Secrets;
 use crate::append::{Edge, Options, create_segment};
 use crate::checkpoint::{self, Checkpoint, CheckpointText, Record, Records};
 use crate::disk::{self, Access};
@@ -18,11 +19,12 @@ use crate::segment::{self, Header};
 use crate::tiles::Tiles;
 use crate::tree::Frontier;
 
-/// The log's key: read, or created together with the log.
-pub(super) fn log_key(dir: &Path, options: &Options, created: bool) -> Result<LogSecret, Error> {
+/// The log's secrets: read, or created together with the log.
+pub(super) fn secrets(dir: &Path, options: &Options, created: bool) -> Result<Secrets, Error> {
     let (path, public) = (layout::secret_key(dir), layout::public_key(dir));
-    if let Some(key) = LogSecret::load(&path)? {
-        return Ok(key);
+    let mut secrets = Secrets::load(dir)?;
+    if !secrets.is_none() {
+        return Ok(secrets);
     }
     let signed = layout::last_checkpoint(dir).exists() || layout::checkpoints(dir).exists();
     if !created || public.exists() || signed {
@@ -34,7 +36,8 @@ pub(super) fn log_key(dir: &Path, options: &Options, created: bool) -> Result<Lo
     if !note::is_key_name(&options.origin) {
         return Err(Error::Origin(options.origin.clone()));
     }
-    LogSecret::create(&path, &options.origin)
+    secrets.current = Some(LogSecret::create(&path, &options.origin)?);
+    Ok(secrets)
 }
 
 /// The first checkpoint, of size 0, then the first segment: so a log with a segment and without a

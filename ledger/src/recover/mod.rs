@@ -5,6 +5,7 @@
 
 mod create;
 mod scan;
+mod secret;
 mod tail;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,6 @@ use crate::disk::{self, Access, AppendFile, Lock};
 use crate::error::{Cause, Error};
 use crate::hash::{Hash, HashKind};
 use crate::index::{self, Index, LeafPlace, Opened, State};
-use crate::key::LogSecret;
 use crate::keys::{self, PublicKeys};
 use crate::layout;
 use crate::note::NoteError;
@@ -28,8 +28,9 @@ use crate::published;
 use crate::reader::{Live, Reader};
 use crate::segment::{Header, Nonce, Scanner};
 use crate::tiles::Tiles;
-use create::{create_log, first_edge, hash_kind, log_key};
+use create::{create_log, first_edge, hash_kind, secrets};
 use scan::{Scan, Scanned};
+use secret::Secrets;
 use tail::Tail;
 
 /// Leaves between index commits while the index is rebuilt, so that memory stays flat. Few in unit
@@ -59,6 +60,8 @@ pub struct Recovery {
     pub cut_bytes: u64,
     /// Bytes of a torn checkpoint that were cut from checkpoints.txt.
     pub cut_checkpoint_bytes: u64,
+    /// What became of a rotation of the keys that was cut short.
+    pub rotation: RotationRecovery,
     /// What became of the index.
     pub index: IndexRecovery,
 }
@@ -67,8 +70,22 @@ impl Recovery {
     /// Whether the last run ended in a clean close and nothing was wrong.
     pub fn is_clean(&self) -> bool {
         let cut = self.cut_bytes + self.cut_checkpoint_bytes;
-        cut == 0 && self.replayed == 0 && self.unsealed == 0 && self.index == IndexRecovery::Sound
+        let read = self.replayed + self.unsealed;
+        let is_sound = self.index == IndexRecovery::Sound;
+        cut == 0 && read == 0 && is_sound && self.rotation == RotationRecovery::None
     }
+}
+
+/// What became of a rotation of the keys that was cut short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RotationRecovery {
+    /// There was none.
+    None,
+    /// The log did not name the successor yet: it was erased, and the old keys go on.
+    Undone,
+    /// The log named the successor: it has taken over, and the old secret is erased.
+    Finished,
 }
 
 /// What became of the index at open.
@@ -90,10 +107,13 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<(Ledger, Recovery), 
     disk::create_dir(&layout::entries(dir))?;
     let created = disk::segments(dir)?.is_empty();
     settle_names(dir, created)?;
-    let key = log_key(dir, options, created)?;
-    keys::publish(dir, &key.public())?;
-    if created {
-        create_log(dir, options, &key)?;
+    let secrets = secrets(dir, options, created)?;
+    let rotated = layout::rotations(dir).exists();
+    if let Some(first) = secrets.current.as_ref().filter(|_| !rotated) {
+        keys::publish(dir, &first.public())?;
+        if created {
+            create_log(dir, options, first)?;
+        }
     }
     // A log begins with a checkpoint, so one without is not as it was left.
     let keys = published::public_keys(dir)?;
@@ -103,11 +123,10 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<(Ledger, Recovery), 
         dir,
         firsts: disk::segments(dir)?,
         kind: hash_kind(dir, keys.name())?,
-        key,
         keys,
         last,
     };
-    found.open(options, lock, created)
+    found.open(options, lock, secrets, created)
 }
 
 /// Makes durable what names are there: a run that was killed may have made some and not synced them,
@@ -125,7 +144,6 @@ struct Found<'a> {
     dir: &'a Path,
     firsts: Vec<u64>,
     kind: HashKind,
-    key: LogSecret,
     keys: PublicKeys,
     last: Checkpoint,
 }
@@ -181,14 +199,20 @@ impl Examined {
 
 impl Found<'_> {
     fn open(
-        self,
+        mut self,
         options: &Options,
         lock: Lock,
+        secrets: Secrets,
         created: bool,
     ) -> Result<(Ledger, Recovery), Error> {
         let mut examined = self.examine()?;
+        let stated = self.stated(&examined.scanned)?;
+        let settled = secrets.settle(self.dir, &self.keys, stated)?;
+        let rotation = settled.told();
         let (segment, cut_bytes) = self.settle_segment(&examined)?;
         let (checkpoints, cut_checkpoint_bytes) = self.settle_checkpoints(&examined.listed)?;
+        // Only now: the leaf that names a successor must be durable before the old secret goes.
+        let key = settled.apply(self.dir, &mut self.keys)?;
         let size = examined.scanned.edge.size();
         let replayed = match examined.rebuilt {
             None => size - examined.indexed,
@@ -207,6 +231,7 @@ impl Found<'_> {
             replayed,
             cut_bytes,
             cut_checkpoint_bytes,
+            rotation,
             index: match examined.rebuilt {
                 Some(reason) if !created => IndexRecovery::Rebuilt { reason },
                 _ => IndexRecovery::Sound,
@@ -214,7 +239,7 @@ impl Found<'_> {
         };
         let mut ledger = Ledger {
             dir: self.dir.to_owned(),
-            key: self.key,
+            key,
             keys: self.keys,
             clock: options.clock,
             segment_bytes: options.segment_bytes,
@@ -336,7 +361,7 @@ impl Found<'_> {
 
     /// The index and its commit record, or why they cannot be used.
     fn resume(&self) -> Result<Result<Resumed, String>, Error> {
-        let index = match Index::open(self.dir, self.key.origin())? {
+        let index = match Index::open(self.dir, self.keys.name())? {
             Opened::Sound(index) => index,
             Opened::Missing => return Ok(Err("it was missing".into())),
             Opened::Bad(reason) => return Ok(Err(reason)),
@@ -352,7 +377,7 @@ impl Found<'_> {
 
     fn read_index(&self, index: Index) -> Result<Option<Resumed>, redb::Error> {
         let database = &**index.database();
-        let state = index::state(database, self.key.origin())?;
+        let state = index::state(database, self.keys.name())?;
         let Some(state) = state.filter(|state| state.frontier.kind() == self.kind) else {
             return Ok(None);
         };
@@ -384,7 +409,7 @@ impl Found<'_> {
         if path.exists() {
             disk::rename(&path, &layout::bad_index(self.dir))?;
         }
-        let mut edge = first_edge(self.key.origin(), self.kind);
+        let mut edge = first_edge(self.keys.name(), self.kind);
         let state = State {
             frontier: edge.frontier.clone(),
             chain: edge.chain,
@@ -395,7 +420,7 @@ impl Found<'_> {
             checkpoints: 0,
             checkpoint_bytes: 0,
         };
-        let index = Index::create(self.dir, self.key.origin())?;
+        let index = Index::create(self.dir, self.keys.name())?;
         flush(&index, &mut edge, state.end, (0, 0), &[])?;
         let start = state.end;
         Ok(Resumed {
@@ -510,7 +535,7 @@ impl Found<'_> {
             segment: 0,
             offset: Header::LEN as u64,
         };
-        let edge = first_edge(self.key.origin(), self.kind);
+        let edge = first_edge(self.keys.name(), self.kind);
         let scanned = match scan.run(edge, start, |_, _| Ok(())) {
             Ok(scanned) => scanned,
             Err(error) => return error,

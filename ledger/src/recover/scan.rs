@@ -8,6 +8,7 @@ use crate::error::{Cause, Error};
 use crate::hash::{Hash, origin_hash};
 use crate::index::{LeafPlace, State};
 use crate::layout;
+use crate::rotation::OWN_LEAF;
 use crate::segment::{self, Header, Nonce, Scanner, Step};
 
 /// A pass over the segments from a known edge to the end.
@@ -27,6 +28,8 @@ pub(super) struct Scanned {
     pub(super) end: LeafPlace,
     /// The nonce of the segment they end in.
     pub(super) nonce: Nonce,
+    /// The leaves that the ledger itself appended, with their indices.
+    pub(super) own_leaves: Vec<(u64, Vec<u8>)>,
     /// The root at the watched size, if the pass went over it.
     pub(super) watched: Option<Hash>,
 }
@@ -42,6 +45,7 @@ impl Scan<'_> {
             edge,
             end: start,
             nonce: Nonce::default(),
+            own_leaves: Vec::new(),
             watched: None,
         };
         self.watch(&mut scanned)?;
@@ -70,6 +74,10 @@ impl Scan<'_> {
                 Step::End => return Ok(()),
                 Step::Bad(cause) => return self.bad(scanned, scanner, cause),
                 Step::Leaf => {
+                    if scanner.leaf().starts_with(OWN_LEAF) {
+                        let index = scanned.edge.size();
+                        scanned.own_leaves.push((index, scanner.leaf().to_vec()));
+                    }
                     scanned
                         .edge
                         .add(scanner.leaf(), scanner.chain(), scanned.end);
@@ -127,7 +135,7 @@ impl Scan<'_> {
                 hash: scanned.edge.frontier.kind(),
                 first: size,
                 nonce: header.nonce,
-                origin: origin_hash(self.found.key.origin()),
+                origin: origin_hash(self.found.keys.name()),
                 chain: scanned.edge.chain,
             };
             let foreign = Cause::Header("it does not continue the segment before it");

@@ -8,6 +8,7 @@ mod parsers;
 mod proofs;
 mod readers;
 mod recovery;
+mod rotation;
 mod seals;
 mod start;
 mod support;

@@ -1,7 +1,7 @@
 //! Bytes from outside never panic a parser, and what parses is written back the same.
 
 use ledger::segment::{Frame, Header};
-use ledger::{CheckpointText, PublicKey, SignedNote, TlogProof};
+use ledger::{CheckpointText, PublicKey, PublicKeys, SignedNote, TlogProof, Witnesses};
 use proptest::prelude::*;
 
 const NOTE: &str = "daemoneye/golden\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n\n\
@@ -15,6 +15,10 @@ fn parse_all(bytes: &[u8]) {
     let _ = CheckpointText::parse(&text);
     let _ = SignedNote::parse(&text);
     let _ = PublicKey::parse(&text);
+    let _ = Witnesses::parse(&text, 1);
+    if let Ok(keys) = PublicKeys::parse(&text) {
+        assert_eq!(keys.to_string(), text);
+    }
     if let Ok(proof) = TlogProof::parse(&text) {
         assert_eq!(TlogProof::parse(&proof.to_string()), Ok(proof));
     }
@@ -42,12 +46,23 @@ fn samples() -> Vec<Vec<u8>> {
     }
     .encode([7; 8], &mut frame);
     vec![
+        rotated_keys().into(),
         proof.into(),
         NOTE.into(),
         VKEY.into(),
         header.encode().into(),
         frame,
     ]
+}
+
+/// The keys of a log with one rotation.
+fn rotated_keys() -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = crate::support::open(dir.path());
+    ledger.rotate().unwrap();
+    let keys = ledger.public_keys().to_string();
+    PublicKeys::parse(&keys).unwrap();
+    keys
 }
 
 #[test]

@@ -166,7 +166,7 @@ fn an_old_checkpoint_fails_the_policy() {
 fn checkpoints_are_exported_as_plain_files() {
     let (dir, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut ledger = open_at(dir.path(), || 1_700_000_000);
-    let mut export = Export::open(second.path(), ledger.public_keys()).unwrap();
+    let mut export = Export::open(second.path(), dir.path()).unwrap();
     for size in [3, 5, 5, 9] {
         grow(&mut ledger, size, 10);
         export.add(&ledger.checkpoint().unwrap()).unwrap();
@@ -187,13 +187,18 @@ fn checkpoints_are_exported_as_plain_files() {
         whole.clone() + "daem",
     )
     .unwrap();
-    let keys = open(dir.path()).public_keys().clone();
-    let export = Export::open(second.path(), &keys).unwrap();
+    let mut export = Export::open(second.path(), dir.path()).unwrap();
     assert_eq!((export.newest(), listed()), (Some(&last), whole));
+    let mut ledger = open(dir.path());
+    ledger.rotate().unwrap();
+    let rotated = ledger.close().unwrap();
+    export.add(&rotated).unwrap();
+    let export = Export::open(second.path(), dir.path()).unwrap();
+    assert_eq!(export.newest(), Some(&rotated));
 
     let other = tempfile::tempdir().unwrap();
-    let other = open(other.path()).public_keys().clone();
-    let refused = Export::open(second.path(), &other);
+    drop(open(other.path()));
+    let refused = Export::open(second.path(), other.path());
     assert!(matches!(refused, Err(Error::Damaged(_))), "{refused:?}");
 }
 

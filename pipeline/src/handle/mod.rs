@@ -34,6 +34,8 @@ pub struct Config {
     pub redact: redact::Config,
     /// Durability and signatures.
     pub commit: CommitPolicy,
+    /// New keys for the ledger; `None` to keep those it has.
+    pub rotation: Option<RotationPolicy>,
     /// Gets each checkpoint that is signed, unless it is full.
     pub copies: Option<Sender<Checkpoint>>,
     /// Room between stages and ledger, in bytes. When it is full, the stages wait.
@@ -52,11 +54,21 @@ impl Default for Config {
             hashing: None,
             redact: redact::Config::default(),
             commit: CommitPolicy::default(),
+            rotation: None,
             copies: None,
             ledger_bytes: 4 << 20,
             agent_bytes: 4 << 20,
         }
     }
+}
+
+/// When the ledger's keys hand over to new ones.
+#[derive(Debug, Clone, Copy)]
+pub struct RotationPolicy {
+    /// So long after the start …
+    pub first: Duration,
+    /// … and then each time so much later.
+    pub every: Duration,
 }
 
 /// Findings that wait for the stages.

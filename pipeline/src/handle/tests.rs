@@ -51,6 +51,10 @@ impl Log for Failing {
         self.ledger.heartbeat()
     }
 
+    fn rotate(&mut self) -> Result<u64, ledger::Error> {
+        self.ledger.rotate()
+    }
+
     fn set_cursor(&mut self, name: &str, index: u64) {
         self.ledger.set_cursor(name, index);
     }
