@@ -21,6 +21,12 @@ pub const ARGV_CAP: usize = 32 * 1024;
 /// Where a pid was chosen to come round within a tick, the later process starts a nanosecond later.
 pub const START_TICK: u64 = 10_000_000;
 
+/// A start in steps of [`START_TICK`].
+#[inline(always)]
+pub const fn tick_of(start: u64) -> u64 {
+    start - start % START_TICK
+}
+
 /// Longest environment block that is captured.
 pub const ENVIRONMENT_CAP: usize = 32 * 1024;
 

@@ -16,7 +16,7 @@ use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
 use sensor_ebpf::config::Field;
 use sensor_ebpf::drops::Slot;
 use sensor_ebpf::record::{
-    ExitRecord, Identity, RecordHeader, START_TICK, header_flag, identity_flag, kind,
+    ExitRecord, Identity, RecordHeader, header_flag, identity_flag, kind, tick_of,
 };
 
 use super::{PASS, header, mute, process_of};
@@ -105,7 +105,7 @@ fn take(tgid: u32, start: Option<u64>) -> Option<Identity> {
     // SAFETY: the value is copied before anything can replace it with another process's; only the
     // exit of this process, or a later fork that got its pid, changes it.
     let identity = unsafe { PROCESSES.get(&tgid).copied() }?;
-    if start.is_some_and(|start| identity.start - identity.start % START_TICK != start) {
+    if start.is_some_and(|start| tick_of(identity.start) != start) {
         return None;
     }
     // Before the delete, so that the other thread, which then finds nothing, finds this.
@@ -127,13 +127,13 @@ fn note_exit(tgid: u32, start: u64) {
 /// ran before.
 #[inline(always)]
 pub(crate) fn was_told(tgid: u32, start: u64) -> bool {
-    let start = start - start % START_TICK;
+    let start = tick_of(start);
     LAST_EXITS
         .get_ptr(tgid % REMEMBERED_EXITS)
         .is_some_and(|last| {
             // SAFETY: an aligned value of the array.
             let last = unsafe { last.read_volatile() };
-            last.tgid == tgid as u64 && last.start - last.start % START_TICK == start
+            last.tgid == tgid as u64 && tick_of(last.start) == start
         })
 }
 

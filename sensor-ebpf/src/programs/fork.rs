@@ -9,7 +9,7 @@ use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use sensor_ebpf::config::Field;
 use sensor_ebpf::drops::Slot;
-use sensor_ebpf::record::{ForkRecord, Identity, START_TICK, header_flag, identity_flag, kind};
+use sensor_ebpf::record::{ForkRecord, Identity, header_flag, identity_flag, kind, tick_of};
 
 use super::{exec_mark, exit, header, identify, mute, process_of};
 use crate::maps::{LAST_STARTS, LastProcess, PROCESSES, REMEMBERED_STARTS, count};
@@ -70,7 +70,7 @@ fn note_lost_exit(tgid: u32) {
     }
 }
 
-/// Who may choose pids (`clone3`, `ns_last_pid`) can use one twice within [`START_TICK`]; the later
+/// Who may choose pids (`clone3`, `ns_last_pid`) can use one twice within a tick; the later
 /// process then gets a start that is a nanosecond off.
 #[inline(always)]
 fn told_apart(tgid: u32, start: u64) -> u64 {
@@ -81,7 +81,7 @@ fn told_apart(tgid: u32, start: u64) -> u64 {
     // of the same remainder: what is remembered is then mixed and matches nothing.
     unsafe {
         let before = last.read_volatile();
-        let again = before.tgid == tgid as u64 && before.start - before.start % START_TICK == start;
+        let again = before.tgid == tgid as u64 && tick_of(before.start) == start;
         let start = if again { before.start + 1 } else { start };
         last.write_volatile(LastProcess {
             tgid: tgid as u64,

@@ -12,7 +12,7 @@ mod task;
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use sensor_ebpf::config::Field;
-use sensor_ebpf::record::{ABI, Identity, RecordHeader, START_TICK, identity_flag};
+use sensor_ebpf::record::{ABI, Identity, RecordHeader, identity_flag, tick_of};
 
 use crate::maps::{self, PROCESSES};
 use crate::read::{field, is_preemptible};
@@ -30,7 +30,7 @@ struct Buffer<const N: usize>([u8; N]);
 fn process_of(task: u64) -> (u32, u64) {
     let leader: u64 = field(task, Field::TaskGroupLeader);
     let start: u64 = field(leader, Field::TaskStart);
-    (field(task, Field::TaskTgid), start - start % START_TICK)
+    (field(task, Field::TaskTgid), tick_of(start))
 }
 
 /// What the map knows of a task's process. One that ran before the programs were attached gets its

@@ -1,5 +1,5 @@
 use event::{BootId, BootTime, Header, WallTime};
-use sensor_ebpf::record::START_TICK;
+use sensor_ebpf::record::{START_TICK, tick_of};
 
 use crate::clock::{boot_wall, suspended_ns};
 
@@ -53,7 +53,7 @@ impl Clock {
 
 /// A time in steps of procfs's start times.
 pub(crate) fn tick(time: BootTime) -> BootTime {
-    BootTime(time.0 - time.0 % START_TICK)
+    BootTime(tick_of(time.0))
 }
 
 /// Whether a start that is known and one that procfs shows are one process's: the former can be by
