@@ -41,12 +41,19 @@ const MAX_NAME_BYTES: usize = 256;
 /// Accounts of the host, or of where this program runs if it may not look at the first process.
 #[derive(Debug)]
 pub(crate) struct Accounts {
-    root: OwnedFd,
-    namespaces: Namespaces,
+    /// None, and nobody has a name, if neither process can be looked at.
+    place: Option<Place>,
     names: HashMap<u32, Bytes>,
     /// Of the file that the names are from, once it is not being written.
     version: Option<Version>,
     checked: Option<Instant>,
+}
+
+/// Where the file is, and whose processes its numbers are those of.
+#[derive(Debug)]
+struct Place {
+    root: OwnedFd,
+    namespaces: Namespaces,
 }
 
 /// What changes when the file does.
@@ -62,27 +69,20 @@ struct Version {
 
 impl Accounts {
     /// To be called while there are rights: what it holds open can be read without.
-    pub(crate) fn open() -> Option<Self> {
-        let mut accounts = Self::of(Path::new("/proc/1")).or(Self::of(Path::new("/proc/self")))?;
-        accounts.refresh();
-        Some(accounts)
+    pub(crate) fn open() -> Self {
+        let place = Place::of(Path::new("/proc/1")).or(Place::of(Path::new("/proc/self")));
+        Self::at(place)
     }
 
-    /// The accounts of where a process is.
-    fn of(process: &Path) -> Option<Self> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = open(process.join("root"), flags, Mode::empty()).ok()?;
-        Some(Self::below(root, procfs::namespaces(process)?))
-    }
-
-    fn below(root: OwnedFd, namespaces: Namespaces) -> Self {
-        Self {
-            root,
-            namespaces,
+    fn at(place: Option<Place>) -> Self {
+        let mut accounts = Self {
+            place,
             names: HashMap::new(),
             version: None,
             checked: None,
-        }
+        };
+        accounts.refresh();
+        accounts
     }
 
     /// Gives processes of these events the names of their effective users.
@@ -102,9 +102,9 @@ impl Accounts {
     }
 
     fn name(&self, process: &Process) -> Option<Bytes> {
-        let of = process.namespaces?;
-        let here = (of.mnt == self.namespaces.mnt || is_service_of_host(process))
-            && of.user == self.namespaces.user
+        let (of, place) = (process.namespaces?, self.place.as_ref()?.namespaces);
+        let here = (of.mnt == place.mnt || is_service_of_host(process))
+            && of.user == place.user
             && of.user == INITIAL_USER_NAMESPACE;
         let user = process.credentials?.euid;
         self.names.get(&user).filter(|_| here).cloned()
@@ -119,7 +119,7 @@ impl Accounts {
     /// Reads the file if it is another one than before. Names stay while it cannot be read.
     fn refresh(&mut self) {
         self.checked = Some(Instant::now());
-        let Some((file, version)) = self.file() else {
+        let Some((file, version)) = self.place.as_ref().and_then(Place::file) else {
             return;
         };
         if self.version == Some(version) {
@@ -130,6 +130,16 @@ impl Accounts {
             self.names = names(&text);
             self.version = Some(version).filter(Version::is_settled);
         }
+    }
+}
+
+impl Place {
+    /// Where a process is.
+    fn of(process: &Path) -> Option<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = open(process.join("root"), flags, Mode::empty()).ok()?;
+        let namespaces = procfs::namespaces(process)?;
+        Some(Self { root, namespaces })
     }
 
     /// A pipe or a device in its place would block, or never end.
@@ -247,9 +257,8 @@ mod tests {
 
         fn accounts(&self) -> Accounts {
             let root = open(&self.0, OFlags::PATH, Mode::empty()).unwrap();
-            let mut accounts = Accounts::below(root, HERE);
-            accounts.refresh();
-            accounts
+            let namespaces = HERE;
+            Accounts::at(Some(Place { root, namespaces }))
         }
     }
 
@@ -385,7 +394,7 @@ mod tests {
         let host = Host::new("settled", "ann:x:1000:1000::\n");
         let mut accounts = host.accounts();
         assert_eq!(accounts.version, None);
-        let old = accounts.file().unwrap().1;
+        let old = accounts.place.as_ref().unwrap().file().unwrap().1;
         let old = Version {
             mtime: 1,
             ctime: 1,
@@ -407,11 +416,11 @@ mod tests {
         let passwd = host.0.join("etc/passwd");
         fs::remove_file(&passwd).unwrap();
         fs::create_dir(&passwd).unwrap();
-        assert!(host.accounts().file().is_none());
+        assert!(host.accounts().place.unwrap().file().is_none());
         fs::remove_dir(&passwd).unwrap();
         let fifo = std::process::Command::new("mkfifo").arg(&passwd).status();
         if fifo.is_ok_and(|status| status.success()) {
-            assert!(host.accounts().file().is_none());
+            assert!(host.accounts().place.unwrap().file().is_none());
         }
         let _ = fs::remove_file(&passwd);
         // A link stays below the root that it is in.

@@ -80,7 +80,7 @@ pub struct EbpfSensor {
     clock: Clock,
     capabilities: Capabilities,
     tally: Tally,
-    accounts: Option<Accounts>,
+    accounts: Accounts,
     cgroups: Cgroups,
     environments: Environments,
     loss_log: LossLog,
@@ -183,12 +183,6 @@ impl EbpfSensor {
         });
         if let Some(logger) = &mut programs.logger {
             logger.flush();
-        }
-    }
-
-    fn name_users(&mut self, out: &mut [Event], first: usize) {
-        if let Some(accounts) = &mut self.accounts {
-            accounts.name_all(&mut out[first..]);
         }
     }
 
@@ -356,7 +350,7 @@ impl Sensor for EbpfSensor {
                 kind: EventKind::Snapshot(Box::new(row)),
             });
         }
-        self.name_users(out, first);
+        self.accounts.name_all(&mut out[first..]);
         self.tally.snapshot_done(&self.programs.counters);
         Ok(())
     }
@@ -369,7 +363,7 @@ impl Sensor for EbpfSensor {
         self.wait(timeout)?;
         let first = out.len();
         self.drain(out);
-        self.name_users(out, first);
+        self.accounts.name_all(&mut out[first..]);
         self.announce_losses(out);
         Ok(BatchEnd::Open)
     }

@@ -58,7 +58,7 @@ pub struct NetlinkSensor {
     pub(super) clock: Clock,
     clock_checked: Instant,
     capabilities: Capabilities,
-    accounts: Option<Accounts>,
+    accounts: Accounts,
     pub(super) books: Books,
     loss_log: LossLog,
     /// When every process that lived was known.
@@ -183,12 +183,6 @@ impl NetlinkSensor {
         Ok(found.gone)
     }
 
-    fn name_users(&mut self, out: &mut [Event], first: usize) {
-        if let Some(accounts) = &mut self.accounts {
-            accounts.name_all(&mut out[first..]);
-        }
-    }
-
     fn announce_losses(&mut self, out: &mut Vec<Event>) {
         let now = boot_time();
         let inflow = inflow(self.inbox.get_mut());
@@ -220,7 +214,7 @@ impl Sensor for NetlinkSensor {
     fn snapshot(&mut self, out: &mut Vec<Event>) -> Result<(), SensorError> {
         let first = out.len();
         self.survey(out)?;
-        self.name_users(out, first);
+        self.accounts.name_all(&mut out[first..]);
         self.complete = boot_time();
         Ok(())
     }
@@ -245,7 +239,7 @@ impl Sensor for NetlinkSensor {
             self.handle(waiting, out)?;
         }
         self.recover(out)?;
-        self.name_users(out, first);
+        self.accounts.name_all(&mut out[first..]);
         self.announce_losses(out);
         Ok(BatchEnd::Open)
     }
