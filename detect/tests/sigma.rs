@@ -808,19 +808,16 @@ fn aliases_name_what_is_the_same_in_different_events() {
     }
 }
 
+fn ids(rules: &RuleSet) -> Vec<&str> {
+    rules.rules().iter().map(|rule| &*rule.id).collect()
+}
+
 #[test]
 fn rules_of_a_correlation_are_silent_unless_it_generates() {
     let of = |generate: &str| {
         correlated(&format!(
             "  type: temporal\n  rules: [a, b]\n  timespan: 1s\n{generate}"
         ))
-    };
-    let ids = |rules: &RuleSet| {
-        rules
-            .rules()
-            .iter()
-            .map(|r| r.id.clone())
-            .collect::<Vec<_>>()
     };
     let rules = of("");
     assert_eq!(ids(&rules), ["c"]);
@@ -1073,13 +1070,6 @@ fn correlations_that_others_are_on_are_silent_unless_those_generate() {
             "  type: temporal\n  rules: [inner, b]\n  timespan: 1s\n{generate}{}",
             inner()
         ))
-    };
-    let ids = |rules: &RuleSet| {
-        rules
-            .rules()
-            .iter()
-            .map(|r| r.id.clone())
-            .collect::<Vec<_>>()
     };
     let rules = of("");
     assert_eq!(ids(&rules), ["c"]);

@@ -4,11 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ledger::segment::Header;
 use ledger::{Error, Ledger, Options, Report, VerifyOptions};
 
 use crate::support::{copy, grow, leaf, options, segments, verify};
-use crate::tamper::{frames, rewrite};
+use crate::tamper::{frames, reorder, rewrite};
 
 const CHECKPOINTS: [&str; 2] = ["checkpoints.txt", "last-checkpoint"];
 
@@ -96,18 +95,6 @@ fn check_in(segment_bytes: u64, what: &str, found: &Found, tamper: impl Fn(&Log)
 
 fn entries(log: &Log) -> PathBuf {
     segments(log.dir.path()).remove(0)
-}
-
-/// Changes the order of frames, as they are.
-fn reorder(log: &Log, order: impl Fn(&mut Vec<Vec<u8>>)) {
-    let bytes = fs::read(entries(log)).unwrap();
-    let mut all: Vec<Vec<u8>> = frames(&bytes)
-        .into_iter()
-        .map(|frame| bytes[frame].to_vec())
-        .collect();
-    order(&mut all);
-    all.insert(0, bytes[..Header::LEN].to_vec());
-    fs::write(entries(log), all.concat()).unwrap();
 }
 
 /// Changes a leaf, with checksum and chain computed anew.
@@ -199,14 +186,14 @@ fn deleted_swapped_and_duplicated_leaves_and_segments_are_found() {
     let chain = |leaf: &'static str| Found::Alone(leaf);
     let at_50 = chain("leaf 50: entry does not continue the hash chain");
     check("a deleted leaf", &at_50, |log| {
-        reorder(log, |all| drop(all.remove(50)))
+        reorder(&entries(log), |all| drop(all.remove(50)))
     });
     check("swapped leaves", &at_50, |log| {
-        reorder(log, |all| all.swap(50, 60))
+        reorder(&entries(log), |all| all.swap(50, 60))
     });
     let at_51 = chain("leaf 51: entry does not continue the hash chain");
     check("a duplicated leaf", &at_51, |log| {
-        reorder(log, |all| all.insert(51, all[50].clone()))
+        reorder(&entries(log), |all| all.insert(51, all[50].clone()))
     });
     let missing = Found::Alone("file is missing");
     check_in(3_000, "a deleted segment", &missing, |log| {
@@ -246,7 +233,7 @@ fn deleted_swapped_and_duplicated_checkpoints_are_found_or_change_nothing() {
 
 #[test]
 fn truncation_is_found_as_far_as_was_signed() {
-    let cut = |log: &Log, leaves: usize| reorder(log, |all| all.truncate(leaves));
+    let cut = |log: &Log, leaves: usize| reorder(&entries(log), |all| all.truncate(leaves));
     let sealed = Found::Alone("leaves 250 to 299: file ends too early");
     check("cut below the last checkpoint", &sealed, |log| {
         cut(log, 250)

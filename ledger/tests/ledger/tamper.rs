@@ -151,6 +151,16 @@ fn a_flipped_byte_of_the_secret_key_stops_the_writer() {
     open(dir.path());
 }
 
+/// Changes the order of a segment's frames, as they are.
+pub(crate) fn reorder(file: &Path, order: impl Fn(&mut Vec<Vec<u8>>)) {
+    let bytes = fs::read(file).unwrap();
+    let frames = frames(&bytes).into_iter();
+    let mut frames: Vec<Vec<u8>> = frames.map(|frame| bytes[frame].to_vec()).collect();
+    order(&mut frames);
+    frames.insert(0, bytes[..Header::LEN].to_vec());
+    fs::write(file, frames.concat()).unwrap();
+}
+
 /// Rewrites the log's first segment from `leaves`, every checksum and chain value recomputed, as
 /// someone with this crate and no key can.
 pub(crate) fn rewrite(file: &Path, mut edit: impl FnMut(u64, Vec<u8>) -> Vec<u8>) {
@@ -269,18 +279,7 @@ fn missing_renamed_and_cut_segments_are_found() {
 #[test]
 fn swapped_repeated_and_removed_entries_are_found() {
     let file = segment(0);
-    let edit = |order: &dyn Fn(&mut Vec<Vec<u8>>)| {
-        after(|dir| {
-            let bytes = fs::read(file(dir)).unwrap();
-            let mut entries: Vec<Vec<u8>> = frames(&bytes)
-                .into_iter()
-                .map(|frame| bytes[frame].to_vec())
-                .collect();
-            order(&mut entries);
-            entries.insert(0, bytes[..Header::LEN].to_vec());
-            fs::write(file(dir), entries.concat()).unwrap();
-        })
-    };
+    let edit = |order: &dyn Fn(&mut Vec<Vec<u8>>)| after(|dir| reorder(&file(dir), order));
     let swapped = edit(&|entries| entries.swap(1, 2));
     assert_eq!((swapped.leaves, swapped.cause), (1..2, Cause::Chain));
     let repeated = edit(&|entries| entries.insert(2, entries[1].clone()));
