@@ -221,8 +221,8 @@ impl Told<'_> {
                 of("/sensor/truncated"),
             ),
         )];
-        let lists = [("dropped", "/sensor/dropped"), ("muted", "/sensor/muted")];
-        for (name, path) in lists {
+        for name in ["dropped", "muted", "incomplete"] {
+            let path = &format!("/sensor/{name}");
             let parts: Vec<String> = self.list(path).iter().map(loss).collect();
             if !parts.is_empty() {
                 rows.push((name, parts.join(", ")));
@@ -363,8 +363,10 @@ impl Told<'_> {
 }
 
 /// `12 exec (ring_full)`.
+/// Of events of a class, or of a part of events.
 fn loss(row: &Value) -> String {
-    let (count, class) = (&row["count"], row["class"].as_str().unwrap_or_default());
+    let class = row["class"].as_str().or(row["part"].as_str());
+    let (count, class) = (&row["count"], class.unwrap_or_default());
     match row["reason"].as_str() {
         Some(reason) => format!("{count} {class} ({reason})"),
         None => format!("{count} {class}"),
@@ -444,6 +446,25 @@ mod tests {
         check("running", 3, None, Life::Gone);
         check("ended", 3, None, Life::Ended);
         check("ended", 3, Some(Some(8)), Life::Ended);
+    }
+
+    #[test]
+    fn what_the_sensor_could_not_give_is_told_by_class_reason_and_part() {
+        let snapshot = json!({
+            "sensor": {
+                "dropped": [{ "class": "exec", "reason": "ring_full", "count": 3 }],
+                "muted": [{ "class": "fork", "count": 2 }],
+                "incomplete": [{ "part": "container", "count": 1 }],
+            },
+        });
+        let rows = rows(&snapshot, Life::Running, WallTime(0));
+        let text = |wanted| {
+            let row = rows.iter().find(|(name, _)| *name == wanted);
+            row.map(|(_, text)| &**text)
+        };
+        assert_eq!(text("dropped"), Some("3 exec (ring_full)"));
+        assert_eq!(text("muted"), Some("2 fork"));
+        assert_eq!(text("incomplete"), Some("1 container"));
     }
 
     #[test]
