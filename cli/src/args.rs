@@ -285,7 +285,11 @@ impl FromStr for Mute {
         }
         let what = match kind {
             "exe" => MuteWhat::Exe(value.into()),
-            "uid" => MuteWhat::Uid(value.parse().map_err(|_| format!("`{value}` is no uid"))?),
+            "uid" => MuteWhat::Uid(
+                value
+                    .parse()
+                    .map_err(|_| format!("`{value}` is no number of a user (see `id -u`)"))?,
+            ),
             "cgroup" => MuteWhat::Cgroup(value.into()),
             _ => return Err(format!("`{kind}` is none of exe, uid and cgroup")),
         };

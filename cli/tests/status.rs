@@ -223,6 +223,7 @@ fn metrics_that_cannot_be_written_stop_the_start() {
     let mode = if geteuid().is_root() { 0o755 } else { 0o555 };
     fs::set_permissions(&closed, Permissions::from_mode(mode)).unwrap();
     check(&closed.join("d.prom"), "must be in a directory");
+    check(&closed.join("d.prom"), "closed/d.prom cannot be written");
 }
 
 #[test]

@@ -31,15 +31,17 @@ const FIRST_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) const FILE: &str = "status.json";
 
 /// The file for Prometheus, whose directory was opened before rights were given up.
-pub(crate) struct MetricsFile(Option<Replaced>);
+pub(crate) struct MetricsFile(Option<Output>);
 
 impl MetricsFile {
     pub(crate) fn open(path: Option<&Path>) -> Result<Self, Failure> {
         let file = path.map(|path| {
-            let file = Replaced::open(path, Access::Public);
-            file.with_context(|| format!("metrics file {}", path.display()))
+            let name = format!("metrics file {}", path.display());
+            let file = Replaced::open(path, Access::Public).with_context(|| name.clone())?;
+            Ok(Output::new(name, file))
         });
-        Ok(Self(file.transpose().code(Code::Usage)?))
+        let file: anyhow::Result<_> = file.transpose();
+        Ok(Self(file.code(Code::Usage)?))
     }
 }
 
@@ -58,7 +60,7 @@ pub(crate) struct Publisher {
 
 /// A file, and how it does.
 struct Output {
-    name: &'static str,
+    name: String,
     file: Replaced,
     /// The last version was not written, and the log says so.
     fails: bool,
@@ -84,8 +86,8 @@ impl Publisher {
             .with_context(|| format!("state directory {}", state.dir().display()))
             .code(Code::StateUnusable)?;
         let mut publisher = Self {
-            status: Output::new(FILE, status),
-            metrics: metrics.0.map(|file| Output::new("metrics file", file)),
+            status: Output::new(FILE.into(), status),
+            metrics: metrics.0,
             sensor: described(sensor),
             started: now(),
             rules,
@@ -166,7 +168,7 @@ impl Phase {
 }
 
 impl Output {
-    fn new(name: &'static str, file: Replaced) -> Self {
+    fn new(name: String, file: Replaced) -> Self {
         Self {
             name,
             file,
@@ -175,7 +177,7 @@ impl Output {
     }
 
     fn write(&self, text: &str) -> anyhow::Result<()> {
-        let name = self.name;
+        let name = &self.name;
         self.file
             .replace(text)
             .with_context(|| format!("{name} cannot be written"))
