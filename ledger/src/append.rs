@@ -232,18 +232,16 @@ impl Ledger {
         self.cursors_changed = true;
     }
 
-    /// Proves that the leaf at `index` is in the log, at checkpoint `at` or else the last one.
+    /// Proves that the leaf at `index` is in the log, at checkpoint `at` or else the last one of the
+    /// leaf's epoch.
     pub fn prove(&self, index: u64, at: Option<&Checkpoint>) -> Result<TlogProof, Error> {
-        let checkpoint = at.or(self.last_checkpoint.as_ref());
-        let sealed = checkpoint.map_or(0, Checkpoint::size);
-        let checkpoint = checkpoint
-            .filter(|checkpoint| index < checkpoint.size())
-            .ok_or(Error::NotIntegrated { index, sealed })?;
+        let last = self.last_checkpoint.as_ref();
+        let checkpoint = prove::vouching(&self.dir, &self.keys, index, at, last)?;
         let mut reader = self.reader();
         let path = self
             .nodes(&mut reader)
-            .hashes(&inclusion_path(index, sealed))?;
-        prove::proof(self.hash_kind(), index, path, checkpoint, &mut reader)
+            .hashes(&inclusion_path(index, checkpoint.size()))?;
+        prove::proof(self.hash_kind(), index, path, &checkpoint, &mut reader)
     }
 
     /// Whether the log's first leaves are those that `checkpoint` signed for: one that was kept

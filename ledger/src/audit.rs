@@ -12,6 +12,7 @@ use crate::proof::{consistency_path, verify_consistency};
 use crate::prove;
 use crate::published;
 use crate::reader::Reader;
+use crate::rotation::Rotation;
 use crate::witness::{self, Cosignature, Witnesses};
 
 /// A proof that one signed tree begins with another. Who has the two notes, the log's keys and the
@@ -26,6 +27,21 @@ pub struct Audit {
     pub last: Checkpoint,
     /// The consistency proof from one to the other.
     pub path: Vec<Hash>,
+    /// The same for what was handed over to each epoch that began between the two.
+    pub rotations: Vec<HandOver>,
+}
+
+/// The tree that the keys of one epoch handed over to those of the next, as the statement of both
+/// says, and the proof that the last checkpoint's begins with it. Without, the newest keys alone would
+/// vouch for all that came after the old checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandOver {
+    /// Leaves of the tree.
+    pub size: u64,
+    /// Its root hash.
+    pub root: Hash,
+    /// The consistency proof from it to the last checkpoint.
+    pub path: Vec<Hash>,
 }
 
 /// Proves that the tree of the log's last checkpoint begins with that of `since`, the note of a
@@ -35,20 +51,25 @@ pub struct Audit {
 /// be read. Whether the leaves in the files are those that were signed for is for
 /// [`verify`](crate::verify) to say.
 pub fn audit(dir: &Path, keys: Option<PublicKeys>, since: &str) -> Result<Audit, Error> {
-    if let Some(trusted) = &keys {
-        published::continues(dir, trusted)?;
-    }
-    let (keys, last) = published::signed(dir)?;
+    let (keys, last) = published::signed(dir, keys.as_ref())?;
     let since = Checkpoint::open(since, &keys);
     let since = since.map_err(|source| Error::OutsideCheckpoint { source })?;
     let last =
         last.ok_or_else(|| Error::damaged(&layout::last_checkpoint(dir), 0, 0..0, Cause::Missing))?;
-    let (hash, path) = consistency(dir, &since, &last)?;
+    let (hash, path) = consistency(dir, (since.size(), since.root()), &last)?;
+    let rotations = keys.rotations().iter();
+    let between = rotations.filter(|rotation| (since.size()..last.size()).contains(&rotation.size));
+    let handed_over = |&Rotation { size, root, .. }: &Rotation| {
+        let (_, path) = consistency(dir, (size, root), &last)?;
+        Ok(HandOver { size, root, path })
+    };
+    let rotations = between.map(handed_over).collect::<Result<_, Error>>()?;
     Ok(Audit {
         hash,
         since,
         last,
         path,
+        rotations,
     })
 }
 
@@ -66,13 +87,13 @@ pub fn carry_back(
     Ok((since, cosignatures))
 }
 
-/// The verified proof from one checkpoint to the other.
+/// The verified proof from a tree to that of the last checkpoint.
 fn consistency(
     dir: &Path,
-    since: &Checkpoint,
+    (old, root): (u64, Hash),
     last: &Checkpoint,
 ) -> Result<(HashKind, Vec<Hash>), Error> {
-    let (old, new) = (since.size(), last.size());
+    let new = last.size();
     if old > new {
         return Err(Error::HistoryTruncated {
             log_size: new,
@@ -81,8 +102,7 @@ fn consistency(
     }
     let kind = prove::hash_kind(dir)?;
     let ranges = consistency_path(old, new);
-    let verified =
-        |path: &[Hash]| verify_consistency(kind, old, since.root(), new, last.root(), path);
+    let verified = |path: &[Hash]| verify_consistency(kind, old, root, new, last.root(), path);
     let from_index = prove::from_index(dir, kind, last, &mut Reader::open(dir)?, &ranges);
     if let Ok(path) = from_index
         && verified(&path).is_ok()

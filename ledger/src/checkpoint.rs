@@ -1,12 +1,12 @@
 //! Checkpoints (<https://c2sp.org/tlog-checkpoint>) and the file that lists them.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::disk;
 use crate::error::Error;
 use crate::hash::Hash;
 use crate::keys::PublicKeys;
@@ -177,7 +177,7 @@ impl<R: BufRead> Records<R> {
 
 /// Where the last whole record of a file ends.
 pub(crate) fn whole_records(path: &Path) -> Result<u64, Error> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
+    let file = disk::open(path).map_err(Error::io("open", path))?;
     let mut records = Records::new(BufReader::new(file), 0);
     loop {
         match records.next().map_err(Error::io("read", path))? {

@@ -106,9 +106,30 @@ pub(crate) fn lock(dir: &Path) -> Result<Lock, Error> {
     }
 }
 
+/// Opens a file to read it. Anything but a plain file is refused: a pipe would keep the reader waiting,
+/// and show each reader something else.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(
+        &mut options,
+        // Not to wait for whoever opens the other end.
+        rustix::fs::OFlags::NONBLOCK.bits().cast_signed(),
+    );
+    let file = options.open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is not a plain file",
+        )),
+    }
+}
+
 /// Reads a small file whole, or `None` when it does not exist. Longer than `limit` is an error.
 pub(crate) fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Error> {
-    let file = match File::open(path) {
+    let file = match open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::io("open", path)(e)),
@@ -315,7 +336,7 @@ impl AppendFile {
     /// A sync alone would not: where one failed before, the kernel may hold pages as clean that
     /// never reached the disk.
     pub(crate) fn renew(&mut self, from: u64) -> Result<(), Error> {
-        let mut old = File::open(&self.path).map_err(Error::io("open", &self.path))?;
+        let mut old = open(&self.path).map_err(Error::io("open", &self.path))?;
         for file in [&mut self.file, &mut old] {
             file.seek(SeekFrom::Start(from))
                 .map_err(Error::io("seek", &self.path))?;

@@ -117,6 +117,17 @@ pub enum Error {
         /// Leaves that the checkpoint covers.
         sealed: u64,
     },
+    /// The checkpoint was signed by keys of a later epoch than the leaf.
+    #[error(
+        "checkpoint of {size} leaves was signed by keys of a later epoch than that of leaf {index}, \
+         which do not vouch for it"
+    )]
+    LaterEpoch {
+        /// The leaf index asked for.
+        index: u64,
+        /// Leaves that the checkpoint covers.
+        size: u64,
+    },
     /// A consistency proof was asked for from a larger to a smaller tree, or beyond the log.
     #[error("no consistency proof from size {old} to size {new} in a log of {size} leaves")]
     NoSuchSize {

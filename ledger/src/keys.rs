@@ -190,9 +190,25 @@ impl PublicKeys {
 
     /// The keys that sign for a tree of `size` leaves, and no others do.
     pub(crate) fn at(&self, size: u64) -> &LogKeys {
-        let mut begun = self.rotations.iter().rev();
-        let begun = begun.find(|rotation| rotation.size < size);
-        begun.map_or(&self.first, |rotation| &rotation.keys)
+        self.begun_before(size)
+            .map_or(&self.first, |rotation| &rotation.keys)
+    }
+
+    /// The first leaf that the keys for a tree of `size` leaves vouch for. Those before it are for the
+    /// keys of their own epochs: whoever has stolen later ones could have put others there.
+    pub(crate) fn first_leaf_at(&self, size: u64) -> u64 {
+        self.begun_before(size).map_or(0, |rotation| rotation.size)
+    }
+
+    /// Leaves of the last tree that the keys of this leaf's epoch signed for, if it is over.
+    pub(crate) fn closed_at(&self, leaf: u64) -> Option<u64> {
+        let mut sizes = self.rotations.iter().map(|rotation| rotation.size);
+        sizes.find(|size| leaf < *size)
+    }
+
+    fn begun_before(&self, size: u64) -> Option<&Rotation> {
+        let mut newest_first = self.rotations.iter().rev();
+        newest_first.find(|rotation| rotation.size < size)
     }
 }
 

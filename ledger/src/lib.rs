@@ -39,7 +39,7 @@ mod tree;
 mod witness;
 
 pub use append::{Ledger, MAX_LEAF_BYTES, Options};
-pub use audit::{Audit, audit, carry_back};
+pub use audit::{Audit, HandOver, audit, carry_back};
 pub use checkpoint::{Checkpoint, CheckpointText};
 pub use error::{Cause, Damage, Error};
 pub use export::Export;

@@ -7,9 +7,11 @@ use std::path::Path;
 use redb::ReadableDatabase;
 
 use crate::checkpoint::Checkpoint;
+use crate::disk;
 use crate::error::{Cause, Error};
 use crate::hash::{Hash, HashKind};
 use crate::index::{self, OFFSET_STRIDE};
+use crate::keys::PublicKeys;
 use crate::layout;
 use crate::proof::{inclusion_path, verify_inclusion};
 use crate::published;
@@ -19,24 +21,14 @@ use crate::tiles::{self, TILE_HEIGHT, Tiles};
 use crate::tlog_proof::TlogProof;
 use crate::tree::{Frontier, Node, hash_of, perfect_root, subtrees};
 
-/// Proves that the leaf at `index` is in the log in `dir`, at checkpoint `at` or else the last one.
+/// Proves that the leaf at `index` is in the log in `dir`, at checkpoint `at` or else the last one of the
+/// leaf's epoch.
 ///
 /// Works while a writer runs: then the index is in use and the log is read from its start.
 pub fn prove(dir: &Path, index: u64, at: Option<&Checkpoint>) -> Result<TlogProof, Error> {
-    let last = match at {
-        Some(_) => None,
-        None => published::signed(dir)?.1,
-    };
-    let checkpoint = at
-        .or(last.as_ref())
-        .ok_or(Error::NotIntegrated { index, sealed: 0 })?;
+    let (keys, last) = published::signed(dir, None)?;
+    let checkpoint = &vouching(dir, &keys, index, at, last.as_ref())?;
     let size = checkpoint.size();
-    if index >= size {
-        return Err(Error::NotIntegrated {
-            index,
-            sealed: size,
-        });
-    }
     let kind = hash_kind(dir)?;
     let path = inclusion_path(index, size);
     let mut reader = Reader::open(dir)?;
@@ -51,6 +43,29 @@ pub fn prove(dir: &Path, index: u64, at: Option<&Checkpoint>) -> Result<TlogProo
             let hashes = from_scan(dir, kind, size, &path)?;
             proof(kind, index, hashes, checkpoint, &mut reader)
         }
+    }
+}
+
+/// The checkpoint to prove a leaf under, which keys of its own epoch must have signed.
+pub(crate) fn vouching(
+    dir: &Path,
+    keys: &PublicKeys,
+    index: u64,
+    at: Option<&Checkpoint>,
+    last: Option<&Checkpoint>,
+) -> Result<Checkpoint, Error> {
+    let sealed = at.or(last).map_or(0, Checkpoint::size);
+    let checkpoint = at.or(last).filter(|checkpoint| index < checkpoint.size());
+    let checkpoint = checkpoint.ok_or(Error::NotIntegrated { index, sealed })?;
+    if index >= keys.first_leaf_at(sealed) {
+        return Ok(checkpoint.clone());
+    }
+    match (at, keys.closed_at(index)) {
+        (None, Some(closed)) => published::checkpoint_of(dir, keys, closed),
+        _ => Err(Error::LaterEpoch {
+            index,
+            size: sealed,
+        }),
     }
 }
 
@@ -197,7 +212,7 @@ pub(crate) fn from_scan(
 
 pub(crate) fn hash_kind(dir: &Path) -> Result<HashKind, Error> {
     let path = layout::segment(dir, 0);
-    let mut file = std::fs::File::open(&path).map_err(Error::io("open", &path))?;
+    let mut file = disk::open(&path).map_err(Error::io("open", &path))?;
     let header = segment::read_header(&mut file).map_err(Error::io("read", &path))?;
     let header = header.map_err(|cause| Error::damaged(&path, 0, 0..1, cause))?;
     Ok(header.hash)

@@ -1,6 +1,5 @@
 //! What stands beside the entries for any observer: the public keys and the last checkpoint.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
@@ -17,9 +16,23 @@ const MAX_ROTATIONS_BYTES: u64 = 64 << 20;
 /// The public keys of the log in `dir`, each epoch's verified with those before it; the first are
 /// taken as they lie there.
 pub fn public_keys(dir: &Path) -> Result<PublicKeys, Error> {
-    let missing = || Error::damaged(&layout::public_key(dir), 0, 0..0, Cause::Missing);
-    let first = keys::read(dir)?.ok_or_else(missing)?;
-    let mut keys = PublicKeys::new(first);
+    keys_of(dir, None)
+}
+
+/// As [`public_keys`], but of those that are `trusted` and perhaps later epochs of them. What is
+/// returned is what was compared: the files may be others at the next reading.
+pub(crate) fn keys_of(dir: &Path, trusted: Option<&PublicKeys>) -> Result<PublicKeys, Error> {
+    let damaged = |cause| Error::damaged(&layout::public_key(dir), 0, 0..0, cause);
+    let first = keys::read(dir)?.ok_or_else(|| damaged(Cause::Missing))?;
+    let keys = listed(dir, PublicKeys::new(first))?;
+    match trusted.is_none_or(|trusted| keys.extend(trusted)) {
+        true => Ok(keys),
+        false => Err(damaged(Cause::Key("it is not the key asked for"))),
+    }
+}
+
+/// Adds the epochs that `rotations.txt` lists.
+fn listed(dir: &Path, mut keys: PublicKeys) -> Result<PublicKeys, Error> {
     let path = layout::rotations(dir);
     if let Some(listed) = disk::read_small(&path, MAX_ROTATIONS_BYTES)? {
         let damaged = |source| Error::damaged(&path, 0, 0..0, Cause::Rotations { source });
@@ -28,25 +41,17 @@ pub fn public_keys(dir: &Path) -> Result<PublicKeys, Error> {
     Ok(keys)
 }
 
-/// Whether the log's keys are those that are trusted, and perhaps later epochs of them.
-pub(crate) fn continues(dir: &Path, trusted: &PublicKeys) -> Result<(), Error> {
-    match public_keys(dir)?.extend(trusted) {
-        true => Ok(()),
-        false => {
-            let cause = Cause::Key("it is not the key asked for");
-            Err(Error::damaged(&layout::public_key(dir), 0, 0..0, cause))
-        }
-    }
-}
-
 /// The keys and the last checkpoint, as they stood together: a writer that rotates its keys
 /// meanwhile lists them first.
-pub(crate) fn signed(dir: &Path) -> Result<(PublicKeys, Option<Checkpoint>), Error> {
+pub(crate) fn signed(
+    dir: &Path,
+    trusted: Option<&PublicKeys>,
+) -> Result<(PublicKeys, Option<Checkpoint>), Error> {
     loop {
-        let keys = public_keys(dir)?;
-        let last = last_checkpoint(dir, &keys);
-        if public_keys(dir)? == keys {
-            return last.map(|last| (keys, last));
+        let found = keys_of(dir, trusted)?;
+        let last = last_checkpoint(dir, &found);
+        if keys_of(dir, trusted)? == found {
+            return last.map(|last| (found, last));
         }
     }
 }
@@ -63,19 +68,45 @@ pub(crate) fn last_checkpoint(dir: &Path, keys: &PublicKeys) -> Result<Option<Ch
     checkpoint.map(Some).map_err(damaged)
 }
 
+/// The first checkpoint of `size` leaves.
+pub(crate) fn checkpoint_of(dir: &Path, keys: &PublicKeys, size: u64) -> Result<Checkpoint, Error> {
+    let path = layout::checkpoints(dir);
+    let file = disk::open(&path).map_err(Error::io("open", &path))?;
+    let mut records = Records::new(BufReader::new(file), 0);
+    let wanted = size.to_string();
+    loop {
+        match records.next().map_err(Error::io("read", &path))? {
+            Record::Note { note, offset } => {
+                let mut lines = note.split(|byte| *byte == b'\n');
+                if lines.nth(1) == Some(wanted.as_bytes()) {
+                    return opened(dir, keys, &note, offset);
+                }
+            }
+            Record::Torn { .. } | Record::End { .. } => {
+                return Err(Error::damaged(&path, 0, 0..0, Cause::Unlisted { size }));
+            }
+        }
+    }
+}
+
+/// A checkpoint out of checkpoints.txt, verified.
+fn opened(dir: &Path, keys: &PublicKeys, note: &[u8], offset: u64) -> Result<Checkpoint, Error> {
+    let note = std::str::from_utf8(note).map_err(|_| NoteError::Malformed("not text"));
+    let checkpoint = note.and_then(|note| Checkpoint::open(note, keys));
+    checkpoint
+        .map_err(|source| bad_checkpoint(dir, offset, |line| Cause::Checkpoint { line, source }))
+}
+
 /// When the log's first checkpoint was signed.
 pub(crate) fn first_time(dir: &Path, keys: &PublicKeys) -> Result<u64, Error> {
     let path = layout::checkpoints(dir);
-    let file = File::open(&path).map_err(Error::io("open", &path))?;
+    let file = disk::open(&path).map_err(Error::io("open", &path))?;
     let record = Records::new(BufReader::new(file), 0).next();
     let note = match record.map_err(Error::io("read", &path))? {
         Record::Note { note, .. } => note,
         _ => return Err(Error::damaged(&path, 0, 0..0, Cause::Truncated)),
     };
-    let note = std::str::from_utf8(&note).map_err(|_| NoteError::Malformed("not text"));
-    let first = note.and_then(|note| Checkpoint::open(note, keys));
-    let damaged = |source| bad_checkpoint(dir, 0, |line| Cause::Checkpoint { line, source });
-    first.map(|first| first.time()).map_err(damaged)
+    opened(dir, keys, &note, 0).map(|first| first.time())
 }
 
 /// Damage in checkpoints.txt at a byte offset, whose line is counted for the message.
@@ -88,7 +119,7 @@ pub(crate) fn bad_checkpoint(dir: &Path, offset: u64, cause: impl FnOnce(u64) ->
 }
 
 fn line_at(path: &Path, offset: u64) -> io::Result<u64> {
-    let mut before = BufReader::new(File::open(path)?.take(offset));
+    let mut before = BufReader::new(disk::open(path)?.take(offset));
     let mut line = 1;
     while before.skip_until(b'\n')? > 0 {
         line += 1;

@@ -1,4 +1,3 @@
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -124,7 +123,7 @@ impl Reader {
         }
         let path = layout::segment(&self.dir, place.segment);
         // A wrong hint is no error: the segment is then read from its start.
-        let Ok(mut file) = File::open(&path) else {
+        let Ok(mut file) = disk::open(&path) else {
             return Ok(());
         };
         let Ok(Ok(header)) = segment::read_header(&mut file) else {
@@ -229,7 +228,7 @@ impl Reader {
         };
         let path = layout::segment(&self.dir, first);
         let read = Error::io("read", &path);
-        let mut file = File::open(&path).map_err(Error::io("open", &path))?;
+        let mut file = disk::open(&path).map_err(Error::io("open", &path))?;
         let header = segment::read_header(&mut file).map_err(Error::io("read", &path))?;
         let header = header.and_then(|header| match header.first == first {
             true => Ok(header),
@@ -275,7 +274,7 @@ impl Reader {
         if disk::segments(&self.dir)?.last() != Some(&open.first) {
             return Ok(true);
         }
-        let mut file = File::open(&open.path).map_err(Error::io("open", &open.path))?;
+        let mut file = disk::open(&open.path).map_err(Error::io("open", &open.path))?;
         let read = || Error::io("read", &open.path);
         let len = file.metadata().map_err(read())?.len();
         let (nonce, offset) = (open.scanner.nonce(), open.scanner.offset());

@@ -26,6 +26,11 @@ pub enum TlogProofError {
     /// Its checkpoint is malformed or does not verify.
     #[error("checkpoint in the proof is not sound")]
     Checkpoint(#[from] NoteError),
+    /// The checkpoint is of a later epoch than the leaf.
+    #[error(
+        "checkpoint is signed by keys of a later epoch than the leaf, which do not vouch for it"
+    )]
+    Epoch,
     /// It does not prove this leaf.
     #[error(transparent)]
     Inclusion(#[from] ProofError),
@@ -76,10 +81,14 @@ impl TlogProof {
         })
     }
 
-    /// Verifies that `leaf` is in the log of `keys`, at the proof's index; returns the checkpoint.
+    /// Verifies that `leaf` is in the log of `keys`, at the proof's index; returns the checkpoint, which
+    /// must be of the leaf's own epoch.
     pub fn verify(&self, leaf: &[u8], keys: &PublicKeys) -> Result<Checkpoint, TlogProofError> {
         let checkpoint = Checkpoint::open(&self.note, keys)?;
         let (size, root) = (checkpoint.size(), checkpoint.root());
+        if self.index < keys.first_leaf_at(size) {
+            return Err(TlogProofError::Epoch);
+        }
         verify_inclusion(
             self.hash,
             self.index,

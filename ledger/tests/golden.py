@@ -198,9 +198,10 @@ def files():
     LEAVES.append((statement.encode(), True))
     data = segment()
     last = checkpoint(4, NEXT)
-    path = leaf_hash(LEAVES[3][0]), root([leaf for leaf, _ in LEAVES[:2]])
-    hashes = "".join(b64(each) + "\n" for each in path)
-    proof = f"c2sp.org/tlog-proof@v1\nextra {b64(b'blake3')}\nindex 2\n{hashes}\n{last}"
+    # Under the closing checkpoint of the leaf's epoch: its one sibling is the tree of the first two.
+    sibling = b64(root([leaf for leaf, _ in LEAVES[:2]]))
+    head = f"c2sp.org/tlog-proof@v1\nextra {b64(b'blake3')}\nindex 2\n{sibling}\n"
+    proof = f"{head}\n{checkpoint(3, KEYS)}"
     return {
         "ledger.key": "".join(key.secret() for key in NEXT),
         "the secret of epoch 0": "".join(key.secret() for key in KEYS),

@@ -210,13 +210,22 @@ fn audit(state: &State, since: &Path, key: Option<&Path>, json: bool) -> Result<
     let since = read_text(since).code(Code::BadInput)?;
     let audit = ledger::audit(&state.ledger(), keys, &since).map_err(invalid)?;
     if json {
-        let hashes = audit.path.iter().map(ToString::to_string);
+        let hashes = |path: &[ledger::Hash]| -> Vec<String> {
+            path.iter().map(ToString::to_string).collect()
+        };
+        let rotations = audit.rotations.iter().map(|rotation| {
+            json!({
+                "size": rotation.size, "root": rotation.root.to_string(),
+                "proof": hashes(&rotation.path),
+            })
+        });
         line(json!({
             "consistent": true,
             "hash": audit.hash.name(),
             "since": audit.since.note(),
             "last": audit.last.note(),
-            "proof": hashes.collect::<Vec<_>>(),
+            "proof": hashes(&audit.path),
+            "rotations": rotations.collect::<Vec<_>>(),
         }))?;
     } else {
         line(format_args!(

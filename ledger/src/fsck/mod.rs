@@ -5,12 +5,13 @@ mod index;
 mod rotations;
 mod seals;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufReader, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::Checkpoint;
+use crate::disk;
 use crate::error::{Cause, Error};
 use crate::hash::{Hash, HashKind, blake3_of, chain_next, chain_start};
 use crate::keys::PublicKeys;
@@ -161,11 +162,9 @@ pub enum IndexStatus {
 
 /// Verifies the ledger in `dir` from its first byte to its last, also while a writer runs.
 pub fn verify(dir: &Path, options: VerifyOptions<'_>) -> Result<Report, Error> {
-    if let Some(trusted) = &options.keys {
-        published::continues(dir, trusted)?;
-    }
-    let summary = Summary::read(dir, published::public_keys(dir)?.name());
-    let (keys, seals) = seals(dir)?;
+    let trusted = options.keys.as_ref();
+    let summary = Summary::read(dir, published::keys_of(dir, trusted)?.name());
+    let (keys, seals) = seals(dir, trusted)?;
     let outside = options
         .checkpoint
         .map(|note| Checkpoint::open(&note, &keys));
@@ -208,13 +207,16 @@ pub fn verify(dir: &Path, options: VerifyOptions<'_>) -> Result<Report, Error> {
 
 /// The checkpoints so far and the keys that signed them: a writer that rotates its keys meanwhile
 /// lists them before it signs with them.
-fn seals(dir: &Path) -> Result<(PublicKeys, Seals<'_>), Error> {
+fn seals<'a>(
+    dir: &'a Path,
+    trusted: Option<&PublicKeys>,
+) -> Result<(PublicKeys, Seals<'a>), Error> {
     loop {
-        let (keys, last) = published::signed(dir)?;
+        let (keys, last) = published::signed(dir, trusted)?;
         let path = layout::last_checkpoint(dir);
         let last = last.ok_or_else(|| Error::damaged(&path, 0, 0..0, Cause::Missing))?;
         let seals = Seals::open(dir, &keys, last)?;
-        if published::public_keys(dir)? == keys {
+        if published::keys_of(dir, trusted)? == keys {
             return Ok((keys, seals));
         }
     }
@@ -266,7 +268,7 @@ fn hash_kind(dir: &Path, segments: &[Segment]) -> Result<HashKind, Error> {
         }
     }
     let mut header = Vec::new();
-    let file = File::open(&path).map_err(Error::io("open", &path))?;
+    let file = disk::open(&path).map_err(Error::io("open", &path))?;
     file.take(HEADER_BYTES)
         .read_to_end(&mut header)
         .map_err(Error::io("read", &path))?;
@@ -321,7 +323,7 @@ impl Fsck<'_, '_> {
             return Err(Error::damaged(&missing, 0, leaves, Cause::Missing));
         }
         let read = || Error::io("read", &segment.path);
-        let file = File::open(&segment.path).map_err(Error::io("open", &segment.path))?;
+        let file = disk::open(&segment.path).map_err(Error::io("open", &segment.path))?;
         let mut input = BufReader::with_capacity(1 << 20, file.take(segment.len));
         self.header(segment, &mut input)?;
         let mut offset = HEADER_BYTES;
@@ -501,7 +503,7 @@ impl Fsck<'_, '_> {
             .last()
             .is_some_and(|last| last.first == segment.first);
         if is_last && self.seals.next.is_none() {
-            let mut file = File::open(&segment.path).map_err(Error::io("open", &segment.path))?;
+            let mut file = disk::open(&segment.path).map_err(Error::io("open", &segment.path))?;
             let commit =
                 commit_follows(&mut file, self.nonce, offset, segment.len).map_err(read())?;
             if commit == Some(false) {

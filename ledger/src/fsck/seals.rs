@@ -5,6 +5,7 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use crate::checkpoint::{Checkpoint, Record, Records};
+use crate::disk;
 use crate::error::{Cause, Error};
 use crate::keys::PublicKeys;
 use crate::layout;
@@ -35,7 +36,7 @@ impl<'a> Seals<'a> {
         last: Checkpoint,
     ) -> Result<Seals<'a>, Error> {
         let path = layout::checkpoints(dir);
-        let records = match File::open(&path) {
+        let records = match disk::open(&path) {
             Ok(file) => {
                 let len = file.metadata().map_err(Error::io("read", &path))?.len();
                 Records::new(BufReader::new(file.take(len)), 0)

@@ -1,6 +1,5 @@
 //! The first files of a log, and what of them an existing log must have.
 
-use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::Path;
 
@@ -69,7 +68,7 @@ fn signed_size(dir: &Path, keys: &PublicKeys) -> Result<u64, Error> {
     let last = published::last_checkpoint(dir, keys)?;
     let mut size = last.as_ref().map_or(0, Checkpoint::size);
     let path = layout::checkpoints(dir);
-    let file = match File::open(&path) {
+    let file = match disk::open(&path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(size),
         Err(e) => return Err(Error::io("open", &path)(e)),
@@ -103,7 +102,7 @@ pub(super) fn hash_kind(dir: &Path, origin: &str) -> Result<HashKind, Error> {
     if !path.exists() {
         return Err(Error::damaged(&path, 0, 0..first, Cause::Missing));
     }
-    let mut file = File::open(&path).map_err(Error::io("open", &path))?;
+    let mut file = disk::open(&path).map_err(Error::io("open", &path))?;
     let header = segment::read_header(&mut file).map_err(Error::io("read", &path))?;
     let header = header.and_then(|header| {
         let chain = chain_start(origin, header.hash);

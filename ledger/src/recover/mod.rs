@@ -9,7 +9,6 @@ mod secret;
 mod tail;
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{BufReader, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
@@ -472,7 +471,7 @@ impl Found<'_> {
         mut each: impl FnMut(String, u64) -> Result<(), Error>,
     ) -> Result<u64, Error> {
         let path = layout::checkpoints(self.dir);
-        let mut file = match File::open(&path) {
+        let mut file = match disk::open(&path) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 return Err(Error::damaged(&path, 0, 0..0, Cause::Missing));
@@ -508,7 +507,7 @@ impl Found<'_> {
     /// Whether the segments still hold what the index's commit record says.
     fn holds(&self, state: &State) -> Result<bool, Error> {
         let path = layout::segment(self.dir, state.end.segment);
-        let file = match File::open(&path) {
+        let file = match disk::open(&path) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
             Err(e) => return Err(Error::io("open", &path)(e)),

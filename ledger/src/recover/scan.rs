@@ -1,9 +1,10 @@
 //! Reads segments from a known edge to where the log really ends.
 
-use std::fs::{self, File};
+use std::fs;
 
 use super::{Found, REBUILD_LEAVES};
 use crate::append::Edge;
+use crate::disk;
 use crate::error::{Cause, Error};
 use crate::hash::{Hash, origin_hash};
 use crate::index::{LeafPlace, State};
@@ -160,7 +161,7 @@ impl Scan<'_> {
         belongs: impl FnOnce(&Header) -> Result<(), Cause>,
     ) -> Result<Scanner, Error> {
         let path = layout::segment(self.found.dir, first);
-        let mut file = File::open(&path).map_err(Error::io("open", &path))?;
+        let mut file = disk::open(&path).map_err(Error::io("open", &path))?;
         let header = segment::read_header(&mut file).map_err(Error::io("read", &path))?;
         let header = header.and_then(|header| belongs(&header).map(|()| header));
         let header = header.map_err(|cause| Error::damaged(&path, 0, first..first + 1, cause))?;
@@ -173,7 +174,7 @@ impl Scan<'_> {
         let (leaf, offset) = (scanned.edge.size(), scanner.offset());
         let path = layout::segment(self.found.dir, scanned.end.segment);
         if leaf >= self.covered && self.found.firsts.last() == Some(&scanned.end.segment) {
-            let mut file = File::open(&path).map_err(Error::io("open", &path))?;
+            let mut file = disk::open(&path).map_err(Error::io("open", &path))?;
             let commit =
                 segment::commit_follows(&mut file, scanner.nonce(), offset, scanner.limit());
             if commit.map_err(Error::io("read", &path))? == Some(false) {

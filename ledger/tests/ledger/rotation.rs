@@ -46,7 +46,12 @@ fn a_rotated_log_verifies_proves_and_goes_on() {
     for index in 0..12 {
         let proof = ledger::prove(dir.path(), index, None).unwrap();
         let leaf = reader.read(index).unwrap().unwrap();
-        assert_eq!(proof.verify(&leaf, &keys).unwrap().size(), 12);
+        let closed = match index {
+            0..5 => 5,
+            5..9 => 9,
+            _ => 12,
+        };
+        assert_eq!(proof.verify(&leaf, &keys).unwrap().size(), closed);
     }
     // The index is rebuilt as any other; rotations are not in it.
     fs::remove_file(dir.path().join("index.redb")).unwrap();
@@ -86,12 +91,110 @@ fn public_keys_read_back_and_the_first_vouch_for_the_others() {
             assert_ne!(PublicKeys::parse(&text), Ok(keys.clone()), "byte {at}");
         }
     }
-    // A proof is for a checkpoint of the last epoch, whose keys the first alone do not tell.
-    let proof = ledger::prove(dir.path(), 3, None).unwrap();
+    // The first keys alone vouch for leaves of their own epoch.
+    let proof = |index| ledger::prove(dir.path(), index, None).unwrap();
+    assert_eq!(proof(3).verify(&leaf(3), &first).unwrap().size(), 5);
     assert_eq!(
-        proof.verify(&leaf(3), &first),
+        proof(11).verify(&leaf(11), &first),
         Err(TlogProofError::Checkpoint(NoteError::NotSigned))
     );
+}
+
+/// A thief of the newest secret alters leaf 4 of epoch 0, which an outside checkpoint of three leaves
+/// does not cover, and signs for all of it.
+#[test]
+fn later_keys_vouch_for_no_leaf_of_an_earlier_epoch() {
+    let old = tempfile::tempdir().unwrap();
+    let mut ledger = open(old.path());
+    grow(&mut ledger, 3, 3);
+    let since = ledger.checkpoint().unwrap();
+    grow(&mut ledger, 5, 2);
+    ledger.rotate().unwrap();
+    grow(&mut ledger, 12, 2);
+    let keys = ledger.public_keys().clone();
+    ledger.close().unwrap();
+
+    let forged = tempfile::tempdir().unwrap();
+    fs::copy(
+        old.path().join("ledger.key"),
+        forged.path().join("ledger.key"),
+    )
+    .unwrap();
+    let mut ledger = open(forged.path());
+    for index in 0..12 {
+        let leaf = if index == 4 {
+            b"forged".to_vec()
+        } else {
+            leaf(index)
+        };
+        ledger.append(&leaf).unwrap();
+    }
+    let signed = ledger.checkpoint().unwrap();
+    drop(ledger);
+    for name in ["ledger.pub", "rotations.txt"] {
+        fs::copy(old.path().join(name), forged.path().join(name)).unwrap();
+    }
+    let trusted = || Some(keys.clone());
+    let audited = ledger::audit(forged.path(), trusted(), since.note());
+    assert!(
+        matches!(audited, Err(Error::HistoryRewritten { checkpoint_size: 5 })),
+        "{audited:?}"
+    );
+    let refused = ledger::prove(forged.path(), 4, Some(&signed));
+    assert!(
+        matches!(refused, Err(Error::LaterEpoch { index: 4, size: 12 })),
+        "{refused:?}"
+    );
+    // Made as before there were epochs.
+    let by_thief = PublicKeys::parse(&{
+        let epoch = &keys.epochs()[1];
+        format!("{}\n{}\n", epoch.log, epoch.time)
+    });
+    fs::write(
+        forged.path().join("ledger.pub"),
+        by_thief.unwrap().to_string(),
+    )
+    .unwrap();
+    fs::remove_file(forged.path().join("rotations.txt")).unwrap();
+    let proof = ledger::prove(forged.path(), 4, None).unwrap();
+    assert_eq!(proof.verify(b"forged", &keys), Err(TlogProofError::Epoch));
+    // Of the genuine log all of it is proven.
+    let audit = ledger::audit(old.path(), trusted(), since.note()).unwrap();
+    let sizes: Vec<u64> = audit
+        .rotations
+        .iter()
+        .map(|rotation| rotation.size)
+        .collect();
+    assert_eq!((audit.last.size(), sizes), (12, vec![5]));
+}
+
+/// A pipe would show each reader another key, or keep it waiting.
+#[cfg(unix)]
+#[test]
+fn what_is_no_plain_file_is_not_read() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    let dir = tempfile::tempdir().unwrap();
+    three_epochs(dir.path());
+    for name in [
+        "ledger.pub",
+        "rotations.txt",
+        "checkpoints.txt",
+        "last-checkpoint",
+        "entries/0000000000000000.seg",
+    ] {
+        let (path, aside) = (dir.path().join(name), dir.path().join("aside"));
+        fs::rename(&path, &aside).unwrap();
+        mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let verified = verify(dir.path());
+        assert!(
+            matches!(&verified, Err(Error::Io { path: at, .. }) if *at == path),
+            "{name}: {verified:?}"
+        );
+        fs::remove_file(&path).unwrap();
+        fs::rename(&aside, &path).unwrap();
+    }
+    verify(dir.path()).unwrap();
 }
 
 /// What a thief of the present secret can and cannot do.
