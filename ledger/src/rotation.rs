@@ -51,6 +51,10 @@ impl Rotation {
         if rotation.epoch != keys.epoch() + 1 || rotation.size < keys.begins_at() {
             return Err(NoteError::Epoch);
         }
+        // Or the first keys would pass for their own successor, and the successor for the first.
+        if rotation.keys.log == keys.newest().log || rotation.keys.time == keys.newest().time {
+            return Err(NoteError::Malformed("successor is the same key"));
+        }
         signed.verify(&keys.newest().log)?;
         signed.verify(&rotation.keys.log)?;
         Ok(rotation)
@@ -90,16 +94,27 @@ pub(crate) fn statement(
     note::sign(&text, time, &[old.signer(), next.signer()])
 }
 
-/// Adds the statement to `rotations.txt`, durably; what a crash left of it there is cut first.
+/// Adds the statement to `rotations.txt`, durably.
 pub(crate) fn list(dir: &Path, rotation: &Rotation) -> Result<(), Error> {
+    let mut listed = open_list(dir)?;
+    listed.write(checkpoint::record(&rotation.note).as_bytes())?;
+    listed.sync()
+}
+
+/// Makes durable what `rotations.txt` has been seen to list.
+pub(crate) fn renew_list(dir: &Path) -> Result<(), Error> {
+    open_list(dir)?.renew(0)
+}
+
+/// `rotations.txt` without what a crash left of a statement at its end.
+fn open_list(dir: &Path) -> Result<AppendFile, Error> {
     let path = layout::rotations(dir);
     let mut listed = AppendFile::open(&path, Access::Everyone)?;
     let end = checkpoint::whole_records(&path)?;
     if listed.len() > end {
         listed.cut(end)?;
     }
-    listed.write(checkpoint::record(&rotation.note).as_bytes())?;
-    listed.sync()
+    Ok(listed)
 }
 
 /// Makes the successor's secret the log's, and the old one unreadable. Only called once the

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::disk::{Fault, Simulation, make, temporary_dir};
 use crate::disk::Change;
+use crate::rotation::OWN_LEAF;
 use crate::{Error, IndexStatus, Ledger, Options, Report, VerifyOptions, verify};
 
 /// What must outlast everything from here on.
@@ -47,6 +48,10 @@ fn life(dir: &Path, promised: &mut Promised) -> Result<(), Error> {
             true => drop(ledger.checkpoint()?),
         }
         *promised = Promised::by(&ledger);
+        if leaves == 9 {
+            ledger.rotate()?;
+            *promised = Promised::by(&ledger);
+        }
     }
     Ok(())
 }
@@ -63,15 +68,18 @@ fn verified(dir: &Path, promised: &Promised) -> Report {
 
 /// Opens on a disk that is sound again, and goes on.
 fn reopen(dir: &Path, promised: &mut Promised) {
+    drop(reopened(dir, promised));
+}
+
+fn reopened(dir: &Path, promised: &mut Promised) -> Ledger {
     let (ledger, recovery) = Ledger::open(dir, &options()).unwrap();
     assert!(recovery.entries >= promised.leaves, "{recovery:?}");
     let mut reader = ledger.reader();
     let read = reader.range(0).map(Result::unwrap);
-    assert_eq!(
-        read.filter(|(i, read)| *read == leaf(*i)).count() as u64,
-        ledger.size()
-    );
+    let is_there = |(i, read): &(u64, Vec<u8>)| *read == leaf(*i) || read.starts_with(OWN_LEAF);
+    assert_eq!(read.filter(is_there).count() as u64, ledger.size());
     *promised = Promised::by(&ledger);
+    ledger
 }
 
 /// What happens after the fault.
@@ -81,6 +89,8 @@ enum After {
     PowerLoss,
     /// The next process opens the log, and then the machine stops.
     OpenThenPowerLoss,
+    /// That one also signs for what it found.
+    SealThenPowerLoss,
     /// The next process is killed too, before call so and so; the one after it opens the log, and
     /// then the machine stops.
     DeathInOpen(u64),
@@ -101,6 +111,11 @@ fn check(fault: Fault, after: After, number: u64, seed: u64) -> bool {
     match after {
         After::PowerLoss => {}
         After::OpenThenPowerLoss => reopen(&dir, &mut promised),
+        After::SealThenPowerLoss => {
+            let mut ledger = reopened(&dir, &mut promised);
+            ledger.checkpoint().unwrap();
+            promised = Promised::by(&ledger);
+        }
         After::DeathInOpen(number) => {
             simulation.plan(number, Fault::Death);
             if let Ok((ledger, _)) = Ledger::open(&dir, &options()) {
@@ -151,6 +166,12 @@ fn death_at_any_call_loses_nothing() {
 #[test]
 fn what_a_killed_process_left_is_made_durable_before_it_is_built_on() {
     at_each_call(Fault::Death, |_| After::OpenThenPowerLoss);
+}
+
+/// A statement that was listed in the page cache alone was lost, and what its keys signed was not.
+#[test]
+fn what_a_killed_process_left_is_made_durable_before_it_is_signed_for() {
+    at_each_call(Fault::Death, |_| After::SealThenPowerLoss);
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use fastrand::Rng;
 
 use super::disk::{Fault, Met, Simulation, temporary_dir};
-use crate::{Error, IndexStatus, Ledger, Options, Report, VerifyOptions, verify};
+use crate::rotation::OWN_LEAF;
+use crate::{Error, IndexStatus, Ledger, Options, Report, RotationRecovery, VerifyOptions, verify};
 
 const RUNS: u64 = 60;
 
@@ -54,6 +55,9 @@ struct Seen {
     cut_checkpoints: u64,
     rebuilt: u64,
     poisoned: u64,
+    rotations: u64,
+    /// Cut short, and undone or finished by an open.
+    cut_rotations: u64,
 }
 
 impl Seen {
@@ -76,7 +80,8 @@ impl Seen {
         let faults = [met.deaths, met.refused_syncs, met.short_writes, met.full];
         let losses = [met.lost_pages, met.lost_names, self.lost_leaves];
         let found = [self.cuts, self.cut_checkpoints, self.rebuilt, self.poisoned];
-        let all = [&faults[..], &losses, &found].concat();
+        let rotated = [self.rotations, self.cut_rotations];
+        let all = [&faults[..], &losses, &found, &rotated].concat();
         assert!(all.iter().all(|&count| count > 0), "{self:?}");
     }
 }
@@ -95,6 +100,8 @@ struct Run {
     acknowledged: usize,
     /// The newest checkpoint that is not to be lost.
     sealed: Option<(u64, String)>,
+    /// A rotation failed, whose leaf may be in the log.
+    rotating: bool,
     /// The greatest position that the consumer ever had.
     cursor: u64,
 }
@@ -117,6 +124,7 @@ impl Run {
             leaves: Vec::new(),
             acknowledged: 0,
             sealed: None,
+            rotating: false,
             cursor: 0,
         }
     }
@@ -160,6 +168,8 @@ impl Run {
                 seen.cuts += u64::from(recovery.cut_bytes > 0);
                 seen.cut_checkpoints += u64::from(recovery.cut_checkpoint_bytes > 0);
                 seen.rebuilt += u64::from(recovery.index != crate::IndexRecovery::Sound);
+                seen.cut_rotations += u64::from(recovery.rotation != RotationRecovery::None);
+                self.take_in_rotation(&ledger);
                 seen.lost_leaves += self.leaves.len() as u64 - recovery.entries;
                 self.is_continued(&ledger);
                 self.ledger = Some(ledger);
@@ -170,6 +180,14 @@ impl Run {
                 seen.refused_opens += 1;
                 self.fall();
             }
+        }
+    }
+
+    /// The leaf of a rotation that failed may be there.
+    fn take_in_rotation(&mut self, ledger: &Ledger) {
+        let (next, size) = (self.leaves.len() as u64, ledger.size());
+        if std::mem::take(&mut self.rotating) && size == next + 1 {
+            self.leaves.push(rotation(ledger, next));
         }
     }
 
@@ -212,7 +230,7 @@ impl Run {
 
     fn act(&mut self, seen: &mut Seen) {
         let ledger = self.ledger.as_mut().expect("only called with one");
-        let done = match self.random.u64(..10) {
+        let done = match self.random.u64(..11) {
             0..=3 => append(ledger, &mut self.leaves, &mut self.random),
             4..=6 => ledger.commit().map(|durable| {
                 assert_eq!(durable, self.leaves.len() as u64);
@@ -227,6 +245,18 @@ impl Run {
                 self.cursor = self.cursor.max(self.random.u64(..1 + ledger.size()));
                 ledger.set_cursor("agent", self.cursor);
                 Ok(())
+            }
+            9 => {
+                self.rotating = true;
+                ledger.rotate().map(|index| {
+                    assert_eq!(index, self.leaves.len() as u64);
+                    self.rotating = false;
+                    self.leaves.push(rotation(ledger, index));
+                    self.acknowledged = self.leaves.len();
+                    let last = ledger.last_checkpoint().expect("signed");
+                    self.sealed = Some((last.size(), last.note().to_owned()));
+                    seen.rotations += 1;
+                })
             }
             _ => {
                 self.fall();
@@ -279,6 +309,17 @@ impl Run {
         assert_eq!((report.torn, report.torn_checkpoint), (None, false));
         assert_eq!(report.index, IndexStatus::Agrees);
     }
+}
+
+/// The leaf of a rotation.
+fn rotation(ledger: &Ledger, index: u64) -> Vec<u8> {
+    let leaf = ledger
+        .reader()
+        .read(index)
+        .unwrap()
+        .expect("a durable leaf");
+    assert!(leaf.starts_with(OWN_LEAF));
+    leaf
 }
 
 fn append(ledger: &mut Ledger, leaves: &mut Vec<Vec<u8>>, random: &mut Rng) -> Result<(), Error> {

@@ -108,11 +108,9 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<(Ledger, Recovery), 
     settle_names(dir, created)?;
     let secrets = secrets(dir, options, created)?;
     let rotated = layout::rotations(dir).exists();
-    if let Some(first) = secrets.current.as_ref().filter(|_| !rotated) {
+    if let Some(first) = secrets.current.as_ref().filter(|_| created && !rotated) {
         keys::publish(dir, &first.public())?;
-        if created {
-            create_log(dir, options, first)?;
-        }
+        create_log(dir, options, first)?;
     }
     // A log begins with a checkpoint, so one without is not as it was left.
     let keys = published::public_keys(dir)?;
@@ -205,7 +203,7 @@ impl Found<'_> {
         created: bool,
     ) -> Result<(Ledger, Recovery), Error> {
         let mut examined = self.examine()?;
-        let stated = self.stated(&examined.scanned)?;
+        let stated = self.stated(&examined.scanned, &examined.sealed_by)?;
         let settled = secrets.settle(self.dir, &self.keys, stated)?;
         let rotation = settled.told();
         let (segment, cut_bytes) = self.settle_segment(&examined)?;

@@ -24,6 +24,8 @@ pub(super) struct Scan<'a> {
 }
 
 pub(super) struct Scanned {
+    /// The first leaf of the pass.
+    pub(super) from: u64,
     pub(super) edge: Edge,
     /// Where the sound leaves end.
     pub(super) end: LeafPlace,
@@ -43,6 +45,7 @@ impl Scan<'_> {
         mut flush: impl FnMut(&mut Edge, LeafPlace) -> Result<(), Error>,
     ) -> Result<Scanned, Error> {
         let mut scanned = Scanned {
+            from: edge.size(),
             edge,
             end: start,
             nonce: Nonce::default(),

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::scan::Scanned;
 use super::{Found, RotationRecovery};
+use crate::checkpoint::Checkpoint;
 use crate::disk;
 use crate::error::{Cause, Error};
 use crate::key::LogSecret;
@@ -15,6 +16,8 @@ use crate::rotation::{self, Rotation};
 pub(super) struct Secrets {
     /// `None` also for one that was erased.
     pub(super) current: Option<LogSecret>,
+    /// Why it cannot be read while its successor can: the power went while it was erased.
+    unreadable: Option<Error>,
     next: Option<LogSecret>,
 }
 
@@ -28,13 +31,21 @@ pub(super) enum Settled {
     Finished(LogSecret),
     /// So it is, but `rotations.txt` does not say so yet.
     Stated(LogSecret, Box<Rotation>),
+    /// The successor has taken over, and `rotations.txt` says so no more.
+    Unlisted(LogSecret, Box<Rotation>),
 }
 
 impl Secrets {
     pub(super) fn load(dir: &Path) -> Result<Secrets, Error> {
+        let next = LogSecret::load(&layout::next_key(dir))?;
+        let (current, unreadable) = match LogSecret::load(&layout::secret_key(dir)) {
+            Err(error @ Error::Key { .. }) if next.is_some() => (None, Some(error)),
+            current => (current?, None),
+        };
         Ok(Secrets {
-            current: LogSecret::load(&layout::secret_key(dir))?,
-            next: LogSecret::load(&layout::next_key(dir))?,
+            current,
+            unreadable,
+            next,
         })
     }
 
@@ -56,15 +67,18 @@ impl Secrets {
                 Some(rotation) => Settled::Stated(next, Box::new(rotation)),
                 None => Settled::Finished(next),
             }),
-            (Some(current), None) if is_newest(&current) => Ok(Settled::Current(current)),
-            (Some(current), Some(_)) if is_newest(&current) => Ok(Settled::Undone(current)),
-            (current, _) => Err(Error::Key {
+            (Some(current), next) if is_newest(&current) => Ok(match (stated, next) {
+                (Some(rotation), _) => Settled::Unlisted(current, Box::new(rotation)),
+                (None, None) => Settled::Current(current),
+                (None, Some(_)) => Settled::Undone(current),
+            }),
+            (current, _) => Err(self.unreadable.unwrap_or(Error::Key {
                 path: layout::secret_key(dir),
                 cause: match current {
                     Some(_) => "it is not that of the log's newest public keys",
                     None => "it was erased, and its successor is missing",
                 },
-            }),
+            })),
         }
     }
 }
@@ -75,7 +89,9 @@ impl Settled {
         match self {
             Settled::Current(_) => RotationRecovery::None,
             Settled::Undone(_) => RotationRecovery::Undone,
-            Settled::Finished(_) | Settled::Stated(..) => RotationRecovery::Finished,
+            Settled::Finished(_) | Settled::Stated(..) | Settled::Unlisted(..) => {
+                RotationRecovery::Finished
+            }
         }
     }
 
@@ -88,6 +104,8 @@ impl Settled {
                 Ok(secret)
             }
             Settled::Finished(secret) => {
+                // It may be listed in the page cache alone, and then the old secret is still needed.
+                rotation::renew_list(dir)?;
                 rotation::hand_over(dir)?;
                 Ok(secret)
             }
@@ -97,6 +115,11 @@ impl Settled {
                 rotation::hand_over(dir)?;
                 Ok(secret)
             }
+            Settled::Unlisted(secret, rotation) => {
+                rotation::list(dir, &rotation)?;
+                keys.add(*rotation);
+                Ok(secret)
+            }
         }
     }
 }
@@ -104,34 +127,41 @@ impl Settled {
 impl Found<'_> {
     /// The rotation at the end of the log that `rotations.txt` does not list, if there is one. Those
     /// that it lists must be the leaves that were read again.
-    pub(super) fn stated(&self, scanned: &Scanned) -> Result<Option<Rotation>, Error> {
+    pub(super) fn stated(
+        &self,
+        scanned: &Scanned,
+        sealed_by: &Checkpoint,
+    ) -> Result<Option<Rotation>, Error> {
         let listed = self.keys.rotations();
         let size = scanned.edge.size();
+        let unsound = |index: u64, cause| {
+            let (path, leaves) = (layout::rotations(self.dir), index..index + 1);
+            Error::damaged(&path, 0, leaves, Cause::Rotation(cause))
+        };
         if let Some(beyond) = listed.last().filter(|last| last.size >= size) {
             return Err(Error::RolledBack {
                 log_size: size,
                 checkpoint_size: beyond.size + 1,
             });
         }
+        let is_leaf = |rotation: &&Rotation| {
+            let mut own = scanned.own_leaves.iter();
+            own.any(|(index, leaf)| *index == rotation.size && leaf == rotation.note.as_bytes())
+        };
+        let mut read_again = listed.iter().filter(|listed| listed.size >= scanned.from);
+        if let Some(missing) = read_again.find(|rotation| !is_leaf(rotation)) {
+            return Err(unsound(missing.size, "the log lacks a leaf that is listed"));
+        }
         for (index, leaf) in &scanned.own_leaves {
-            let known = listed.iter().find(|rotation| rotation.size == *index);
-            let other = |cause| {
-                let leaves = *index..index + 1;
-                Error::damaged(
-                    &layout::rotations(self.dir),
-                    0,
-                    leaves,
-                    Cause::Rotation(cause),
-                )
-            };
-            match known {
-                Some(known) if known.note.as_bytes() == leaf => {}
+            let other = |cause| unsound(*index, cause);
+            match listed.iter().find(|rotation| rotation.size == *index) {
+                Some(_) => {}
                 None if index + 1 == size => {
                     let note = std::str::from_utf8(leaf);
                     let note = note.map_err(|_| other("the leaf is not text"))?;
                     let stated = Rotation::open(note, &self.keys);
                     return match stated {
-                        Ok(stated) if stated.size == *index => Ok(Some(stated)),
+                        Ok(stated) if closes(sealed_by, &stated, *index) => Ok(Some(stated)),
                         _ => Err(other("the leaf is not sound")),
                     };
                 }
@@ -140,4 +170,9 @@ impl Found<'_> {
         }
         Ok(None)
     }
+}
+
+/// Whether `last` is of all leaves before the statement, which says so.
+fn closes(last: &Checkpoint, stated: &Rotation, index: u64) -> bool {
+    (last.size(), last.root()) == (index, stated.root) && stated.size == index
 }

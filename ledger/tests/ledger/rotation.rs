@@ -317,6 +317,77 @@ fn a_log_cut_before_a_rotation_is_found() {
     assert!(matches!(refused(older.path()), Error::RolledBack { .. }));
 }
 
+/// Nor one whose other leaves were put in their place, which nobody signed for yet.
+#[test]
+fn a_log_grown_anew_past_a_rotation_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = open(dir.path());
+    grow(&mut ledger, 3, 3);
+    ledger.checkpoint().unwrap();
+    drop(ledger);
+    let older = tempfile::tempdir().unwrap();
+    copy(dir.path(), older.path());
+    let mut ledger = open(dir.path());
+    grow(&mut ledger, 5, 2);
+    ledger.rotate().unwrap();
+    let mut ledger = open(older.path());
+    grow(&mut ledger, 9, 2);
+    drop(ledger);
+    for name in ["rotations.txt", "ledger.key"] {
+        fs::copy(dir.path().join(name), older.path().join(name)).unwrap();
+    }
+    let missing = Cause::Rotation("the log lacks a leaf that is listed");
+    match refused(older.path()) {
+        Error::Damaged(damage) => assert_eq!((damage.cause, damage.leaves), (missing, 5..6)),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The keys of a later epoch do not become the log's first ones.
+#[test]
+fn public_keys_that_are_missing_are_not_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    three_epochs(dir.path());
+    for name in ["rotations.txt", "ledger.pub"] {
+        fs::remove_file(dir.path().join(name)).unwrap();
+        refused(dir.path());
+        assert!(!dir.path().join("ledger.pub").exists() || name == "rotations.txt");
+    }
+}
+
+#[test]
+fn no_statement_hands_over_to_the_same_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = three_epochs(dir.path());
+    let epochs = keys.epochs();
+    // By the secrets of epoch 0 and 1, read as if epoch 1 were the first.
+    let statement = fs::read_to_string(dir.path().join("rotations.txt")).unwrap();
+    let statement = statement.split("\n\ndaemoneye ledger").next().unwrap();
+    let read = format!("{}\n{}\n\n{statement}\n", epochs[1].log, epochs[1].time);
+    let read = PublicKeys::parse(&read);
+    assert_eq!(read, Err(NoteError::Malformed("successor is the same key")));
+}
+
+/// Where the power went while the old secret was overwritten.
+#[test]
+fn a_secret_erased_in_part_keeps_no_successor_from_taking_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = open(dir.path());
+    grow(&mut ledger, 5, 2);
+    ledger.close().unwrap();
+    let step = &steps(dir.path())[3];
+    let secret = step.path().join("ledger.key");
+    let mut bytes = fs::read(&secret).unwrap();
+    bytes[..20].fill(0);
+    fs::write(&secret, bytes).unwrap();
+    let (ledger, recovery) = Ledger::open(step.path(), &options()).unwrap();
+    assert_eq!(recovery.rotation, RotationRecovery::Finished);
+    drop(ledger);
+    // Alone it is of no use.
+    fs::write(&secret, [0, 1]).unwrap();
+    assert!(matches!(refused(step.path()), Error::Key { .. }));
+}
+
 /// The directory as a kill would leave it after each step of a rotation, in order.
 fn steps(dir: &Path) -> Vec<tempfile::TempDir> {
     let before = tempfile::tempdir().unwrap();
