@@ -485,8 +485,8 @@ pub(crate) enum Ledger {
         /// entries were rewritten or removed by somebody who could also remove checkpoints here.
         #[arg(long, value_name = "FILE")]
         checkpoint: Option<PathBuf>,
-        /// Fail if the last checkpoint was signed longer ago. A daemon signs every 10 s, and every
-        /// 5 minutes when nothing happens.
+        /// Fail if the last checkpoint was signed longer ago, or cosigned by the witnesses that are
+        /// asked for. A daemon signs every 10 s, and every 5 minutes when nothing happens.
         #[arg(long, value_name = "SECONDS")]
         max_age: Option<u64>,
         /// The keys of witnesses, one vkey a line: the checkpoint given, or else the one kept with

@@ -1,6 +1,7 @@
 //! Copies of every checkpoint in a second directory (`--checkpoint-dir`): another disk, a stick, a
 //! share. A directory that hangs or fails holds nobody up.
 
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -28,17 +29,28 @@ pub(crate) struct Copies {
 
 impl Copies {
     /// Opens the directory, holds the ledger against the newest copy there, and starts.
-    pub(crate) fn start(dir: &Path, state: &State, ledger: &Ledger) -> Result<Self, Failure> {
+    pub(crate) fn start(dir: &Path, state: &State, ledger: &mut Ledger) -> Result<Self, Failure> {
         let place = || format!("--checkpoint-dir {}", dir.display());
         let mut export =
             Export::open(dir, &state.ledger()).map_err(|error| invalid(error).context(place()))?;
-        if let Some(newest) = export.newest() {
-            let held = ledger.holds(newest);
-            held.map_err(|error| invalid(error).context(place()))?;
+        match export.newest() {
+            Some(newest) => {
+                let held = ledger.holds(newest);
+                held.map_err(|error| invalid(error).context(place()))?;
+            }
+            None if ledger.size() > 0 => tracing::warn!(
+                "{} holds no checkpoint of this ledger yet, so nothing shows whether it was set back",
+                place()
+            ),
+            None => {}
         }
         if let Some(last) = ledger.last_checkpoint() {
-            let added = export.add(last).with_context(place);
-            added.code(Code::StateUnusable)?;
+            match export.add(last) {
+                Err(ledger::Error::Io { source, .. }) if is_full(&source) => {
+                    tracing::error!("{}: {source}; tried again with each checkpoint", place());
+                }
+                added => added.with_context(place).code(Code::StateUnusable)?,
+            }
         }
         let (checkpoints, signed) = bounded(WAITING);
         let thread = thread::Builder::new()
@@ -68,6 +80,12 @@ impl Copies {
             thread::sleep(Duration::from_millis(10));
         }
     }
+}
+
+/// A directory without room is no reason not to watch.
+fn is_full(error: &io::Error) -> bool {
+    let full = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded];
+    full.contains(&error.kind())
 }
 
 /// Until nobody signs any more.

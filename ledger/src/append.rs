@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::audit;
 use crate::checkpoint::{self, Checkpoint, CheckpointText};
 use crate::disk::{self, Access, AppendFile, Lock};
 use crate::error::Error;
@@ -245,24 +246,18 @@ impl Ledger {
     }
 
     /// Whether the log's first leaves are those that `checkpoint` signed for: one that was kept
-    /// elsewhere shows a log that was taken back or rewritten.
-    pub fn holds(&self, checkpoint: &Checkpoint) -> Result<(), Error> {
-        let (checkpoint_size, log_size) = (checkpoint.size(), self.durable_size());
-        if checkpoint_size > log_size {
-            return Err(Error::HistoryTruncated {
-                log_size,
-                checkpoint_size,
-            });
-        }
-        let mut reader = self.reader();
-        let root = match checkpoint_size {
-            0 => self.hash_kind().empty(),
-            size => self.nodes(&mut reader).hash(&(0..size))?,
+    /// elsewhere shows a log that was taken back or rewritten. Commits first.
+    pub fn holds(&mut self, checkpoint: &Checkpoint) -> Result<(), Error> {
+        self.commit()?;
+        let old = (checkpoint.size(), checkpoint.root());
+        // Its root is of leaves that were read, or signed for: the index's hashes are neither.
+        let last = self.last_checkpoint.as_ref();
+        let known = match last.filter(|last| old.0 <= last.size()) {
+            Some(last) => (last.size(), last.root()),
+            None => (self.size(), self.root()),
         };
-        match root == checkpoint.root() {
-            true => Ok(()),
-            false => Err(Error::HistoryRewritten { checkpoint_size }),
-        }
+        let indexed = |ranges: &[_]| self.nodes(&mut self.reader()).hashes(ranges);
+        audit::consistency(&self.dir, self.hash_kind(), old, known, indexed).map(drop)
     }
 
     /// The hashes that prove that the tree of `new` leaves begins with the tree of `old` leaves.

@@ -56,11 +56,12 @@ pub fn audit(dir: &Path, keys: Option<PublicKeys>, since: &str) -> Result<Audit,
     let since = since.map_err(|source| Error::OutsideCheckpoint { source })?;
     let last =
         last.ok_or_else(|| Error::damaged(&layout::last_checkpoint(dir), 0, 0..0, Cause::Missing))?;
-    let (hash, path) = consistency(dir, (since.size(), since.root()), &last)?;
+    let hash = prove::hash_kind(dir)?;
+    let path = to_last(dir, hash, (since.size(), since.root()), &last)?;
     let rotations = keys.rotations().iter();
     let between = rotations.filter(|rotation| (since.size()..last.size()).contains(&rotation.size));
     let handed_over = |&Rotation { size, root, .. }: &Rotation| {
-        let (_, path) = consistency(dir, (size, root), &last)?;
+        let path = to_last(dir, hash, (size, root), &last)?;
         Ok(HandOver { size, root, path })
     };
     let rotations = between.map(handed_over).collect::<Result<_, Error>>()?;
@@ -81,51 +82,61 @@ pub fn carry_back(
     witnesses: &Witnesses,
 ) -> Result<(Checkpoint, Vec<Cosignature>), Error> {
     let Audit { since, .. } = audit(dir, None, note)?;
+    let keys = published::public_keys(dir)?;
     let cosignatures = witnesses.check(&since);
     let cosignatures = cosignatures.map_err(|source| Error::NotWitnessed { source })?;
-    witness::keep(dir, &since)?;
+    witness::keep(dir, &keys, &since)?;
     Ok((since, cosignatures))
 }
 
+/// A tree: its leaves and their root hash.
+pub(crate) type Tree = (u64, Hash);
+
 /// The verified proof from a tree to that of the last checkpoint.
-fn consistency(
+fn to_last(dir: &Path, kind: HashKind, old: Tree, last: &Checkpoint) -> Result<Vec<Hash>, Error> {
+    consistency(dir, kind, old, (last.size(), last.root()), |ranges| {
+        prove::from_index(dir, kind, last, &mut Reader::open(dir)?, ranges)
+    })
+}
+
+/// The verified proof from one tree to another. The hashes of `indexed` are not trusted: if they lead
+/// nowhere, all leaves are read, which must be those of the new tree.
+pub(crate) fn consistency(
     dir: &Path,
-    (old, root): (u64, Hash),
-    last: &Checkpoint,
-) -> Result<(HashKind, Vec<Hash>), Error> {
-    let new = last.size();
+    kind: HashKind,
+    (old, old_root): Tree,
+    (new, new_root): Tree,
+    indexed: impl FnOnce(&[Range<u64>]) -> Result<Vec<Hash>, Error>,
+) -> Result<Vec<Hash>, Error> {
     if old > new {
         return Err(Error::HistoryTruncated {
             log_size: new,
             checkpoint_size: old,
         });
     }
-    let kind = prove::hash_kind(dir)?;
     let ranges = consistency_path(old, new);
-    let verified = |path: &[Hash]| verify_consistency(kind, old, root, new, last.root(), path);
-    let from_index = prove::from_index(dir, kind, last, &mut Reader::open(dir)?, &ranges);
-    if let Ok(path) = from_index
+    let verified = |path: &[Hash]| verify_consistency(kind, old, old_root, new, new_root, path);
+    if let Ok(path) = indexed(&ranges)
         && verified(&path).is_ok()
     {
-        return Ok((kind, path));
+        return Ok(path);
     }
-    let path = from_leaves(dir, kind, last, &ranges)?;
+    let path = from_leaves(dir, kind, (new, new_root), &ranges)?;
     match verified(&path) {
-        Ok(()) => Ok((kind, path)),
+        Ok(()) => Ok(path),
         Err(_) => Err(Error::HistoryRewritten {
             checkpoint_size: old,
         }),
     }
 }
 
-/// The hashes of `ranges` out of all leaves, which must be those that `last` signed for.
+/// The hashes of `ranges` out of all leaves, which must be those of the tree.
 fn from_leaves(
     dir: &Path,
     kind: HashKind,
-    last: &Checkpoint,
+    (size, root): Tree,
     ranges: &[Range<u64>],
 ) -> Result<Vec<Hash>, Error> {
-    let size = last.size();
     if size == 0 {
         return Ok(Vec::new());
     }
@@ -133,12 +144,90 @@ fn from_leaves(
     wanted.push(0..size);
     let mut path = prove::from_scan(dir, kind, size, &wanted)?;
     match path.pop() {
-        Some(root) if root == last.root() => Ok(path),
+        Some(found) if found == root => Ok(path),
         _ => Err(Error::damaged(
             &layout::entries(dir),
             0,
             0..size,
             Cause::Root { size },
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::{self, Update};
+    use crate::tiles::TileId;
+    use crate::{Ledger, Options};
+
+    fn open(dir: &Path) -> Ledger {
+        let (ledger, _) = Ledger::open(dir, &Options::new("daemoneye/test")).unwrap();
+        ledger
+    }
+
+    /// Whoever can write the files can put hashes of the true log into the index of one that was set
+    /// back to its beginning and grown anew with another leaf.
+    #[test]
+    fn no_hash_of_the_index_is_believed() {
+        const TILE: TileId = TileId { level: 1, index: 0 };
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        drop(open(dir.path()));
+        for name in [
+            "ledger.key",
+            "ledger.pub",
+            "last-checkpoint",
+            "checkpoints.txt",
+        ] {
+            std::fs::copy(dir.path().join(name), other.path().join(name)).unwrap();
+        }
+        let entries = |dir: &Path| layout::segment(dir, 0);
+        std::fs::create_dir(layout::entries(other.path())).unwrap();
+        std::fs::copy(entries(dir.path()), entries(other.path())).unwrap();
+
+        let mut ledger = open(dir.path());
+        for leaf in 0..66_000_u32 {
+            ledger.append(&leaf.to_le_bytes()).unwrap();
+            if leaf == 65_600 {
+                ledger.checkpoint().unwrap();
+            }
+        }
+        let kept = ledger.last_checkpoint().unwrap().clone();
+        ledger.checkpoint().unwrap();
+        ledger.holds(&kept).unwrap();
+        let tile = index::tile(&**ledger.index.database(), TILE)
+            .unwrap()
+            .unwrap();
+        drop(ledger);
+
+        let mut ledger = open(other.path());
+        for leaf in 0..66_000_u32 {
+            let leaf = if leaf == 100 { u32::MAX } else { leaf };
+            ledger.append(&leaf.to_le_bytes()).unwrap();
+        }
+        ledger.commit().unwrap();
+        ledger.write_index(&[]).unwrap();
+        let state = index::state(&**ledger.index.database(), "daemoneye/test");
+        ledger
+            .index
+            .commit(&Update {
+                state: &state.unwrap().unwrap(),
+                tiles: vec![(TILE, &tile)],
+                offsets: &[],
+                notes: &[],
+                cursors: &std::collections::BTreeMap::new(),
+            })
+            .unwrap();
+        drop(ledger);
+        let held = open(other.path()).holds(&kept);
+        assert!(
+            matches!(
+                held,
+                Err(Error::HistoryRewritten {
+                    checkpoint_size: 65_601
+                })
+            ),
+            "{held:?}"
+        );
     }
 }

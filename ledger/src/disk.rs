@@ -134,7 +134,9 @@ pub(crate) fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Err
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::io("open", path)(e)),
     };
-    let mut bytes = Vec::new();
+    let len = file.metadata().map_err(Error::io("read", path))?.len();
+    // At once: what grows leaves copies behind in memory, and these may be secrets.
+    let mut bytes = Vec::with_capacity(usize::try_from(len.min(limit)).unwrap_or(0) + 2);
     file.take(limit + 1)
         .read_to_end(&mut bytes)
         .map_err(Error::io("read", path))?;

@@ -95,6 +95,29 @@ pub enum Error {
         /// What is wrong.
         source: NoteError,
     },
+    /// The cosignatures that are needed are older than asked for.
+    #[error(
+        "witnesses that are needed cosigned at {cosigned_at} at the latest, which is not within \
+         {seconds} s of now, {now} (POSIX seconds)"
+    )]
+    StaleWitness {
+        /// When the last one that is needed cosigned, by its own clock.
+        cosigned_at: u64,
+        /// What time it is.
+        now: u64,
+        /// How far the two may be apart.
+        seconds: u64,
+    },
+    /// A checkpoint that was carried back is older than the one that is kept.
+    #[error(
+        "checkpoint of {size} leaves is older than the cosigned one of {kept} leaves that is kept"
+    )]
+    OlderThanWitnessed {
+        /// Leaves that it covers.
+        size: u64,
+        /// Leaves that the one beside the log covers.
+        kept: u64,
+    },
     /// An earlier write or sync failed, so what is on disk is unknown. Reopen the ledger.
     #[error("ledger stopped after an I/O error; reopen it")]
     Poisoned,

@@ -1,6 +1,7 @@
 //! Checkpoints as plain files in a second place: another disk, a stick, a share of another host.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::{self, Checkpoint};
@@ -10,36 +11,42 @@ use crate::keys;
 use crate::layout;
 use crate::published;
 
-/// A directory of one log's checkpoints, with the same public files as the log's own:
-/// `ledger.pub`, `rotations.txt`, `checkpoints.txt` and `last-checkpoint`. Independent of the log: what fails here
+/// A directory of one log's checkpoints, with the same public files as the log's own: `ledger.pub`,
+/// `rotations.txt`, `checkpoints.txt` and `last-checkpoint`. Independent of the log: what fails here
 /// does not stop the writer.
 #[derive(Debug)]
 pub struct Export {
     dir: PathBuf,
     /// The log's directory.
     log: PathBuf,
-    checkpoints: AppendFile,
+    /// `None` after a failed write, until it is opened again.
+    checkpoints: Option<AppendFile>,
+    /// Bytes of it that are durable.
+    durable: u64,
     newest: Option<Checkpoint>,
 }
 
 impl Export {
     /// Opens `dir`, which exists, for the log in `log`. A directory of another log, or of one that
-    /// has come further than this, is refused.
+    /// has more epochs, is refused, and so is the log's own.
     pub fn open(dir: &Path, log: &Path) -> Result<Export, Error> {
+        let real = |path: &Path| fs::canonicalize(path).map_err(Error::io("open", path));
+        if real(dir)? == real(log)? {
+            let own = io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is the ledger's own directory",
+            );
+            return Err(Error::io("copy checkpoints to", dir)(own));
+        }
         let keys = &published::public_keys(log)?;
         keys::export(dir, keys)?;
-        bring_rotations(log, dir)?;
         let newest = published::last_checkpoint(dir, keys)?;
-        let path = layout::checkpoints(dir);
-        let mut checkpoints = AppendFile::open(&path, Access::Everyone)?;
-        let end = checkpoint::whole_records(&path)?;
-        if checkpoints.len() > end {
-            checkpoints.cut(end)?;
-        }
+        let checkpoints = open_list(dir)?;
         Ok(Export {
             dir: dir.to_owned(),
             log: log.to_owned(),
-            checkpoints,
+            durable: checkpoints.len(),
+            checkpoints: Some(checkpoints),
             newest,
         })
     }
@@ -51,19 +58,26 @@ impl Export {
 
     /// Adds a checkpoint, durably. One that is not newer than those here is left out.
     pub fn add(&mut self, checkpoint: &Checkpoint) -> Result<(), Error> {
-        if self
-            .newest
-            .as_ref()
-            .is_some_and(|newest| !checkpoint.follows(newest))
-        {
+        let is_known = |newest: &Checkpoint| !checkpoint.follows(newest);
+        if self.newest.as_ref().is_some_and(is_known) {
             return Ok(());
         }
         // Before the checkpoint that is signed by the newest keys.
         bring_rotations(&self.log, &self.dir)?;
+        let mut checkpoints = match self.checkpoints.take() {
+            Some(checkpoints) => checkpoints,
+            // What a failed write left is cut, what a failed sync left is written again.
+            None => {
+                let mut checkpoints = open_list(&self.dir)?;
+                checkpoints.renew(self.durable.min(checkpoints.len()))?;
+                checkpoints
+            }
+        };
         let note = checkpoint.note();
-        self.checkpoints
-            .write(checkpoint::record(note).as_bytes())?;
-        self.checkpoints.sync()?;
+        checkpoints.write(checkpoint::record(note).as_bytes())?;
+        checkpoints.sync()?;
+        self.durable = checkpoints.len();
+        self.checkpoints = Some(checkpoints);
         let last = layout::last_checkpoint(&self.dir);
         disk::replace(&last, note.as_bytes(), Access::Everyone)?;
         self.newest = Some(checkpoint.clone());
@@ -71,13 +85,25 @@ impl Export {
     }
 }
 
-/// Copies `rotations.txt` if it has grown.
+/// `checkpoints.txt` without what was written of a record at its end.
+fn open_list(dir: &Path) -> Result<AppendFile, Error> {
+    let path = layout::checkpoints(dir);
+    let mut checkpoints = AppendFile::open(&path, Access::Everyone)?;
+    let end = checkpoint::whole_records(&path)?;
+    if checkpoints.len() > end {
+        checkpoints.cut(end)?;
+    }
+    Ok(checkpoints)
+}
+
+/// Copies `rotations.txt` if it has changed.
 fn bring_rotations(log: &Path, to: &Path) -> Result<(), Error> {
     let (from, to) = (layout::rotations(log), layout::rotations(to));
-    let len = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
-    if len(&from) <= len(&to) {
-        return Ok(());
+    let read = |path| disk::read_small(path, published::MAX_ROTATIONS_BYTES);
+    match (read(&from)?, read(&to)?) {
+        (Some(listed), copied) if copied.as_ref() != Some(&listed) => {
+            disk::replace(&to, &listed, Access::Everyone)
+        }
+        _ => Ok(()),
     }
-    let listed = fs::read(&from).map_err(Error::io("read", &from))?;
-    disk::replace(&to, &listed, Access::Everyone)
 }

@@ -86,7 +86,12 @@ impl LogSecret {
 
     fn render(&self) -> Zeroizing<String> {
         let (log, time) = (self.log.render(), self.time.render());
-        Zeroizing::new(format!("{}\n{}\n", *log, *time))
+        // In one piece, so that no copy stays behind where it grows.
+        let mut text = Zeroizing::new(String::with_capacity(log.len() + time.len() + 2));
+        for line in [&*log, "\n", &*time, "\n"] {
+            text.push_str(line);
+        }
+        text
     }
 }
 
@@ -132,7 +137,11 @@ impl SecretKey {
         seed[1..].copy_from_slice(self.signing.as_bytes());
         let id = note::hex(&self.public().id());
         let seed = Zeroizing::new(STANDARD.encode(&seed[..]));
-        Zeroizing::new(format!("{PREFIX}{}+{id}+{}", self.name, *seed))
+        let start = format!("{PREFIX}{}+{id}+", self.name);
+        let mut line = Zeroizing::new(String::with_capacity(start.len() + seed.len()));
+        line.push_str(&start);
+        line.push_str(&seed);
+        line
     }
 }
 

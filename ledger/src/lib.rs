@@ -49,7 +49,7 @@ pub use keys::{Epoch, PublicKeys};
 pub use note::{KeyKind, NoteError, PublicKey, SignedNote};
 pub use proof::{ProofError, verify_consistency, verify_inclusion};
 pub use prove::prove;
-pub use published::public_keys;
+pub use published::{newest_checkpoint, public_keys};
 pub use reader::{Leaves, Reader};
 pub use recover::{IndexRecovery, Recovery, RotationRecovery};
 pub use tlog_proof::{TlogProof, TlogProofError};

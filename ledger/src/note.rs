@@ -270,6 +270,25 @@ pub(crate) fn sign(text: &str, time: u64, signers: &[&dyn Signer]) -> String {
     note
 }
 
+/// `note` with the signatures of `other`, of the same text, by keys that did not sign it.
+pub(crate) fn with_signatures_of(note: &str, other: &str) -> Result<String, NoteError> {
+    let signed = SignedNote::parse(note)?;
+    let is_by_another = |line: &&str| {
+        let line = SignatureLine::parse(line);
+        let mut by = signed.signatures.iter();
+        line.is_ok_and(|line| !by.any(|known| (&known.name, known.id) == (&line.name, line.id)))
+    };
+    let signatures = other
+        .lines()
+        .filter(|line| line.starts_with(SIGNATURE_START));
+    let mut joined = note.to_owned();
+    for line in signatures.filter(is_by_another) {
+        joined.push_str(line);
+        joined.push('\n');
+    }
+    SignedNote::parse(&joined).map(|_| joined)
+}
+
 /// What a cosignature signs.
 pub(crate) fn cosigned_text(text: &str, time: u64) -> String {
     format!("cosignature/v1\ntime {time}\n{text}")

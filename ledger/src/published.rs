@@ -11,7 +11,7 @@ use crate::layout;
 use crate::note::{MAX_NOTE_BYTES, NoteError};
 
 /// Some 80,000 rotations.
-const MAX_ROTATIONS_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_ROTATIONS_BYTES: u64 = 64 << 20;
 
 /// The public keys of the log in `dir`, each epoch's verified with those before it; the first are
 /// taken as they lie there.
@@ -54,6 +54,12 @@ pub(crate) fn signed(
             return last.map(|last| (found, last));
         }
     }
+}
+
+/// The newest checkpoint of the log in `dir`, verified with the keys that lie there; `None` when nothing
+/// is signed yet.
+pub fn newest_checkpoint(dir: &Path) -> Result<Option<Checkpoint>, Error> {
+    signed(dir, None).map(|(_, last)| last)
 }
 
 /// The checkpoint in `last-checkpoint`, verified; `None` when there is no such file.

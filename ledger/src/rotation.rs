@@ -12,7 +12,7 @@ use crate::hash::Hash;
 use crate::key::LogSecret;
 use crate::keys::{LogKeys, PublicKeys};
 use crate::layout;
-use crate::note::{self, NoteError, SignedNote};
+use crate::note::{self, MAX_TIME, NoteError, SignedNote};
 
 /// What leaves begin with that the ledger itself appends. No other leaf may.
 pub(crate) const OWN_LEAF: &[u8] = b"daemoneye ledger ";
@@ -67,9 +67,10 @@ fn parse(text: &str, note: &str) -> Option<(String, Rotation)> {
     let origin = lines.next()?.to_owned();
     let rotation = Rotation {
         epoch: parse_decimal(lines.next()?)?,
-        size: parse_decimal(lines.next()?)?,
+        // The statement is the next leaf.
+        size: parse_decimal(lines.next()?).filter(|size| *size < u64::MAX)?,
         root: parse_hash(lines.next()?)?,
-        time: parse_decimal(lines.next()?)?,
+        time: parse_decimal(lines.next()?).filter(|time| *time <= MAX_TIME)?,
         keys: LogKeys::parse(lines.next()?).ok()?,
         note: note.to_owned(),
     };

@@ -8,9 +8,10 @@ use std::path::Path;
 use crate::checkpoint::Checkpoint;
 use crate::disk::{self, Access};
 use crate::error::{Cause, Error};
+use crate::fsck::Age;
 use crate::keys::PublicKeys;
 use crate::layout;
-use crate::note::{KeyKind, MAX_NOTE_BYTES, NoteError, PublicKey, SignedNote};
+use crate::note::{self, KeyKind, MAX_NOTE_BYTES, NoteError, PublicKey, SignedNote};
 
 /// The witnesses that somebody trusts, and how many of them must have cosigned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +50,21 @@ impl Witnesses {
         }
     }
 
+    /// Whether as many of them as are needed cosigned within the age.
+    pub(crate) fn within(&self, age: Age, cosignatures: &[Cosignature]) -> Result<(), Error> {
+        let mut times: Vec<u64> = cosignatures.iter().map(|by| by.time).collect();
+        times.sort_unstable_by(|a, b| b.cmp(a));
+        let oldest_needed = self.needed.checked_sub(1).and_then(|at| times.get(at));
+        match oldest_needed {
+            Some(&cosigned_at) if !age.allows(cosigned_at) => Err(Error::StaleWitness {
+                cosigned_at,
+                now: age.now,
+                seconds: age.seconds,
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// The cosignatures of these witnesses on `checkpoint`. One that does not verify is an error.
     pub fn check(&self, checkpoint: &Checkpoint) -> Result<Vec<Cosignature>, NoteError> {
         let note = SignedNote::parse(checkpoint.note())?;
@@ -82,8 +98,22 @@ pub(crate) fn carried(dir: &Path, keys: &PublicKeys) -> Result<Option<Checkpoint
     checkpoint.map(Some).map_err(damaged)
 }
 
-/// Keeps a cosigned checkpoint beside the log, in place of an older one.
-pub(crate) fn keep(dir: &Path, checkpoint: &Checkpoint) -> Result<(), Error> {
+/// Keeps a cosigned checkpoint beside the log, in place of an older one. Of one of the same tree the
+/// cosignatures stay.
+pub(crate) fn keep(dir: &Path, keys: &PublicKeys, checkpoint: &Checkpoint) -> Result<(), Error> {
+    let kept = carried(dir, keys)?;
+    let joined = match &kept {
+        Some(kept) if kept.size() > checkpoint.size() => {
+            return Err(Error::OlderThanWitnessed {
+                size: checkpoint.size(),
+                kept: kept.size(),
+            });
+        }
+        Some(kept) if kept.root() == checkpoint.root() => {
+            note::with_signatures_of(checkpoint.note(), kept.note())?
+        }
+        _ => checkpoint.note().to_owned(),
+    };
     let path = layout::witnessed_checkpoint(dir);
-    disk::replace(&path, checkpoint.note().as_bytes(), Access::Everyone)
+    disk::replace(&path, joined.as_bytes(), Access::Everyone)
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, Sender, TryRecvError};
+use event::WallTime;
 use ledger::{Checkpoint, Ledger};
 
 use crate::Error;
-use crate::clock::wall_now;
 use crate::deliver::{Batch, FromStages};
 use crate::handle::{LogStart, Shared};
 use crate::stats::Signed;
@@ -320,12 +320,14 @@ impl<L: Log> Committer<L> {
             let _ = copies.try_send(checkpoint.clone());
         }
         self.is_durable(checkpoint.size());
+        let at = Duration::from_secs(checkpoint.time()).as_nanos();
         let signed = Signed {
             size: checkpoint.size(),
-            at: wall_now(),
+            at: WallTime(u64::try_from(at).unwrap_or(u64::MAX)),
         };
         self.shared.counters.update(|stats| {
-            stats.checkpoints += 1;
+            // Without news, or while the clock stands before the last one, that one comes again.
+            stats.checkpoints += u64::from(stats.last_checkpoint != Some(signed));
             stats.last_checkpoint = Some(signed);
         });
         Ok(checkpoint)

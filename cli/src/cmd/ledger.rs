@@ -134,9 +134,13 @@ fn print_report(state: &State, report: &Report, outside_key: bool) -> std::io::R
             counted(report.clock_set_back, "time", "times")
         ))?;
     }
+    let cosigned = report.outside.as_ref().or(report.witnessed.as_ref());
+    let cosigned = cosigned.map_or(0, ledger::Checkpoint::size);
     for Cosignature { witness, time } in &report.cosignatures {
         let ago = ago(*time);
-        line(format_args!("  witness      {witness} cosigned {ago}"))?;
+        line(format_args!(
+            "  witness      {witness} cosigned {cosigned} entries {ago}"
+        ))?;
     }
     if report.unsealed() > 0 {
         line(format_args!(
@@ -150,6 +154,11 @@ fn print_report(state: &State, report: &Report, outside_key: bool) -> std::io::R
             torn.bytes,
             torn.file.display()
         ))?;
+    }
+    if report.torn_checkpoint {
+        line(
+            "  unfinished   a checkpoint at the end of checkpoints.txt, which is being written or was cut off",
+        )?;
     }
     if let Some(note) = index_note(&report.index) {
         line(format_args!("  index        {note}"))?;
@@ -315,14 +324,9 @@ pub(super) const ORIGIN_OF_EXISTING: &str = "daemoneye";
 
 /// The newest checkpoint of a running daemon.
 fn last_note(dir: &Path) -> Result<String, Failure> {
-    let path = dir.join("last-checkpoint");
-    match fs::read_to_string(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Err(Failure::new(
-            Code::NotThere,
-            anyhow!("nothing is signed yet; the daemon signs every 10 seconds"),
-        )),
-        note => Ok(note.with_context(|| format!("{}", path.display()))?),
-    }
+    let newest = ledger::newest_checkpoint(dir).map_err(invalid)?;
+    let newest = newest.context("nothing is signed yet; the daemon signs every 10 seconds");
+    Ok(newest.code(Code::NotThere)?.note().to_owned())
 }
 
 pub(crate) fn public_keys(dir: &Path) -> Result<PublicKeys, Failure> {

@@ -45,9 +45,9 @@ pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
     let hashing = executables::hashing(&args.hash);
     let keep = Keep::needed_by(sensor.capabilities(), hashing.is_some());
     privileges::drop(account, keep)?;
-    let ledger = session::open_ledger(&state)?;
+    let mut ledger = session::open_ledger(&state)?;
     let copies = checkpoint_dir
-        .map(|dir| Copies::start(&dir, &state, &ledger))
+        .map(|dir| Copies::start(&dir, &state, &mut ledger))
         .transpose()?;
     let rotation = session::rotation(args.rotate_keys, &ledger)?;
     let ready = format!(

@@ -41,7 +41,8 @@ pub struct VerifyOptions<'a> {
     /// Witnesses that must have cosigned: the outside checkpoint or else the one that was carried
     /// back from them and lies beside the log.
     pub witnesses: Option<Witnesses>,
-    /// How old the last checkpoint may be.
+    /// How old the last checkpoint may be, and the cosignatures that are needed: theirs are other
+    /// clocks than the log's.
     pub age: Option<Age>,
     /// Called now and then, and at the end.
     pub progress: Option<&'a mut dyn FnMut(Progress)>,
@@ -59,14 +60,18 @@ pub struct Age {
 
 impl Age {
     fn check(self, last: &Checkpoint) -> Result<(), Error> {
-        match last.time().abs_diff(self.now) > self.seconds {
-            true => Err(Error::Stale {
+        match self.allows(last.time()) {
+            true => Ok(()),
+            false => Err(Error::Stale {
                 signed_at: last.time(),
                 now: self.now,
                 seconds: self.seconds,
             }),
-            false => Ok(()),
         }
+    }
+
+    pub(crate) fn allows(self, time: u64) -> bool {
+        time.abs_diff(self.now) <= self.seconds
     }
 }
 
@@ -178,6 +183,8 @@ pub fn verify(dir: &Path, options: VerifyOptions<'_>) -> Result<Report, Error> {
     };
     if let Some(age) = options.age {
         age.check(&seals.last)?;
+        let witnesses = options.witnesses.as_ref();
+        witnesses.map_or(Ok(()), |all| all.within(age, &cosignatures))?;
     }
     // After the index and the checkpoints, so that it covers them while a writer goes on.
     let segments = list_segments(dir)?;

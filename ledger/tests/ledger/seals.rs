@@ -202,6 +202,15 @@ fn checkpoints_are_exported_as_plain_files() {
     assert!(matches!(refused, Err(Error::Damaged(_))), "{refused:?}");
 }
 
+#[test]
+fn the_logs_own_directory_is_no_second_place() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let own = dir.path().join("entries/..");
+    let refused = Export::open(&own, dir.path());
+    assert!(matches!(refused, Err(Error::Io { .. })), "{refused:?}");
+}
+
 /// A witness as the specification describes one; returns its vkey and the cosigned note.
 fn cosign(note: &str, name: &str, seed: u8, time: u64) -> (String, String) {
     let key = SigningKey::from_bytes(&[seed; 32]);
@@ -352,4 +361,76 @@ fn a_witnessed_checkpoint_of_another_history_is_found() {
         damage(dir.path()).cause,
         Cause::Checkpoint { line: 1, .. }
     ));
+}
+
+#[test]
+fn an_older_cosigned_checkpoint_takes_no_newer_ones_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = open(dir.path());
+    grow(&mut ledger, 3, 3);
+    let old = ledger.checkpoint().unwrap();
+    grow(&mut ledger, 5, 3);
+    let new = ledger.checkpoint().unwrap();
+    let (one, by_one) = cosign(new.note(), "witness.example/one", 1, 1_700_000_001);
+    let (two, by_two) = cosign(new.note(), "witness.example/two", 2, 1_700_000_900);
+    let keys = [one, two].concat();
+    let witnesses = |needed| Witnesses::parse(&keys, needed).unwrap();
+    ledger::carry_back(dir.path(), &by_one, &witnesses(1)).unwrap();
+    // Those of the same tree come together.
+    ledger::carry_back(dir.path(), &by_two, &witnesses(1)).unwrap();
+    let (_, older) = cosign(old.note(), "witness.example/one", 1, 1_700_000_002);
+    let refused = ledger::carry_back(dir.path(), &older, &witnesses(1));
+    assert!(
+        matches!(refused, Err(Error::OlderThanWitnessed { size: 3, kept: 5 })),
+        "{refused:?}"
+    );
+    let aged = |needed, now| {
+        let options = VerifyOptions {
+            witnesses: Some(witnesses(needed)),
+            age: Some(Age {
+                now,
+                seconds: u64::MAX / 4,
+            }),
+            ..VerifyOptions::default()
+        };
+        ledger::verify(dir.path(), options).map(|report| report.cosignatures.len())
+    };
+    assert_eq!(aged(2, 1_700_000_900).unwrap(), 2);
+}
+
+/// The log's own clock may be anybody's.
+#[test]
+fn cosignatures_have_an_age_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = open_at(dir.path(), || 1_700_009_000);
+    grow(&mut ledger, 3, 3);
+    let last = ledger.checkpoint().unwrap();
+    let (one, note) = cosign(last.note(), "witness.example/one", 1, 1_700_000_000);
+    let (two, note) = cosign(&note, "witness.example/two", 2, 1_700_008_990);
+    let keys = [one, two].concat();
+    let aged = |needed| {
+        let witnesses = Witnesses::parse(&keys, needed).unwrap();
+        ledger::carry_back(dir.path(), &note, &witnesses).unwrap();
+        let options = VerifyOptions {
+            witnesses: Some(witnesses),
+            age: Some(Age {
+                now: 1_700_009_000,
+                seconds: 60,
+            }),
+            ..VerifyOptions::default()
+        };
+        ledger::verify(dir.path(), options)
+    };
+    assert_eq!(aged(1).unwrap().cosignatures.len(), 2);
+    let stale = aged(2);
+    assert!(
+        matches!(
+            stale,
+            Err(Error::StaleWitness {
+                cosigned_at: 1_700_000_000,
+                ..
+            })
+        ),
+        "{stale:?}"
+    );
 }
