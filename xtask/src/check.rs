@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Error, Result};
 
+use crate::bench::ledger_bench;
 use crate::tally::{Counter, Tally};
 use crate::{deps, ebpf, shell, toolchain, vm};
 
@@ -42,7 +43,7 @@ const fn slow(name: &'static str, run: fn() -> Result<Outcome>) -> Step {
 }
 
 /// Cheap ones first: what is wrong is told soon.
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     step("fmt", || cargo(&["fmt", "--all", "--check"])),
     step("deps", || deps::check().map(Outcome::noted)),
     step("clippy", || {
@@ -50,6 +51,7 @@ const STEPS: [Step; 12] = [
     }),
     slow("clippy-windows", || clippy("sensor-windows", WINDOWS)),
     slow("clippy-macos", || clippy("sensor-macos", MACOS)),
+    slow("clippy-bench", clippy_bench),
     slow("check-systems", check_systems),
     step("tests", || {
         tests(shell::cargo(["test", "--workspace", "--exclude", "vm"]))
@@ -209,6 +211,18 @@ fn clippy(package: &str, target: &str) -> Result<Outcome> {
         "--",
         "-Dwarnings",
     ])
+}
+
+/// What `bench ledger` runs is outside of the workspace: it compiles C.
+fn clippy_bench() -> Result<Outcome> {
+    if shell::find("cc").is_none() {
+        return Ok(Outcome::skipped("no C compiler"));
+    }
+    let (manifest, target) = ledger_bench();
+    let mut command = shell::cargo(["clippy", "--locked", "--manifest-path"]);
+    command.arg(manifest).arg("--target-dir").arg(target);
+    shell::run(command.args(["--", "-Dwarnings"]))?;
+    Ok(Outcome::passed())
 }
 
 /// The binary type-checks where we cannot run it.

@@ -6,6 +6,7 @@ mod enumerate;
 mod idle;
 mod interrupt;
 mod latency;
+mod ledger;
 mod noise;
 mod ordinary;
 mod peers;
@@ -20,6 +21,8 @@ mod watched;
 use anyhow::{Result, ensure};
 
 use crate::shell;
+
+pub(crate) use ledger::ledger_bench;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -38,17 +41,16 @@ enum What {
     Enumerate(enumerate::Args),
     /// Events a second with Sigma rules, beside rsigma-eval
     Detect(detect::Args),
+    /// The ledger beside SQLite and a bare file, how it grows, proofs, fsck, opening after a kill
+    Ledger(ledger::Args),
     /// Alerts that ordinary work raises: a Rust build, a C build, an installation of packages
     Noise(noise::Args),
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    ensure!(
-        ::vm::is_root(),
-        "loading eBPF programs needs root: sudo -E cargo xtask bench …"
-    );
-    let build = ["build", "--release", "-p", "cli", "-p", "vm", "--bins"];
-    shell::run(&mut shell::cargo(build))?;
+    if !matches!(args.what, What::Ledger(_)) {
+        build_release()?;
+    }
     interrupt::watch()?;
     match &args.what {
         What::Storm(args) => storm::run(args),
@@ -56,5 +58,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         What::Enumerate(args) => enumerate::run(args),
         What::Detect(args) => detect::run(args),
         What::Noise(args) => noise::run(args),
+        What::Ledger(args) => ledger::run(args),
     }
+}
+
+/// The daemon and what it is measured with.
+fn build_release() -> Result<()> {
+    ensure!(
+        ::vm::is_root(),
+        "loading eBPF programs needs root: sudo -E cargo xtask bench …"
+    );
+    let build = ["build", "--release", "-p", "cli", "-p", "vm", "--bins"];
+    shell::run(&mut shell::cargo(build))
 }
