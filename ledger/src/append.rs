@@ -7,7 +7,7 @@ use crate::audit;
 use crate::checkpoint::{self, Checkpoint, CheckpointText};
 use crate::disk::{self, Access, AppendFile, Lock};
 use crate::error::Error;
-use crate::hash::{Hash, HashKind, chain_next, origin_hash};
+use crate::hash::{Hash, HashKind, chain_link, chain_next, origin_hash};
 use crate::index::{Index, LeafPlace, OFFSET_STRIDE, State, Update};
 use crate::key::LogSecret;
 use crate::keys::PublicKeys;
@@ -101,14 +101,14 @@ pub(crate) struct Edge {
 }
 
 impl Edge {
-    /// Takes in a leaf that stands at `place` and brings the chain to `chain`.
-    pub(crate) fn add(&mut self, leaf: &[u8], chain: Hash, place: LeafPlace) {
+    /// Takes in a leaf that stands at `place` and brings the chain to `chain` by `link`.
+    pub(crate) fn add(&mut self, leaf: &[u8], link: Hash, chain: Hash, place: LeafPlace) {
         let index = self.frontier.size();
         if index.is_multiple_of(OFFSET_STRIDE) {
             self.offsets.push((index, place));
         }
         self.chain = chain;
-        let leaf = self.frontier.kind().leaf(leaf);
+        let leaf = self.frontier.kind().linked_leaf(link, leaf);
         self.frontier
             .push(leaf, |node, hash| self.tiles.add(node, hash));
     }
@@ -295,14 +295,15 @@ impl Ledger {
             self.begin_segment()?;
         }
         let place = self.end();
-        let chain = chain_next(self.edge.chain, leaf);
+        let link = chain_link(leaf);
+        let chain = chain_next(self.edge.chain, link);
         Frame {
             leaf,
             chain,
             starts_commit,
         }
         .encode(self.nonce, &mut self.buffer);
-        self.edge.add(leaf, chain, place);
+        self.edge.add(leaf, link, chain, place);
         if self.buffer.len() >= WRITE_BYTES {
             self.write_buffer()?;
         }

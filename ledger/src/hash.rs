@@ -79,6 +79,14 @@ impl HashKind {
         self.digest(&[&[LEAF_PREFIX], leaf])
     }
 
+    /// The leaf hash of `leaf`, whose link in the chain is `link`: with BLAKE3 they are the same.
+    pub(crate) fn linked_leaf(self, link: Hash, leaf: &[u8]) -> Hash {
+        match self {
+            HashKind::Blake3 => link,
+            HashKind::Sha256 => self.leaf(leaf),
+        }
+    }
+
     /// The hash of the node over `left` and `right`.
     pub fn node(self, left: Hash, right: Hash) -> Hash {
         let mut input = [0; 1 + 2 * Hash::LEN];
@@ -105,8 +113,9 @@ impl HashKind {
     }
 }
 
-/// What is chained, so that no other hash in the log can be mistaken for a chain value.
-const CHAIN_DOMAIN: &[u8; 16] = b"daemoneye.chain1";
+/// Keys the chain, so that no other hash in the log can be mistaken for a chain value. Unlike a
+/// prefix it leaves room for both hashes in one block, which is all that a link costs.
+const CHAIN_KEY: &[u8; 32] = b"daemoneye ledger chain, format 1";
 const GENESIS_DOMAIN: &[u8; 16] = b"daemoneye.start1";
 
 /// The chain value before the first leaf: binds the log's name and tree hash.
@@ -114,9 +123,17 @@ pub(crate) fn chain_start(origin: &str, kind: HashKind) -> Hash {
     blake3_of(&[GENESIS_DOMAIN, &[kind.code()], origin.as_bytes()])
 }
 
-/// The chain value after `leaf`, always BLAKE3.
-pub(crate) fn chain_next(previous: Hash, leaf: &[u8]) -> Hash {
-    blake3_of(&[CHAIN_DOMAIN, &previous.0, leaf])
+/// What of a leaf is chained: its leaf hash, always in BLAKE3.
+pub(crate) fn chain_link(leaf: &[u8]) -> Hash {
+    HashKind::Blake3.leaf(leaf)
+}
+
+/// The chain value after the leaf with that link.
+pub(crate) fn chain_next(previous: Hash, link: Hash) -> Hash {
+    let mut input = [0; 2 * Hash::LEN];
+    input[..32].copy_from_slice(&previous.0);
+    input[32..].copy_from_slice(&link.0);
+    Hash(*blake3::keyed_hash(CHAIN_KEY, &input).as_bytes())
 }
 
 /// The origin as it stands in a segment header.

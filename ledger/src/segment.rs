@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use crate::error::Cause;
-use crate::hash::{Hash, HashKind, chain_next};
+use crate::hash::{Hash, HashKind, chain_link, chain_next};
 
 /// Largest leaf, in bytes.
 pub const MAX_LEAF_BYTES: usize = 1 << 20;
@@ -203,6 +203,7 @@ pub(crate) struct Scanner {
     limit: u64,
     chain: Hash,
     leaf: Vec<u8>,
+    link: Hash,
 }
 
 impl Scanner {
@@ -216,6 +217,7 @@ impl Scanner {
             limit,
             chain: Hash([0; 32]),
             leaf: Vec::new(),
+            link: Hash([0; 32]),
         };
         scanner.seek(offset)?;
         Ok(scanner)
@@ -260,6 +262,11 @@ impl Scanner {
         &self.leaf
     }
 
+    /// What the chain took in of that leaf.
+    pub(crate) fn link(&self) -> Hash {
+        self.link
+    }
+
     /// Reads and checks the next frame.
     pub(crate) fn next(&mut self) -> io::Result<Step> {
         let Some(room) = self.limit.checked_sub(self.offset).filter(|&room| room > 0) else {
@@ -295,7 +302,8 @@ impl Scanner {
         if let Err(cause) = head.check(self.nonce, &self.leaf) {
             return Ok(Err(cause));
         }
-        if chain_next(self.chain, &self.leaf) != chain {
+        self.link = chain_link(&self.leaf);
+        if chain_next(self.chain, self.link) != chain {
             return Ok(Err(Cause::Chain));
         }
         self.chain = chain;
@@ -386,7 +394,7 @@ fn continues_what_should_be(nonce: Nonce, window: &[u8]) -> bool {
     let Ok(bad) = Frame::decode(nonce, frame) else {
         return false;
     };
-    let chain = chain_next(Hash(*previous), bad.leaf);
+    let chain = chain_next(Hash(*previous), chain_link(bad.leaf));
     is_commit(
         nonce,
         Some(chain),
@@ -396,7 +404,8 @@ fn continues_what_should_be(nonce: Nonce, window: &[u8]) -> bool {
 
 /// Whether `bytes` begin with a sound frame that starts a commit and continues `previous`.
 fn is_commit(nonce: Nonce, previous: Option<Hash>, bytes: &[u8]) -> bool {
-    let continues = |frame: Frame<'_>, previous| chain_next(previous, frame.leaf) == frame.chain;
+    let continues =
+        |frame: Frame<'_>, previous| chain_next(previous, chain_link(frame.leaf)) == frame.chain;
     match (Frame::decode(nonce, bytes), previous) {
         (Ok(frame), Some(previous)) => frame.starts_commit && continues(frame, previous),
         _ => false,

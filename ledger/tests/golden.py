@@ -18,7 +18,7 @@ PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs/ledger-format.md"
 
 IV = [0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A, 0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19]
 ORDER = [2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8]
-CHUNK_START, CHUNK_END, ROOT = 1, 2, 8
+CHUNK_START, CHUNK_END, ROOT, KEYED = 1, 2, 8, 16
 
 
 def rotate(x, n):
@@ -45,13 +45,13 @@ def compress(chain, block, length, flags):
     return [s[i] ^ s[i + 8] for i in range(8)]
 
 
-def blake3(data):
+def blake3(data, key=None):
     assert len(data) <= 1024
     blocks = [data[i : i + 64] for i in range(0, len(data), 64)] or [b""]
-    chain = IV
+    chain = list(struct.unpack("<8I", key)) if key else IV
     for number, block in enumerate(blocks):
         last = number == len(blocks) - 1
-        flags = CHUNK_START * (number == 0) | (CHUNK_END | ROOT) * last
+        flags = CHUNK_START * (number == 0) | (CHUNK_END | ROOT) * last | KEYED * bool(key)
         chain = compress(chain, block, len(block), flags)
     return struct.pack("<8I", *chain)
 
@@ -141,6 +141,7 @@ def crc32c(data):
 # --- the log ---
 
 ORIGIN = "daemoneye/golden"
+CHAIN_KEY = b"daemoneye ledger chain, format 1"
 NONCE = bytes.fromhex("a0a1a2a3a4a5a6a7")
 TIME = 1_700_000_000
 KEYS = [Key(ORIGIN, 0x01, bytes(range(32))), Key(ORIGIN, 0x04, bytes(range(32, 64)))]
@@ -170,7 +171,7 @@ def segment():
     out = start + struct.pack("<I", crc32c(start + rest)) + rest
     for leaf, starts_commit in LEAVES:
         word = struct.pack("<I", len(leaf) | starts_commit << 31)
-        chain = blake3(b"daemoneye.chain1" + chain + leaf)
+        chain = blake3(chain + leaf_hash(leaf), CHAIN_KEY)
         out += word + struct.pack("<I", crc32c(NONCE + word + leaf)) + leaf + chain
     return out
 

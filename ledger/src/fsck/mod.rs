@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use crate::checkpoint::Checkpoint;
 use crate::disk;
 use crate::error::{Cause, Error};
-use crate::hash::{Hash, HashKind, blake3_of, chain_next, chain_start};
+use crate::hash::{Hash, HashKind, blake3_of, chain_link, chain_next, chain_start};
 use crate::keys::PublicKeys;
 use crate::layout;
 use crate::note::NoteError;
@@ -338,12 +338,12 @@ impl Fsck<'_, '_> {
         while offset < segment.len {
             let room = segment.len - offset;
             match self.entry(&mut input, room, &mut leaf).map_err(read())? {
-                Ok(bytes) => {
+                Ok((bytes, link)) => {
                     if leaf.starts_with(OWN_LEAF) {
                         self.rotation(&leaf)?;
                     }
                     self.compared.place(self.size, segment.first, offset);
-                    self.add(&leaf);
+                    self.add(self.hash.linked_leaf(link, &leaf));
                     offset += bytes;
                     self.bytes += bytes;
                 }
@@ -386,13 +386,13 @@ impl Fsck<'_, '_> {
         }
     }
 
-    /// Reads one entry into `leaf` and returns the bytes it takes.
+    /// Reads one entry into `leaf` and returns the bytes it takes, and its link in the chain.
     fn entry(
         &mut self,
         input: &mut impl Read,
         room: u64,
         leaf: &mut Vec<u8>,
-    ) -> io::Result<Result<u64, Cause>> {
+    ) -> io::Result<Result<(u64, Hash), Cause>> {
         let (mut word, mut crc, mut chain) = ([0; 4], [0; 4], [0; 32]);
         if room < 8 {
             return Ok(Err(Cause::Truncated));
@@ -416,16 +416,17 @@ impl Fsck<'_, '_> {
         if sum != u32::from_le_bytes(crc) {
             return Ok(Err(Cause::Checksum));
         }
-        let expected = chain_next(self.chain, leaf);
+        let link = chain_link(leaf);
+        let expected = chain_next(self.chain, link);
         if expected.0 != chain {
             return Ok(Err(Cause::Chain));
         }
         self.chain = expected;
-        Ok(Ok(bytes))
+        Ok(Ok((bytes, link)))
     }
 
-    fn add(&mut self, leaf: &[u8]) {
-        let (mut height, mut hash) = (0, self.hash.leaf(leaf));
+    fn add(&mut self, leaf: Hash) {
+        let (mut height, mut hash) = (0, leaf);
         while let Some((_, left)) = self.tree.pop_if(|(left, _)| *left == height) {
             (height, hash) = (height + 1, self.hash.node(left, hash));
             if height == 8 {

@@ -82,9 +82,8 @@ impl Scan<'_> {
                         let index = scanned.edge.size();
                         scanned.own_leaves.push((index, scanner.leaf().to_vec()));
                     }
-                    scanned
-                        .edge
-                        .add(scanner.leaf(), scanner.chain(), scanned.end);
+                    let (link, chain) = (scanner.link(), scanner.chain());
+                    scanned.edge.add(scanner.leaf(), link, chain, scanned.end);
                     scanned.end.offset = scanner.offset();
                     self.watch(scanned)?;
                 }

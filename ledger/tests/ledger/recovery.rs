@@ -2,10 +2,11 @@ use std::fs;
 use std::path::Path;
 
 use ledger::segment::{Frame, Header};
-use ledger::{Error, Hash, IndexRecovery, IndexStatus, Ledger, Options};
+use ledger::{Error, IndexRecovery, IndexStatus, Ledger, Options};
 
 use crate::support::{
-    copy, grow, last_segment, leaf, open, options, recovered, segments, small_segments, verify,
+    chained, copy, grow, last_segment, leaf, open, options, recovered, segments, small_segments,
+    verify,
 };
 
 /// Cuts a copy of `from` to `len` bytes in its last segment and opens it.
@@ -253,7 +254,7 @@ fn a_leaf_cannot_pass_for_a_commit() {
     let durable = fs::metadata(last_segment(dir.path())).unwrap().len();
     // What stands before a frame is the leaf's own, so its chain value can be computed.
     let before = [1; 32];
-    let chain = Hash(*blake3::hash(&[&b"daemoneye.chain1"[..], &before].concat()).as_bytes());
+    let chain = chained(before, b"");
     let forge = |nonce| {
         let mut forged = before.to_vec();
         let frame = Frame {

@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ledger::{Damage, Error, Ledger, Options, Recovery, Report, VerifyOptions};
+use ledger::{Damage, Error, Hash, Ledger, Options, Recovery, Report, VerifyOptions};
 
 pub(crate) fn options() -> Options {
     Options::new("daemoneye/test")
@@ -20,6 +20,13 @@ pub(crate) fn open(dir: &Path) -> Ledger {
 
 pub(crate) fn recovered(dir: &Path) -> Recovery {
     Ledger::open(dir, &options()).unwrap().1
+}
+
+/// The chain value after `leaf`, as the format says.
+pub(crate) fn chained(before: [u8; 32], leaf: &[u8]) -> Hash {
+    let leaf = blake3::hash(&[b"\0", leaf].concat());
+    let input = [before, *leaf.as_bytes()].concat();
+    Hash(*blake3::keyed_hash(b"daemoneye ledger chain, format 1", &input).as_bytes())
 }
 
 /// A leaf that differs from all others and has a length of its own.

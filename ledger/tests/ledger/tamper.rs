@@ -7,7 +7,7 @@ use ledger::segment::{Frame, Header};
 use ledger::{Cause, Damage, Error, HashKind, IndexStatus, Ledger, Options};
 
 use crate::support::{
-    copy, damage, grow, leaf, open, options, recovered, segments, small_segments, verify,
+    chained, copy, damage, grow, leaf, open, options, recovered, segments, small_segments, verify,
 };
 
 /// Ten leaves in two segments, sealed at 4 and at 10. Without its index, which `verify` reports on
@@ -171,8 +171,7 @@ pub(crate) fn rewrite(file: &Path, mut edit: impl FnMut(u64, Vec<u8>) -> Vec<u8>
     for (index, frame) in (header.first..).zip(frames(&bytes)) {
         let frame = Frame::decode(header.nonce, &bytes[frame]).unwrap();
         let leaf = edit(index, frame.leaf.to_vec());
-        let input = [b"daemoneye.chain1", &chain.0[..], &leaf].concat();
-        chain.0 = *blake3::hash(&input).as_bytes();
+        chain = chained(chain.0, &leaf);
         Frame {
             leaf: &leaf,
             chain,
