@@ -8,10 +8,19 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+#[cfg(target_os = "linux")]
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::layout;
+
+/// Bytes that the page cache keeps of what was written last: more than an open reads again.
+const CACHED_BYTES: u64 = 48 << 20;
+
+/// Bytes that are given back to the page cache at once.
+const UNCACHED_BYTES: u64 = 1 << 20;
 
 /// Bytes that [`AppendFile::renew`] holds at once.
 const RENEW_BYTES: usize = 1 << 20;
@@ -273,12 +282,26 @@ fn options(_: Access) -> OpenOptions {
     OpenOptions::new()
 }
 
+#[cfg(target_os = "linux")]
+fn advise_uncached(file: &File, bytes: Range<u64>) {
+    use rustix::fs::{Advice, fadvise};
+
+    let len = NonZeroU64::new(bytes.end.saturating_sub(bytes.start));
+    // Advice: a filesystem that does not take it loses nothing.
+    let _ = fadvise(file, bytes.start, len, Advice::DontNeed);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn advise_uncached(_: &File, _: Range<u64>) {}
+
 /// A file that only grows, and knows how long it is.
 #[derive(Debug)]
 pub(crate) struct AppendFile {
     file: File,
     path: PathBuf,
     len: u64,
+    /// So many of the first bytes the page cache was told to forget.
+    uncached: u64,
 }
 
 impl AppendFile {
@@ -303,6 +326,7 @@ impl AppendFile {
             file,
             path: path.to_owned(),
             len,
+            uncached: len,
         })
     }
 
@@ -328,9 +352,23 @@ impl AppendFile {
     }
 
     /// Makes all bytes written so far durable.
-    pub(crate) fn sync(&self) -> Result<(), Error> {
+    pub(crate) fn sync(&mut self) -> Result<(), Error> {
         make(Change::Sync(&self.path), || self.file.sync_data())
-            .map_err(Error::io("sync", &self.path))
+            .map_err(Error::io("sync", &self.path))?;
+        self.uncache();
+        Ok(())
+    }
+
+    /// Lets the page cache forget what is durable and unlikely to be read soon: a log that is only
+    /// written is not to push out what others read, and to write into pages that are used again
+    /// costs less than half of what fresh ones do.
+    fn uncache(&mut self) {
+        let until = self.len.saturating_sub(CACHED_BYTES);
+        let until = until - until % UNCACHED_BYTES;
+        if until > self.uncached {
+            advise_uncached(&self.file, self.uncached..until);
+            self.uncached = until;
+        }
     }
 
     /// Writes the bytes from `from` on once more, as they are, and makes all durable.
