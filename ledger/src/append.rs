@@ -27,9 +27,9 @@ use crate::tree::Frontier;
 /// Buffered bytes that are handed to the OS without waiting for the commit.
 const WRITE_BYTES: usize = 1 << 20;
 
-/// Leaves after which a commit also brings the index up to date. An open replays at most this many
-/// (or what came since the last checkpoint), some 70 ms; an index commit costs several syncs.
-const INDEX_LEAVES: u64 = if cfg!(test) { 1 << 6 } else { 1 << 16 };
+/// Leaves after which a commit also brings the index up to date, which costs several syncs: more than
+/// a daemon leaves without a checkpoint, which does so too.
+const INDEX_LEAVES: u64 = if cfg!(test) { 1 << 6 } else { 1 << 18 };
 
 /// How to create a ledger. An existing one keeps its own origin and hash.
 #[derive(Debug, Clone)]
@@ -125,7 +125,7 @@ impl Ledger {
     /// never acknowledged is cut, an index that is missing or corrupt is rebuilt. Anything else
     /// that is wrong with what is read is an error, and no file but the index is changed. Read are
     /// the leaves that no checkpoint or no index covers or that a consumer has still to read, and
-    /// at least the last 64 MiB; older ones are left to [`crate::verify`].
+    /// at least the last 32 MiB; older ones are left to [`crate::verify`].
     ///
     /// Leaves after the last checkpoint are taken as they stand, since only the key vouches for
     /// leaves; [`Recovery::unsealed`] says how many the next checkpoint will sign for.

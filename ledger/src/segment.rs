@@ -204,6 +204,7 @@ pub(crate) struct Scanner {
     chain: Hash,
     leaf: Vec<u8>,
     link: Hash,
+    starts_commit: bool,
 }
 
 impl Scanner {
@@ -218,6 +219,7 @@ impl Scanner {
             chain: Hash([0; 32]),
             leaf: Vec::new(),
             link: Hash([0; 32]),
+            starts_commit: false,
         };
         scanner.seek(offset)?;
         Ok(scanner)
@@ -260,6 +262,11 @@ impl Scanner {
 
     pub(crate) fn leaf(&self) -> &[u8] {
         &self.leaf
+    }
+
+    /// Whether that leaf is the first of a commit.
+    pub(crate) fn starts_commit(&self) -> bool {
+        self.starts_commit
     }
 
     /// What the chain took in of that leaf.
@@ -307,6 +314,7 @@ impl Scanner {
             return Ok(Err(Cause::Chain));
         }
         self.chain = chain;
+        self.starts_commit = head.word & STARTS_COMMIT != 0;
         self.offset += frame_bytes(len);
         Ok(Ok(()))
     }

@@ -33,7 +33,7 @@ impl Default for CommitPolicy {
             interval: Duration::from_millis(200),
             leaves: 1_000,
             checkpoint_interval: Duration::from_secs(10),
-            checkpoint_leaves: 1 << 18,
+            checkpoint_leaves: 1 << 17,
             heartbeat: Duration::from_secs(300),
         }
     }

@@ -47,7 +47,7 @@ pub(crate) struct Signed {
 }
 
 impl Signed {
-    const LEAVES: u64 = 1 << 18;
+    const LEAVES: u64 = 1 << 17;
     const INTERVAL: Duration = Duration::from_secs(10);
 
     pub(crate) fn create(dir: &Path) -> Result<Self> {

@@ -50,6 +50,8 @@ pub(crate) struct Met {
     /// Pages of which a power loss left an older state, or a part.
     pub(crate) lost_pages: u64,
     pub(crate) lost_names: u64,
+    /// Bytes written, the index's as well.
+    pub(crate) written: u64,
 }
 
 #[derive(Debug)]
@@ -270,6 +272,7 @@ impl Disk {
                 offset,
                 bytes,
             } => {
+                self.met.written += u64::try_from(bytes.len()).unwrap();
                 let write_back = (self.random.u8(..8) == 0).then(|| self.random.u64(..));
                 let file = self.file(path);
                 file.write(usize::try_from(offset).unwrap(), bytes);

@@ -231,3 +231,22 @@ fn an_index_built_again_covers_nothing_that_can_be_lost() {
 fn a_full_disk_loses_nothing() {
     at_each_call(Fault::Full, |_| After::OpenThenPowerLoss);
 }
+
+/// All leaves after the last index commit were, which took longer than the rest of a start.
+#[test]
+fn a_start_writes_no_more_than_the_last_commit_again() {
+    let root = temporary_dir();
+    let dir = root.path().join("state/ledger");
+    let simulation = Simulation::start(root.path(), 0);
+    let (mut ledger, _) = Ledger::open(&dir, &Options::new("daemoneye/crash")).unwrap();
+    for _ in 0..20 {
+        ledger.append(&vec![0; 100_000]).unwrap();
+        ledger.commit().unwrap();
+    }
+    drop(ledger);
+    let before = simulation.met().written;
+    let (_, recovery) = Ledger::open(&dir, &Options::new("daemoneye/crash")).unwrap();
+    let written = simulation.met().written - before;
+    assert_eq!(recovery.replayed, 20);
+    assert!((100_000..400_000).contains(&written), "{written}");
+}

@@ -184,13 +184,15 @@ struct Examined {
 }
 
 impl Examined {
-    /// The byte of the last segment before which all is known to be durable: an index commit comes
-    /// after that of the leaves.
+    /// The byte of the last segment before which all is known to be durable: a commit, or one of the
+    /// index, is written once the leaves before it are.
     fn durable_to(&self, segment: u64) -> u64 {
-        match self.indexed_end {
-            Some(end) if end.segment == segment => end.offset,
-            _ => Header::LEN as u64,
-        }
+        let known = [self.indexed_end, self.scanned.last_commit];
+        let here = known.into_iter().flatten();
+        let here = here.filter(|place| place.segment == segment);
+        here.map(|place| place.offset)
+            .max()
+            .unwrap_or(Header::LEN as u64)
     }
 }
 

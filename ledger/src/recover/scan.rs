@@ -29,6 +29,9 @@ pub(super) struct Scanned {
     pub(super) edge: Edge,
     /// Where the sound leaves end.
     pub(super) end: LeafPlace,
+    /// Where the last commit that was read starts. What stands before it was durable before it was
+    /// written.
+    pub(super) last_commit: Option<LeafPlace>,
     /// The nonce of the segment they end in.
     pub(super) nonce: Nonce,
     /// The leaves that the ledger itself appended, with their indices.
@@ -48,6 +51,7 @@ impl Scan<'_> {
             from: edge.size(),
             edge,
             end: start,
+            last_commit: None,
             nonce: Nonce::default(),
             own_leaves: Vec::new(),
             watched: None,
@@ -81,6 +85,9 @@ impl Scan<'_> {
                     if scanner.leaf().starts_with(OWN_LEAF) {
                         let index = scanned.edge.size();
                         scanned.own_leaves.push((index, scanner.leaf().to_vec()));
+                    }
+                    if scanner.starts_commit() {
+                        scanned.last_commit = Some(scanned.end);
                     }
                     let (link, chain) = (scanner.link(), scanner.chain());
                     scanned.edge.add(scanner.leaf(), link, chain, scanned.end);

@@ -87,7 +87,8 @@ fn an_edit_with_all_checksums_and_chain_recomputed_stops_the_writer() {
     }
 }
 
-/// 520 leaves of 256 KiB: 64 MiB from the end are 256 leaves, so 256 is read again and 255 is not.
+/// 520 leaves of 256 KiB: the last known place 32 MiB before the end is that of leaf 256, so that is
+/// read again and 255 is not.
 #[test]
 fn older_damage_is_left_to_verify_and_later_checkpoints_do_not_hide_it() {
     const LEAF: usize = 256 << 10;
