@@ -95,6 +95,8 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
 pub(crate) struct Failure {
     code: Code,
     error: anyhow::Error,
+    /// Of a ledger that is damaged: so many of the first entries are those that were signed for.
+    intact: u64,
 }
 
 impl Failure {
@@ -102,6 +104,16 @@ impl Failure {
         Self {
             code,
             error: error.into(),
+            intact: 0,
+        }
+    }
+
+    /// Says how many of a ledger's first entries are those that a checkpoint signed for.
+    pub(crate) fn intact(self, entries: u64) -> Self {
+        let is_damaged = self.code == Code::LedgerInvalid;
+        Self {
+            intact: if is_damaged { entries } else { 0 },
+            ..self
         }
     }
 
@@ -129,7 +141,11 @@ impl Failure {
     }
 
     fn line(&self) -> String {
-        state::with_real_paths(line(&self.error))
+        let line = state::with_real_paths(line(&self.error));
+        match self.intact {
+            0 => line,
+            entries => format!("{line}; the first {entries} entries are intact, as signed"),
+        }
     }
 
     fn document(&self) -> Value {
@@ -138,6 +154,9 @@ impl Failure {
         });
         if let Some(damage) = self.cause().and_then(damage) {
             document["damage"] = damage;
+        }
+        if self.intact > 0 {
+            document["intact"] = self.intact.into();
         }
         if let Some(agent::Error::RulesInvalid(errors)) = self.cause() {
             document["rules"] = errors.iter().map(rule_error).collect();
@@ -230,6 +249,21 @@ mod tests {
             "stopped: io: disk full",
         );
     }
+
+    #[test]
+    fn what_is_intact_is_told_of_a_damaged_ledger() {
+        let check = |code, entries, expected| {
+            let failure = Failure::new(code, anyhow::anyhow!("bad")).intact(entries);
+            assert_eq!(failure.line(), expected);
+            let told = failure.document()["intact"].as_u64();
+            assert_eq!(told.is_some(), expected != "bad");
+        };
+        let intact = "bad; the first 9 entries are intact, as signed";
+        check(Code::LedgerInvalid, 9, intact);
+        check(Code::LedgerInvalid, 0, "bad");
+        check(Code::StateUnusable, 9, "bad");
+    }
+
     #[test]
     fn every_code_is_documented() {
         let page = include_str!("../../docs/exit-codes.md");

@@ -9,6 +9,7 @@ mod exit;
 mod holder;
 mod output;
 mod privileges;
+mod progress;
 mod replaced;
 mod sensor;
 mod session;

@@ -5,8 +5,8 @@
 //! note. `index.redb` holds hash tiles, offsets, checkpoints and cursors and can be rebuilt from
 //! the segments at any time.
 //!
-//! The crate does not know what a leaf means. Its one clock is that of [`Options`]; it has no threads
-//! and no logging.
+//! The crate does not know what a leaf means. Its one clock is that of [`Options`]; it logs
+//! nothing, and only [`verify`] has threads, while it runs.
 //!
 //! Start with [`Ledger`] (the writer), [`Reader`], [`prove`] and [`verify`]. `docs/ledger-format.md`
 //! states every byte; `segment.rs` is the code of the entry files.

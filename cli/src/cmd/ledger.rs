@@ -7,13 +7,16 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
-use ledger::{Age, Cosignature, IndexStatus, PublicKeys, Report, VerifyOptions, Witnesses};
+use ledger::{
+    Age, Cosignature, IndexStatus, Progress, PublicKeys, Report, VerifyOptions, Witnesses,
+};
 use serde_json::{Value, json};
 
 use super::prove::{Wanted, prove};
 use crate::args;
 use crate::exit::{Code, Failure, WithCode};
 use crate::output::{counted, line};
+use crate::progress::ProgressLine;
 use crate::session;
 use crate::state::State;
 
@@ -84,6 +87,11 @@ fn verify(state: &State, asked: &Asked<'_>, json: bool) -> Result<ExitCode, Fail
     let keys = asked.key.map(read_keys).transpose().code(Code::BadInput)?;
     let checkpoint = asked.checkpoint.map(read_text).transpose();
     let outside_key = keys.is_some();
+    let (mut shown, mut sealed) = (ProgressLine::new(), 0);
+    let mut progress = |progress: Progress| {
+        sealed = progress.sealed;
+        shown.show(progress);
+    };
     let options = VerifyOptions {
         keys,
         checkpoint: checkpoint.code(Code::BadInput)?,
@@ -92,9 +100,11 @@ fn verify(state: &State, asked: &Asked<'_>, json: bool) -> Result<ExitCode, Fail
             now: now(),
             seconds,
         }),
-        progress: None,
+        progress: Some(&mut progress),
     };
-    let report = ledger::verify(&state.ledger(), options).map_err(invalid)?;
+    let verified = ledger::verify(&state.ledger(), options);
+    drop(shown);
+    let report = verified.map_err(|error| invalid(error).intact(sealed))?;
     if json {
         line(report_json(&report))?;
     } else {

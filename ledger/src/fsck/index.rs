@@ -163,6 +163,14 @@ impl Compared {
         }
     }
 
+    /// The size that the index claims, at which it is compared.
+    pub(super) fn claimed_size(&self) -> Option<u64> {
+        match &self.summary {
+            Summary::Claims(claim) => Some(claim.size),
+            Summary::Not(_) => None,
+        }
+    }
+
     pub(super) fn place(&mut self, leaf: u64, segment: u64, offset: u64) {
         if leaf.is_multiple_of(index::OFFSET_STRIDE) && self.agrees.is_none() {
             self.seen.place(leaf, segment, offset);

@@ -1,32 +1,38 @@
 //! The whole-log check. It shares nothing with the writer above hashing and signature checks: its
-//! own segment reader, its own tree.
+//! own segment reader, its own tree. Entries are checked and hashed by a thread for each processor; one
+//! puts the tree together and holds it against what was signed.
 
+mod checkers;
 mod index;
 mod rotations;
 mod seals;
+mod stretch;
+#[cfg(test)]
+mod tests;
 
 use std::fs;
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use crate::checkpoint::Checkpoint;
 use crate::disk;
 use crate::error::{Cause, Error};
-use crate::hash::{Hash, HashKind, blake3_of, chain_link, chain_next, chain_start};
+use crate::hash::{Hash, HashKind, blake3_of, chain_start};
 use crate::keys::PublicKeys;
 use crate::layout;
 use crate::note::NoteError;
 use crate::published;
-use crate::rotation::OWN_LEAF;
 use crate::segment::commit_follows;
 use crate::witness::{self, Cosignature, Witnesses};
+use checkers::Checkers;
 use index::{Compared, Summary};
 use seals::Seals;
+use stretch::{BLOCK, Checked, Stretches, Unchecked};
 
 const HEADER_BYTES: u64 = 96;
-const MAX_LEAF_BYTES: u32 = 1 << 20;
-const PROGRESS_LEAVES: u64 = 1 << 16;
+const BLOCK_HEIGHT: u32 = 8;
 
 /// How to verify.
 #[derive(Default)]
@@ -44,7 +50,7 @@ pub struct VerifyOptions<'a> {
     /// How old the last checkpoint may be, and the cosignatures that are needed: theirs are other
     /// clocks than the log's.
     pub age: Option<Age>,
-    /// Called now and then, and at the end.
+    /// Called now and then, and at the end, be that damage.
     pub progress: Option<&'a mut dyn FnMut(Progress)>,
 }
 
@@ -80,7 +86,9 @@ impl Age {
 pub struct Progress {
     /// Leaves verified.
     pub entries: u64,
-    /// Bytes of segments read.
+    /// Leaves of these that a checkpoint covers: they are those that were signed for.
+    pub sealed: u64,
+    /// Bytes of segments verified.
     pub bytes: u64,
     /// Bytes of segments to read.
     pub total_bytes: u64,
@@ -208,8 +216,10 @@ pub fn verify(dir: &Path, options: VerifyOptions<'_>) -> Result<Report, Error> {
         total_bytes,
         progress: options.progress,
     };
-    let torn = fsck.run()?;
-    fsck.report(keys, torn)
+    let (jobs, queue) = checkers::queue();
+    let torn = thread::scope(|scope| fsck.run(Checkers::start(scope, (jobs, &queue))));
+    fsck.show_progress();
+    fsck.report(keys, torn?)
 }
 
 /// The checkpoints so far and the keys that signed them: a writer that rotates its keys meanwhile
@@ -310,48 +320,66 @@ struct Fsck<'a, 'p> {
 }
 
 impl Fsck<'_, '_> {
-    fn run(&mut self) -> Result<Option<TornTail>, Error> {
+    fn run(&mut self, mut checkers: Checkers) -> Result<Option<TornTail>, Error> {
         self.boundary()?;
         let mut torn = None;
         for segment in self.segments {
-            torn = self.segment(segment)?;
+            torn = self.segment(segment, &mut checkers)?;
         }
         self.all_sealed_is_there(torn.as_ref())?;
         self.rotations_are_there()?;
         self.holds_outside()?;
-        self.show_progress();
         Ok(torn)
     }
 
-    fn segment(&mut self, segment: &Segment) -> Result<Option<TornTail>, Error> {
+    fn segment(
+        &mut self,
+        segment: &Segment,
+        checkers: &mut Checkers,
+    ) -> Result<Option<TornTail>, Error> {
         if segment.first > self.size {
             let missing = layout::segment(self.dir, self.size);
             let leaves = self.size..segment.first;
             return Err(Error::damaged(&missing, 0, leaves, Cause::Missing));
         }
-        let read = || Error::io("read", &segment.path);
         let file = disk::open(&segment.path).map_err(Error::io("open", &segment.path))?;
-        let mut input = BufReader::with_capacity(1 << 20, file.take(segment.len));
+        let mut input = file.take(segment.len);
         self.header(segment, &mut input)?;
+        let mut stretches = Stretches::new(input);
+        let (mut first, mut chain) = (self.size, self.chain);
         let mut offset = HEADER_BYTES;
-        let mut leaf = Vec::new();
-        while offset < segment.len {
-            let room = segment.len - offset;
-            match self.entry(&mut input, room, &mut leaf).map_err(read())? {
-                Ok((bytes, link)) => {
-                    if leaf.starts_with(OWN_LEAF) {
-                        self.rotation(&leaf)?;
-                    }
-                    self.compared.place(self.size, segment.first, offset);
-                    self.add(self.hash.linked_leaf(link, &leaf));
-                    offset += bytes;
-                    self.bytes += bytes;
-                }
-                Err(cause) => return self.bad(segment, offset, cause).map(Some),
+        let mut stop = None;
+        loop {
+            let (stretch, cause) = stretches
+                .next(checkers.empty())
+                .map_err(Error::io("read", &segment.path))?;
+            let has_ended = stretch.len() == 0 || cause.is_some();
+            stop = stop.or(cause);
+            if let Some(last) = stretch.len().checked_sub(1) {
+                let next = (first + stretch.len() as u64, stretch.chain(last));
+                checkers.check(Unchecked {
+                    stretch,
+                    first,
+                    hash: self.hash,
+                    nonce: self.nonce,
+                    chain,
+                });
+                (first, chain) = next;
             }
-            self.boundary()?;
+            while let Some(mut checked) = checkers.next(has_ended) {
+                self.add_all(segment, offset, &checked)?;
+                offset += checked.stretch.start(checked.hashes.len()) as u64;
+                if let Some(cause) = checked.bad.take() {
+                    return self.bad(segment, offset, cause).map(Some);
+                }
+                checkers.done(checked.stretch);
+                self.show_progress();
+            }
+            if has_ended {
+                let torn = stop.map(|cause| self.bad(segment, offset, cause));
+                return torn.transpose();
+            }
         }
-        Ok(None)
     }
 
     fn header(&mut self, segment: &Segment, input: &mut impl Read) -> Result<(), Error> {
@@ -386,58 +414,59 @@ impl Fsck<'_, '_> {
         }
     }
 
-    /// Reads one entry into `leaf` and returns the bytes it takes, and its link in the chain.
-    fn entry(
-        &mut self,
-        input: &mut impl Read,
-        room: u64,
-        leaf: &mut Vec<u8>,
-    ) -> io::Result<Result<(u64, Hash), Cause>> {
-        let (mut word, mut crc, mut chain) = ([0; 4], [0; 4], [0; 32]);
-        if room < 8 {
-            return Ok(Err(Cause::Truncated));
+    /// Takes in the sound entries of a stretch that begins at `offset`: a whole block at once where
+    /// nothing is known of a place within it.
+    fn add_all(&mut self, segment: &Segment, offset: u64, checked: &Checked) -> Result<(), Error> {
+        let mut position = 0;
+        while position < checked.hashes.len() {
+            let place = offset + checked.stretch.start(position) as u64;
+            self.compared.place(self.size, segment.first, place);
+            let start = position;
+            position += match self.block(checked, position) {
+                Some(block) => {
+                    self.add(BLOCK_HEIGHT, block);
+                    BLOCK as usize
+                }
+                None => {
+                    if checked.is_own(position) {
+                        self.rotation(checked.stretch.leaf(position))?;
+                    }
+                    self.add(0, checked.hashes[position]);
+                    1
+                }
+            };
+            self.chain = checked.stretch.chain(position - 1);
+            self.bytes += (checked.stretch.start(position) - checked.stretch.start(start)) as u64;
+            self.boundary()?;
         }
-        input.read_exact(&mut word)?;
-        input.read_exact(&mut crc)?;
-        let len = u32::from_le_bytes(word) & 0x7fff_ffff;
-        if len > MAX_LEAF_BYTES {
-            return Ok(Err(Cause::Length(u32::from_le_bytes(word))));
-        }
-        let bytes = 8 + u64::from(len) + 32;
-        if room < bytes {
-            return Ok(Err(Cause::Truncated));
-        }
-        leaf.clear();
-        input.take(u64::from(len)).read_to_end(leaf)?;
-        input.read_exact(&mut chain)?;
-        let sum = [&self.nonce[..], &word, leaf]
-            .iter()
-            .fold(0, |sum, bytes| crc32c::crc32c_append(sum, bytes));
-        if sum != u32::from_le_bytes(crc) {
-            return Ok(Err(Cause::Checksum));
-        }
-        let link = chain_link(leaf);
-        let expected = chain_next(self.chain, link);
-        if expected.0 != chain {
-            return Ok(Err(Cause::Chain));
-        }
-        self.chain = expected;
-        Ok(Ok((bytes, link)))
+        Ok(())
     }
 
-    fn add(&mut self, leaf: Hash) {
-        let (mut height, mut hash) = (0, leaf);
+    /// The node over the block of leaves that begins at `position`, unless it must be looked into.
+    fn block(&self, checked: &Checked, position: usize) -> Option<Hash> {
+        let within = self.size + 1..self.size + BLOCK;
+        let kept = self.kept().map(Checkpoint::size);
+        let known = kept.chain(self.seals.next.as_ref().map(Checkpoint::size));
+        let mut known = known.chain(self.compared.claimed_size());
+        let is_known = known.any(|size| within.contains(&size))
+            || checked.has_own(&(position..position + BLOCK as usize));
+        checked.block(position).filter(|_| !is_known)
+    }
+
+    /// Adds a complete subtree.
+    fn add(&mut self, height: u32, hash: Hash) {
+        let (mut height, mut hash) = (height, hash);
+        self.size += 1 << height;
+        if height == BLOCK_HEIGHT {
+            self.compared.node(hash);
+        }
         while let Some((_, left)) = self.tree.pop_if(|(left, _)| *left == height) {
             (height, hash) = (height + 1, self.hash.node(left, hash));
-            if height == 8 {
+            if height == BLOCK_HEIGHT {
                 self.compared.node(hash);
             }
         }
         self.tree.push((height, hash));
-        self.size += 1;
-        if self.size.is_multiple_of(PROGRESS_LEAVES) {
-            self.show_progress();
-        }
     }
 
     fn root(&self) -> Hash {
@@ -558,13 +587,14 @@ impl Fsck<'_, '_> {
     }
 
     fn show_progress(&mut self) {
-        let (entries, bytes, total_bytes) = (self.size, self.bytes, self.total_bytes);
+        let now = Progress {
+            entries: self.size,
+            sealed: self.seals.sealed(),
+            bytes: self.bytes,
+            total_bytes: self.total_bytes,
+        };
         if let Some(progress) = &mut self.progress {
-            progress(Progress {
-                entries,
-                bytes,
-                total_bytes,
-            });
+            progress(now);
         }
     }
 

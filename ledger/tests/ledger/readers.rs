@@ -2,7 +2,9 @@ use std::fs;
 
 use ledger::{IndexStatus, Ledger, Reader};
 
+use crate::start::flip_byte;
 use crate::support::{grow, last_segment, leaf, open, small_segments, verify};
+use crate::tamper::frames;
 
 #[test]
 fn readers_of_the_writer_see_durable_leaves_only() {
@@ -144,4 +146,27 @@ fn progress_is_shown() {
         (last.entries, last.bytes, last.total_bytes),
         (100, report.bytes, report.bytes)
     );
+}
+
+#[test]
+fn progress_ends_with_what_is_intact_before_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = open(dir.path());
+    for size in [40, 90, 200] {
+        grow(&mut ledger, size, 10);
+        ledger.checkpoint().unwrap();
+    }
+    drop(ledger);
+    let file = last_segment(dir.path());
+    let entry = frames(&fs::read(&file).unwrap()).swap_remove(120);
+    flip_byte(&file, entry.start as u64 + 8);
+    let mut last = None;
+    let mut progress = |progress| last = Some(progress);
+    let options = ledger::VerifyOptions {
+        progress: Some(&mut progress),
+        ..Default::default()
+    };
+    assert!(ledger::verify(dir.path(), options).is_err());
+    let last = last.unwrap();
+    assert_eq!((last.entries, last.sealed), (120, 90));
 }

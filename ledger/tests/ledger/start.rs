@@ -29,7 +29,7 @@ fn refused(dir: &Path) -> Damage {
     *damage
 }
 
-fn flip_byte(file: &Path, at: u64) {
+pub(crate) fn flip_byte(file: &Path, at: u64) {
     let mut file = fs::File::options()
         .read(true)
         .write(true)
