@@ -24,7 +24,7 @@ const CHECKPOINTS: TableDefinition<u64, &str> = TableDefinition::new("checkpoint
 const CURSORS: TableDefinition<&str, u64> = TableDefinition::new("cursors");
 
 const FORMAT: u16 = 1;
-const CACHE_BYTES: usize = 8 << 20;
+const CACHE_BYTES: usize = 2 << 20;
 
 /// Leaves between two indexed offsets.
 pub(crate) const OFFSET_STRIDE: u64 = 256;
