@@ -33,7 +33,8 @@ impl Found<'_> {
         state: &State,
         latest: u64,
     ) -> Result<Option<Tail>, redb::Error> {
-        let (first, start) = self.tail_start(database, state.end, latest, TAIL_BYTES)?;
+        let covered = TAIL_BYTES.saturating_sub(self.bytes_after(state.end));
+        let (first, start) = self.tail_start(database, state.end, latest, covered)?;
         let Some(frontier) = self.frontier_at(database, first)? else {
             return Ok(None);
         };
@@ -81,6 +82,13 @@ impl Found<'_> {
             offset: Header::LEN as u64,
         };
         Ok((0, start))
+    }
+
+    /// What the index does not cover, and is read in any case.
+    fn bytes_after(&self, end: LeafPlace) -> u64 {
+        let later = self.firsts.iter().filter(|&&first| first > end.segment);
+        let later: u64 = later.map(|&first| self.segment_len(first)).sum();
+        later + self.segment_len(end.segment).saturating_sub(end.offset)
     }
 
     /// 0 for one that is missing, which the scan tells.

@@ -125,3 +125,34 @@ fn older_damage_is_left_to_verify_and_later_checkpoints_do_not_hide_it() {
     ledger.close().unwrap();
     assert_eq!(refused(dir.path()).leaves, 255..256);
 }
+
+/// The index's end was taken for the log's: 32 MiB before it were read on top of all after it.
+#[test]
+fn what_the_index_does_not_cover_counts_as_the_tail() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = open(dir.path());
+    let long = |index: u64| {
+        let mut leaf = index.to_le_bytes().to_vec();
+        leaf.resize(128 << 10, 0);
+        leaf
+    };
+    // 33 MiB after the checkpoint; leaf 256 is the last known place before it.
+    for (size, is_sealed) in [(300, true), (564, false)] {
+        while ledger.size() < size {
+            ledger.append(&long(ledger.size())).unwrap();
+        }
+        match is_sealed {
+            true => drop(ledger.checkpoint().unwrap()),
+            false => drop(ledger.commit().unwrap()),
+        }
+    }
+    drop(ledger);
+    let file = segments(dir.path()).remove(0);
+    let frames = frames(&fs::read(&file).unwrap());
+    let flip = |leaf: usize| flip_byte(&file, frames[leaf].start as u64 + 1000);
+    flip(256);
+    assert_eq!(refused(dir.path()).leaves, 256..257);
+    flip(256);
+    flip(255);
+    assert_eq!(recovered(dir.path()).entries, 564);
+}
