@@ -129,7 +129,8 @@ impl Checkpoint {
 pub(crate) enum Record {
     /// A note and the blank line after it.
     Note { note: Vec<u8>, offset: u64 },
-    /// The file ends inside a record.
+    /// The file ends inside a record, or with one that is no note: a power loss can leave its end
+    /// and not its middle.
     Torn { offset: u64 },
     /// The file ends after a record.
     End { offset: u64 },
@@ -165,7 +166,11 @@ impl<R: BufRead> Records<R> {
                 [] if start == 0 => return Ok(Record::End { offset }),
                 b"\n" if signed => {
                     note.truncate(start);
-                    return Ok(Record::Note { note, offset });
+                    let is_torn = !is_note(&note) && self.input.fill_buf()?.is_empty();
+                    return Ok(match is_torn {
+                        true => Record::Torn { offset },
+                        false => Record::Note { note, offset },
+                    });
                 }
                 _ if note.len() > MAX_NOTE_BYTES => return Ok(Record::Note { note, offset }),
                 [.., b'\n'] => signed = line.starts_with(SIGNATURE_START.as_bytes()),
@@ -173,6 +178,10 @@ impl<R: BufRead> Records<R> {
             }
         }
     }
+}
+
+fn is_note(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok_and(|text| SignedNote::parse(text).is_ok())
 }
 
 /// Where the last whole record of a file ends.

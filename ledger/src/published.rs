@@ -124,6 +124,12 @@ pub(crate) fn bad_checkpoint(dir: &Path, offset: u64, cause: impl FnOnce(u64) ->
     }
 }
 
+/// The last of them is cut short or no note, and was signed for good.
+pub(crate) fn torn_checkpoint(dir: &Path, offset: u64) -> Error {
+    let source = NoteError::Malformed("it is cut short or no note");
+    bad_checkpoint(dir, offset, |line| Cause::Checkpoint { line, source })
+}
+
 fn line_at(path: &Path, offset: u64) -> io::Result<u64> {
     let mut before = BufReader::new(disk::open(path)?.take(offset));
     let mut line = 1;

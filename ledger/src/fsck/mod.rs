@@ -614,7 +614,7 @@ impl Fsck<'_, '_> {
             bytes: self.total_bytes,
             segments: u64::try_from(self.segments.len()).expect("a count of files"),
             torn,
-            torn_checkpoint: self.seals.torn,
+            torn_checkpoint: self.seals.torn.is_some(),
             index: self.compared.status(),
         })
     }

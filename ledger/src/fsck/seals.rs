@@ -24,7 +24,8 @@ pub(super) struct Seals<'a> {
     pub(super) count: u64,
     /// How often one was signed at an earlier time than the one before it.
     pub(super) clock_set_back: u64,
-    pub(super) torn: bool,
+    /// Where one is written in part.
+    pub(super) torn: Option<u64>,
     pub(super) last: Checkpoint,
     last_seen: bool,
 }
@@ -54,7 +55,7 @@ impl<'a> Seals<'a> {
             passed: None,
             count: 0,
             clock_set_back: 0,
-            torn: false,
+            torn: None,
             last_seen: false,
             last,
         };
@@ -84,7 +85,7 @@ impl<'a> Seals<'a> {
         let path = layout::checkpoints(self.dir);
         match self.records.next().map_err(Error::io("read", &path))? {
             Record::End { .. } => {}
-            Record::Torn { .. } => self.torn = true,
+            Record::Torn { offset } => self.torn = Some(offset),
             Record::Note { note, offset } => self.next = Some(self.checkpoint(&note, offset)?),
         }
         Ok(())
@@ -112,7 +113,10 @@ impl<'a> Seals<'a> {
     pub(super) fn last_is_listed(&self) -> Result<(), Error> {
         match self.last_seen {
             true => Ok(()),
-            false => Err(self.unlisted(&self.last)),
+            false => match self.torn {
+                Some(offset) => Err(published::torn_checkpoint(self.dir, offset)),
+                None => Err(self.unlisted(&self.last)),
+            },
         }
     }
 

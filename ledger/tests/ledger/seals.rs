@@ -434,3 +434,26 @@ fn cosignatures_have_an_age_too() {
         "{stale:?}"
     );
 }
+
+/// A power loss left the end of a record and not its beginning: the two were in different sectors.
+#[test]
+fn a_checkpoint_torn_in_its_middle_is_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    five_leaves(dir.path());
+    let listed = dir.path().join("checkpoints.txt");
+    let sound = fs::read(&listed).unwrap();
+    let last = fs::read(dir.path().join("last-checkpoint")).unwrap();
+    let torn = [&sound[..], &[0; 100], &last[100..], b"\n"].concat();
+    fs::write(&listed, &torn).unwrap();
+    assert!(verify(dir.path()).unwrap().torn_checkpoint);
+    let (ledger, recovery) = Ledger::open(dir.path(), &options()).unwrap();
+    assert_eq!(recovery.cut_checkpoint_bytes, last.len() as u64 + 1);
+    drop(ledger);
+    assert_eq!(fs::read(&listed).unwrap(), sound);
+    // Nothing is cut that another follows.
+    fs::write(&listed, [&torn, &last[..], b"\n"].concat()).unwrap();
+    assert!(matches!(
+        damage(dir.path()).cause,
+        Cause::Checkpoint { line: 15, .. }
+    ));
+}
