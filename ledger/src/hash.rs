@@ -238,7 +238,7 @@ pub(crate) mod tests {
 
     /// rs_merkle with RFC 6962's prefixes: a second implementation of the same tree.
     #[derive(Clone)]
-    struct Blake3Nodes;
+    pub(crate) struct Blake3Nodes;
 
     impl rs_merkle::Hasher for Blake3Nodes {
         type Hash = [u8; 32];

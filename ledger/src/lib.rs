@@ -13,6 +13,7 @@
 
 mod append;
 mod audit;
+mod batch;
 mod checkpoint;
 #[cfg(all(test, unix))]
 mod crash;
@@ -40,6 +41,7 @@ mod witness;
 
 pub use append::{Ledger, MAX_LEAF_BYTES, Options};
 pub use audit::{Audit, HandOver, audit, carry_back};
+pub use batch::verify_batch;
 pub use checkpoint::{Checkpoint, CheckpointText};
 pub use error::{Cause, Damage, Error};
 pub use export::Export;

@@ -17,6 +17,15 @@ pub enum ProofError {
         /// The tree size.
         size: u64,
     },
+    /// A batch proves no leaf at all.
+    #[error("proof is of no leaf")]
+    NoLeaves,
+    /// The leaves of a batch do not ascend: one is out of order or there twice.
+    #[error("leaf index {index} is not above the one before it")]
+    Unsorted {
+        /// The leaf index.
+        index: u64,
+    },
     /// The old size is above the new one.
     #[error("tree size {old} is above {new}")]
     SizesReversed {
@@ -175,7 +184,7 @@ fn skip_lone_levels(node: &mut u64, last: &mut u64) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::HashMap;
 
     use proptest::prelude::*;
@@ -184,14 +193,14 @@ mod tests {
     use crate::tree::{Frontier, Node, hash_of};
 
     /// The tree by RFC 6962's own recursion.
-    struct Naive {
-        kind: HashKind,
-        leaves: Vec<Hash>,
+    pub(crate) struct Naive {
+        pub(crate) kind: HashKind,
+        pub(crate) leaves: Vec<Hash>,
         known: HashMap<Range<u64>, Hash>,
     }
 
     impl Naive {
-        fn new(kind: HashKind, size: u64) -> Naive {
+        pub(crate) fn new(kind: HashKind, size: u64) -> Naive {
             let leaves = (0..size).map(|i| kind.leaf(&i.to_le_bytes())).collect();
             Naive {
                 kind,
@@ -200,7 +209,7 @@ mod tests {
             }
         }
 
-        fn root(&mut self, leaves: Range<u64>) -> Hash {
+        pub(crate) fn root(&mut self, leaves: Range<u64>) -> Hash {
             if let Some(&known) = self.known.get(&leaves) {
                 return known;
             }
@@ -222,7 +231,7 @@ mod tests {
             root
         }
 
-        fn path(&mut self, ranges: Vec<Range<u64>>) -> Vec<Hash> {
+        pub(crate) fn path(&mut self, ranges: Vec<Range<u64>>) -> Vec<Hash> {
             ranges.into_iter().map(|range| self.root(range)).collect()
         }
 
@@ -261,6 +270,20 @@ mod tests {
             let mut naive = Naive::new(kind, most);
             for size in 0..=most {
                 naive.check_size(size);
+            }
+        }
+    }
+
+    #[test]
+    fn proofs_of_all_sizes_to_2000_verify() {
+        let mut random = fastrand::Rng::with_seed(6);
+        let mut naive = Naive::new(HashKind::Blake3, 2000);
+        for size in 1..=2000 {
+            let root = naive.root(0..size);
+            let some: [u64; 8] = std::array::from_fn(|_| random.u64(0..size));
+            for index in some.into_iter().chain([0, size - 1]) {
+                naive.check_inclusion(index, size, root);
+                naive.check_consistency(index, size, root);
             }
         }
     }

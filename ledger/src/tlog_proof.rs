@@ -119,3 +119,32 @@ fn parse_extra(line: &str) -> Option<HashKind> {
     let name = STANDARD.decode(line.strip_prefix("extra ")?).ok()?;
     HashKind::from_name(std::str::from_utf8(&name).ok()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::batch_path;
+    use crate::proof::inclusion_path;
+
+    /// Of the page's log, at a size of so many digits.
+    const NOTE: &str = "daemoneye/golden\n1000000000\nSBhvLq9C3TZ+vL8JijTvqdSgtfekkbcQ1N5ZpbWFHFI=\n\n\
+        \u{2014} daemoneye/golden yH1sKSh3Nfocs9A4uvy6OAuhQngh1hkWrG6F8tDwwD3JNhIHQ9HzGHVnRgAOJYGn/eTa+d2BTyAoOKepEp4TmE6dVQ8=\n\
+        \u{2014} daemoneye/golden JSmZ9QAAAABlU/EAIifsfpJP4mSUgYjMIkRB7tBU1itLog9skO6XZovj1Rm8HvqfWneZEpjO225ZgaWBDEO1sCR6HC5SfYNFnIWcAQ==\n";
+
+    #[test]
+    fn a_proof_in_a_billion_leaves_has_less_than_2_kib() {
+        let size = 1_000_000_000;
+        let most = (0..size).step_by(999_983).map(|index| {
+            let path = inclusion_path(index, size);
+            assert_eq!(path, batch_path(&[index], size));
+            let proof = TlogProof {
+                hash: HashKind::Blake3,
+                index,
+                path: vec![Hash([7; 32]); path.len()],
+                note: NOTE.to_owned(),
+            };
+            proof.to_string().len()
+        });
+        assert_eq!(most.max(), Some(1719));
+    }
+}
