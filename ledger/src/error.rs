@@ -3,6 +3,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use crate::evidence::EvidenceError;
 use crate::note::NoteError;
 use crate::tlog_proof::TlogProofError;
 
@@ -178,6 +179,9 @@ pub enum Error {
     /// A proof text is malformed or does not verify.
     #[error(transparent)]
     Proof(#[from] TlogProofError),
+    /// An evidence bundle cannot be made, or does not verify.
+    #[error(transparent)]
+    Evidence(#[from] EvidenceError),
     /// The OS gave no randomness, which a new key and a new segment need.
     #[error("no randomness: {0}")]
     Random(getrandom::Error),

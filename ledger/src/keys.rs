@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
+
 use crate::checkpoint::{Record, Records};
 use crate::disk::{self, Access};
 use crate::error::{Cause, Error};
@@ -183,6 +185,11 @@ impl PublicKeys {
             .any(|keys| note.verify(&keys.log).is_ok())
     }
 
+    /// SHA-256 of `ledger.pub`, which later epochs do not change.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        Sha256::digest(self.first.to_string()).into()
+    }
+
     /// The log's origin.
     pub fn name(&self) -> &str {
         self.first.log.name()
@@ -204,6 +211,26 @@ impl PublicKeys {
     pub(crate) fn closed_at(&self, leaf: u64) -> Option<u64> {
         let mut sizes = self.rotations.iter().map(|rotation| rotation.size);
         sizes.find(|size| leaf < *size)
+    }
+
+    /// Of the leaves at `indexes` that the keys for a tree of `size` leaves do not vouch for, one for each
+    /// epoch, and the rotation that ended it.
+    pub(crate) fn earlier_epochs(
+        &self,
+        indexes: impl Iterator<Item = u64>,
+        size: u64,
+    ) -> Vec<(u64, &Rotation)> {
+        let first = self.first_leaf_at(size);
+        let mut found: Vec<(u64, &Rotation)> = Vec::new();
+        for index in indexes.filter(|index| *index < first) {
+            let mut rotations = self.rotations.iter();
+            if let Some(ended) = rotations.find(|rotation| index < rotation.size)
+                && found.iter().all(|(_, known)| known.size != ended.size)
+            {
+                found.push((index, ended));
+            }
+        }
+        found
     }
 
     fn begun_before(&self, size: u64) -> Option<&Rotation> {

@@ -8,7 +8,7 @@
 //! The crate does not know what a leaf means. Its one clock is that of [`Options`]; it logs
 //! nothing, and only [`verify`] has threads, while it runs.
 //!
-//! Start with [`Ledger`] (the writer), [`Reader`], [`prove`] and [`verify`]. `docs/ledger-format.md`
+//! Start with [`Ledger`] (the writer), [`Reader`], [`prove`], [`verify`] and [`Evidence`]. `docs/ledger-format.md`
 //! states every byte; `segment.rs` is the code of the entry files.
 
 mod append;
@@ -19,6 +19,7 @@ mod checkpoint;
 mod crash;
 mod disk;
 mod error;
+mod evidence;
 mod export;
 mod fsck;
 mod hash;
@@ -44,6 +45,10 @@ pub use audit::{Audit, HandOver, audit, carry_back};
 pub use batch::verify_batch;
 pub use checkpoint::{Checkpoint, CheckpointText};
 pub use error::{Cause, Damage, Error};
+pub use evidence::{
+    BatchProof, ConsistencyProof, Evidence, EvidenceError, MAX_EVIDENCE_BYTES, MAX_EVIDENCE_LEAVES,
+    Proven, gather,
+};
 pub use export::Export;
 pub use fsck::{Age, IndexStatus, Progress, Report, TornTail, VerifyOptions, verify};
 pub use hash::{Hash, HashKind};

@@ -152,7 +152,7 @@ impl<D: ReadableDatabase> Nodes<'_, D> {
     }
 }
 
-fn leaf(reader: &mut Reader, index: u64) -> Result<Vec<u8>, Error> {
+pub(crate) fn leaf(reader: &mut Reader, index: u64) -> Result<Vec<u8>, Error> {
     let leaf = reader.read(index)?;
     let missing = || Error::damaged(&reader.entries(), 0, index..index + 1, Cause::Truncated);
     leaf.ok_or_else(missing)

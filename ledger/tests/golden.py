@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Computes the whole log in docs/ledger-format.md from the page alone, with nothing of the ledger.
+"""Computes the whole log in docs/ledger-format.md, and the evidence in docs/evidence-format.md, from
+these pages alone, with nothing of the ledger.
 
 Needs no packages: BLAKE3 (inputs up to 1,024 bytes) and Ed25519 (RFC 8032) are below. Prints every
-file; `--check` compares them with the page.
+file; `--check` compares them with the pages.
 """
 
 import base64
@@ -12,7 +13,8 @@ import re
 import struct
 import sys
 
-PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs/ledger-format.md"
+DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
+PAGES = [DOCS / "ledger-format.md", DOCS / "evidence-format.md"]
 
 # --- BLAKE3, one chunk ---
 
@@ -200,9 +202,11 @@ def files():
     data = segment()
     last = checkpoint(4, NEXT)
     # Under the closing checkpoint of the leaf's epoch: its one sibling is the tree of the first two.
-    sibling = b64(root([leaf for leaf, _ in LEAVES[:2]]))
-    head = f"c2sp.org/tlog-proof@v1\nextra {b64(b'blake3')}\nindex 2\n{sibling}\n"
+    sibling = root([leaf for leaf, _ in LEAVES[:2]])
+    head = f"c2sp.org/tlog-proof@v1\nextra {b64(b'blake3')}\nindex 2\n{lines([sibling])}"
     proof = f"{head}\n{checkpoint(3, KEYS)}"
+    siblings = [leaf_hash(LEAVES[at][0]) for at in (1, 3)]
+    link = [leaf_hash(LEAVES[2][0]), leaf_hash(LEAVES[3][0]), sibling]
     return {
         "ledger.key": "".join(key.secret() for key in NEXT),
         "the secret of epoch 0": "".join(key.secret() for key in KEYS),
@@ -214,7 +218,13 @@ def files():
         "checkpoints.txt": "\n".join([checkpoint(0, KEYS), checkpoint(3, KEYS), last]),
         "last-checkpoint": last,
         "2.tlog-proof": proof,
+        "proof.txt": "daemoneye batch proof v1\nhash blake3\nindex 0\nindex 2\n" + lines(siblings),
+        "consistency/3": "daemoneye consistency proof v1\nfrom 3\nto 4\n" + lines(link),
     }
+
+
+def lines(hashes):
+    return "".join(b64(each) + "\n" for each in hashes)
 
 
 def pattern(name):
@@ -222,12 +232,12 @@ def pattern(name):
 
 
 def main():
-    page = PAGE.read_text()
+    page = "".join(each.read_text() for each in PAGES)
     for name, text in files().items():
         if "--check" in sys.argv:
             found = pattern(name).search(page)
             if not found or found.group(2) != text:
-                sys.exit(f"{name} is not what the page says:\n{text}")
+                sys.exit(f"{name} is not what the pages say:\n{text}")
         else:
             print(f"**`{name}`**\n\n```text\n{text}```\n")
 

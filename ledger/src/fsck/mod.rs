@@ -65,7 +65,8 @@ pub struct Age {
 }
 
 impl Age {
-    fn check(self, last: &Checkpoint) -> Result<(), Error> {
+    /// Whether a checkpoint is of that age.
+    pub fn check(self, last: &Checkpoint) -> Result<(), Error> {
         match self.allows(last.time()) {
             true => Ok(()),
             false => Err(Error::Stale {

@@ -1,17 +1,25 @@
-//! Every byte in `docs/ledger-format.md`, section "A whole log", is what a ledger writes.
+//! Every byte in `docs/ledger-format.md`, section "A whole log", is what a ledger writes, and so is
+//! the example in `docs/evidence-format.md`.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 use ledger::segment::Header;
-use ledger::{Ledger, Options, Reader};
+use ledger::{Ledger, Options, PublicKeys, Reader, gather};
 
-use crate::support::verify;
+use crate::support::{skipped, verify};
 
 const DOCUMENT: &str = include_str!("../../../docs/ledger-format.md");
+const EVIDENCE: &str = include_str!("../../../docs/evidence-format.md");
 
 /// The fenced block that follows the line **`name`**.
 fn block(name: &str) -> &'static str {
-    let (_, after) = DOCUMENT.split_once(&format!("**`{name}`**")).unwrap();
+    block_of(DOCUMENT, name)
+}
+
+fn block_of(document: &'static str, name: &str) -> &'static str {
+    let (_, after) = document.split_once(&format!("**`{name}`**")).unwrap();
     let (_, after) = after.split_once("```text\n").unwrap();
     after.split_once("```").unwrap().0
 }
@@ -100,10 +108,48 @@ fn the_documented_log_is_read_and_continued() {
     let proof = ledger::prove(dir.path(), 2, None).unwrap();
     assert_eq!(proof.to_string(), block("2.tlog-proof"));
     proof.verify(b"gamma", &report.keys).unwrap();
+    check_evidence(dir.path(), &report.keys);
 
     let (ledger, recovery) = Ledger::open(dir.path(), &options()).unwrap();
     assert_eq!((recovery.entries, recovery.cut_bytes), (4, 0));
     ledger.close().unwrap();
     assert_eq!(fs::read(&file).unwrap(), segment);
     assert_eq!(verify(dir.path()).unwrap().checkpoints, 3);
+}
+
+fn check_evidence(dir: &Path, keys: &PublicKeys) {
+    let evidence = gather(dir, &[0, 2].into(), None, None).unwrap();
+    evidence.verify(keys, None).unwrap();
+    let zip = evidence.to_zip().unwrap();
+    let archive = rawzip::ZipArchive::from_slice(&zip).unwrap();
+    let file = |name: &str| {
+        let mut entries = archive.entries();
+        while let Some(entry) = entries.next_entry().unwrap() {
+            if entry.file_path().as_bytes() == name.as_bytes() {
+                let found = archive.get_entry(entry.wayfinder()).unwrap();
+                return String::from_utf8(found.data().to_vec()).unwrap();
+            }
+        }
+        panic!("{name} is not there")
+    };
+    let documented = |name| block_of(EVIDENCE, name);
+    assert_eq!(file("proof.txt"), documented("proof.txt"));
+    assert_eq!(file("consistency/3"), documented("consistency/3"));
+    assert_eq!(file("checkpoint.txt"), block("last-checkpoint"));
+    let keys = format!("{}\n{}", block("ledger.pub"), block("rotations.txt"));
+    assert_eq!(file("keys.txt"), keys);
+    assert_eq!(
+        (file("leaves/0"), file("leaves/2")),
+        ("alpha".into(), "gamma".into())
+    );
+}
+
+/// The pages say what a program that shares nothing with this one makes of them.
+#[test]
+fn the_pages_are_what_another_program_computes() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden.py");
+    match Command::new("python3").arg(script).arg("--check").output() {
+        Ok(output) => assert!(output.status.success(), "{output:?}"),
+        Err(e) => skipped(format_args!("python3 does not run: {e}")),
+    }
 }

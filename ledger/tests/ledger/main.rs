@@ -1,6 +1,7 @@
 //! What a ledger promises, held against a real directory.
 
 mod crash;
+mod evidence;
 mod format;
 mod life;
 mod matrix;
