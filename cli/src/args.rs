@@ -460,6 +460,88 @@ pub(crate) enum Key {
     },
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct Evidence {
+    /// The alert, by its `event.id` (`178:linux-shm-exec`), which is its leaf and its rule, or an
+    /// entry by its leaf index alone: of a finding with the events that it is about, of an event with
+    /// the findings about it (of those that came within 65,536 entries).
+    #[arg(value_name = "ALERT-ID")]
+    pub(crate) alert: AlertId,
+    /// File to write; it must not exist yet.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Take these entries in too: leaf indexes separated by commas.
+    #[arg(long, value_name = "INDEX,...", value_delimiter = ',')]
+    pub(crate) with: Vec<u64>,
+    /// Prove it in the tree of this checkpoint of the ledger, say of one that witnesses cosigned
+    /// (`witnessed-checkpoint`), instead of the last one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) at: Option<PathBuf>,
+    /// Prove also that this tree and that of another checkpoint of the ledger, which the receiver
+    /// has, are of one history: for `verify-evidence --checkpoint`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// How long to wait for the checkpoint of a running daemon to cover the entries.
+    #[arg(long, value_name = "SECONDS", default_value_t = 15)]
+    pub(crate) wait: u64,
+    #[command(flatten)]
+    pub(crate) state: StateDir,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct VerifyEvidence {
+    /// What `daemoneye ledger evidence` wrote.
+    pub(crate) file: PathBuf,
+    /// Public keys of the ledger, got from elsewhere than the file: its `ledger.pub`, or what
+    /// `ledger key export-public` prints.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+    /// A checkpoint of the ledger that was kept elsewhere. The file must prove that its entries are
+    /// of one history with that (`evidence --checkpoint`).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// Fail if the checkpoint in the file was signed longer ago.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) max_age: Option<u64>,
+    /// The keys of witnesses, one vkey a line: the checkpoint in the file must have their
+    /// cosignatures.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) witness_keys: Option<PathBuf>,
+    /// How many of them must have cosigned.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 1,
+        requires = "witness_keys"
+    )]
+    pub(crate) witnesses: usize,
+}
+
+/// An alert, or an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AlertId {
+    pub(crate) index: u64,
+    /// The rule whose finding about that entry is meant.
+    pub(crate) rule: Option<String>,
+}
+
+impl FromStr for AlertId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (index, rule) = match text.split_once(':') {
+            Some((index, rule)) => (index, Some(rule)),
+            None => (text, None),
+        };
+        let index = index.parse().ok();
+        let index = index.filter(|_| rule.is_none_or(|rule| !rule.is_empty()));
+        Ok(Self {
+            index: index.ok_or("expected INDEX or INDEX:RULE, as `event.id` of an alert")?,
+            rule: rule.map(str::to_owned),
+        })
+    }
+}
+
 /// Whose cosignatures are wanted on a checkpoint.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Witnesses {
@@ -539,6 +621,10 @@ pub(crate) enum Ledger {
         #[command(flatten)]
         state: StateDir,
     },
+    /// Write entries to a file with all that proves them to who has the ledger's public key alone.
+    Evidence(Evidence),
+    /// Verify such a file, on any machine, and print what it proves.
+    VerifyEvidence(VerifyEvidence),
     /// The keys that sign the ledger.
     #[command(subcommand)]
     Key(Key),
@@ -551,7 +637,22 @@ pub(crate) enum Ledger {
 
 #[cfg(test)]
 mod tests {
-    use super::ring_bytes;
+    use super::{AlertId, ring_bytes};
+
+    #[test]
+    fn an_alert_is_named_by_entry_and_rule_and_an_entry_by_its_index() {
+        let check = |text: &str, expected: Option<(u64, Option<&str>)>| {
+            let id = text.parse::<AlertId>().ok();
+            let id = id.as_ref().map(|id| (id.index, id.rule.as_deref()));
+            assert_eq!(id, expected, "{text}");
+        };
+        check("178", Some((178, None)));
+        check("178:linux-shm-exec", Some((178, Some("linux-shm-exec"))));
+        check("7:a:b", Some((7, Some("a:b"))));
+        for text in ["", ":", "178:", ":rule", "-1", "18446744073709551616", "x"] {
+            check(text, None);
+        }
+    }
 
     #[test]
     fn ring_is_of_64_kib_at_least_and_mib_are_meant_without_a_unit() {

@@ -169,6 +169,10 @@ fn keys_are_rotated_shown_and_exported() {
     }
     let json = place.ledger(&["--json", "key", "show"]);
     let shown: Value = serde_json::from_slice(&json.stdout).unwrap();
+    let own = place.path("state/ledger/ledger.pub");
+    let sum = Command::new("sha256sum").arg(own).output().unwrap();
+    let sum = String::from_utf8(sum.stdout).unwrap();
+    assert_eq!(shown["fingerprint"], format!("sha256:{}", &sum[..64]));
     let index = shown["epochs"][0]["to"].as_u64().unwrap().to_string();
     let proved = place.ledger(&["prove", &index]);
     check(&proved, 0, "daemoneye ledger rotation v1");

@@ -53,6 +53,7 @@ pub fn finding(finding: &Finding, evidence: Option<&Event>) -> Value {
     document.root.insert(
         "event".into(),
         json!({
+            "id": format!("{}:{}", finding.leaf_index, finding.rule_id),
             "kind": "alert", "category": ["process"], "type": ["info"], "action": "rule_match",
             "severity": severity(finding.level),
         }),

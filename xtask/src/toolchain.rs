@@ -56,6 +56,31 @@ pub(crate) fn apt_update() -> Result<()> {
     shell::run(Command::new("apt-get").arg("update"))
 }
 
+/// What `docs/verify_evidence.py` imports, from PyPI.
+const PYTHON_PACKAGES: [&str; 2] = ["blake3>=1,<2", "cryptography>=42"];
+
+/// A Python that has these packages, in an environment of its own below the target directory.
+pub(crate) fn python() -> Result<PathBuf> {
+    let dir = shell::target_dir().join("python");
+    let python = dir.join("bin/python3");
+    let has_packages = || {
+        let mut probe = Command::new(&python);
+        probe.args(["-c", "import blake3, cryptography"]);
+        shell::output(&mut probe).is_ok()
+    };
+    if has_packages() {
+        return Ok(python);
+    }
+    apt(&["python3", "python3-venv"], || {
+        shell::output(Command::new("python3").args(["-c", "import ensurepip, venv"])).is_ok()
+    })?;
+    shell::run(Command::new("python3").args(["-m", "venv"]).arg(&dir))?;
+    let mut install = Command::new(&python);
+    install.args(["-m", "pip", "install", "--quiet"]);
+    shell::run(install.args(PYTHON_PACKAGES))?;
+    Ok(python)
+}
+
 /// Installs the standard library of a target.
 pub(crate) fn rust_target(target: &str) -> Result<()> {
     let query = ["--print", "target-libdir", "--target", target];

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use event::{Ancestor, Digest, Exit, FailedExec, Hashed, Lost, Process, ProcessKey};
-use event::{EventKind, json};
+use event::{Event, EventKind, Finding, json};
 
 use super::Sink;
 use crate::Error;
@@ -98,7 +98,17 @@ fn document(alert: &Alert<'_>) -> serde_json::Value {
 }
 
 fn human(alert: &Alert<'_>) -> String {
-    let finding = alert.finding;
+    let mut line = finding_line(alert.finding, Some(alert.evidence));
+    if alert.folded > 0 {
+        line.push_str(&format!(" folded={}", alert.folded));
+    }
+    line
+}
+
+/// A finding as a line for people, with the event that completed it where it is at hand. What a rule
+/// says of itself is verbatim.
+#[must_use]
+pub fn finding_line(finding: &Finding, evidence: Option<&Event>) -> String {
     let mut line = format!(
         "{} {} {} [{}]",
         finding.header.wall,
@@ -109,12 +119,25 @@ fn human(alert: &Alert<'_>) -> String {
     if let Some(key) = finding.key {
         line.push_str(&format!(" pid={}", key.pid));
     }
-    line.push_str(&described(&alert.evidence.kind));
-    line.push_str(&format!(" leaf={}", finding.leaf_index));
-    if alert.folded > 0 {
-        line.push_str(&format!(" folded={}", alert.folded));
+    match evidence {
+        Some(evidence) => line.push_str(&described(&evidence.kind)),
+        None => line.push_str(&format!(" exe={}", quoted(&finding.exe))),
     }
+    line.push_str(&format!(" leaf={}", finding.leaf_index));
     line
+}
+
+/// An event as a line for people: `<time> <class>` and then fields.
+#[must_use]
+pub fn event_line(event: &Event) -> String {
+    let key = event.key();
+    let pid = key.map_or_else(String::new, |key| format!(" pid={}", key.pid));
+    format!(
+        "{} {}{pid}{}",
+        event.header.wall,
+        event.class(),
+        described(&event.kind)
+    )
 }
 
 /// What the event says, as fields with a space before each.
@@ -231,8 +254,8 @@ fn quoted(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use event::{
-        BootTime, Container, Credentials, DropReason, Event, EventClass, Exec, ExitStatus, Finding,
-        HashFailure, Header,
+        BootTime, Container, Credentials, DropReason, EventClass, Exec, ExitStatus, HashFailure,
+        Header,
     };
 
     use super::*;
@@ -364,6 +387,34 @@ mod tests {
             EventKind::Lost(lost),
             " class=exec reason=ring_full count=4",
         );
+    }
+
+    #[test]
+    fn events_and_findings_alone_are_lines_too() {
+        let event = Event {
+            header: Header::default(),
+            kind: EventKind::Exit(Exit {
+                key: ProcessKey {
+                    pid: 7,
+                    ..ProcessKey::default()
+                },
+                exe: "/bin/x".into(),
+                ..Exit::default()
+            }),
+        };
+        let start = "1970-01-01T00:00:00.000000000Z";
+        let line = event_line(&event);
+        assert_eq!(line, format!(r#"{start} exit pid=7 exe="/bin/x""#));
+        let finding = Finding {
+            rule_id: "r".into(),
+            title: "T".into(),
+            exe: "/bin/y\n".into(),
+            leaf_index: 3,
+            ..Finding::default()
+        };
+        let line = finding_line(&finding, None);
+        let expected = format!(r#"{start} INFORMATIONAL T [r] exe="/bin/y\n" leaf=3"#);
+        assert_eq!(line, expected);
     }
 
     #[test]

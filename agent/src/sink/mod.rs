@@ -2,7 +2,7 @@
 
 mod lines;
 
-pub use lines::{Format, Lines};
+pub use lines::{Format, Lines, event_line, finding_line};
 
 use crate::Error;
 use crate::alert::Alert;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use ledger::{Epoch, Ledger};
+use ledger::{Epoch, Ledger, PublicKeys};
 use serde_json::{Value, json};
 
 use super::ledger::{ORIGIN_OF_EXISTING, invalid};
@@ -26,10 +26,16 @@ fn show(state: &State, json: bool) -> Result<ExitCode, Failure> {
     let epochs = keys.epochs();
     if json {
         let epochs: Vec<Value> = epochs.iter().map(epoch_json).collect();
-        line(json!({ "origin": keys.name(), "epochs": epochs }))?;
+        line(json!({
+            "origin": keys.name(), "fingerprint": fingerprint(&keys), "epochs": epochs,
+        }))?;
         return Ok(ExitCode::SUCCESS);
     }
     line(format_args!("origin {}", keys.name()))?;
+    line(format_args!(
+        "fingerprint {} of ledger.pub",
+        fingerprint(&keys)
+    ))?;
     for epoch in &epochs {
         let to = epoch
             .to
@@ -40,6 +46,13 @@ fn show(state: &State, json: bool) -> Result<ExitCode, Failure> {
         ))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// As `sha256sum` prints it of `ledger.pub`.
+pub(super) fn fingerprint(keys: &PublicKeys) -> String {
+    let bytes = keys.fingerprint();
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
 }
 
 fn epoch_json(epoch: &Epoch) -> Value {

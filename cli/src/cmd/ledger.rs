@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
 use ledger::{
-    Age, Cosignature, IndexStatus, Progress, PublicKeys, Report, VerifyOptions, Witnesses,
+    Age, Cosignature, EvidenceError, IndexStatus, NoteError, Progress, PublicKeys, Report,
+    VerifyOptions, Witnesses,
 };
 use serde_json::{Value, json};
 
@@ -66,6 +67,10 @@ pub(crate) fn ledger(command: &args::Ledger, json: bool) -> Result<ExitCode, Fai
             };
             prove(&state, &wanted, json)
         }
+        args::Ledger::Evidence(evidence) => {
+            super::evidence::write(&open(&evidence.state)?, evidence, json)
+        }
+        args::Ledger::VerifyEvidence(asked) => super::evidence::verify(asked, json),
         args::Ledger::Key(command) => super::key::key(command, json),
         args::Ledger::Checkpoint { state } => checkpoint(open(state)?, json),
     }
@@ -218,7 +223,7 @@ fn report_json(report: &Report) -> Value {
     })
 }
 
-fn cosignatures_json(cosignatures: &[Cosignature]) -> Value {
+pub(super) fn cosignatures_json(cosignatures: &[Cosignature]) -> Value {
     let each =
         |Cosignature { witness, time }: &Cosignature| json!({ "witness": witness, "time": time });
     cosignatures.iter().map(each).collect()
@@ -285,11 +290,11 @@ fn cosigned(
 }
 
 /// When a checkpoint was signed, as part of a sentence.
-fn age(checkpoint: &ledger::Checkpoint) -> String {
+pub(super) fn age(checkpoint: &ledger::Checkpoint) -> String {
     format!(", signed {}", ago(checkpoint.time()))
 }
 
-fn ago(time: u64) -> String {
+pub(super) fn ago(time: u64) -> String {
     match now().checked_sub(time) {
         Some(seconds @ 0..120) => format!("{seconds} s ago"),
         Some(seconds @ 120..7200) => format!("{} min ago", seconds / 60),
@@ -300,12 +305,12 @@ fn ago(time: u64) -> String {
 }
 
 /// POSIX seconds.
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |now| now.as_secs())
 }
 
-fn read_witnesses((keys, needed): (&Path, usize)) -> Result<Witnesses, Failure> {
+pub(super) fn read_witnesses((keys, needed): (&Path, usize)) -> Result<Witnesses, Failure> {
     let text = read_text(keys).code(Code::BadInput)?;
     Witnesses::parse(&text, needed)
         .with_context(|| format!("{}", keys.display()))
@@ -343,12 +348,12 @@ pub(crate) fn public_keys(dir: &Path) -> Result<PublicKeys, Failure> {
     ledger::public_keys(dir).map_err(invalid)
 }
 
-fn read_keys(path: &Path) -> anyhow::Result<PublicKeys> {
+pub(super) fn read_keys(path: &Path) -> anyhow::Result<PublicKeys> {
     let text = read_text(path)?;
     PublicKeys::parse(&text).with_context(|| format!("{}", path.display()))
 }
 
-fn read_checkpoint(state: &State, path: &Path) -> Result<ledger::Checkpoint, Failure> {
+pub(super) fn read_checkpoint(state: &State, path: &Path) -> Result<ledger::Checkpoint, Failure> {
     let keys = public_keys(&state.ledger())?;
     let note = read_text(path).code(Code::BadInput)?;
     ledger::Checkpoint::open(&note, &keys)
@@ -356,7 +361,7 @@ fn read_checkpoint(state: &State, path: &Path) -> Result<ledger::Checkpoint, Fai
         .code(Code::BadInput)
 }
 
-fn read_text(path: &Path) -> anyhow::Result<String> {
+pub(super) fn read_text(path: &Path) -> anyhow::Result<String> {
     fs::read_to_string(path).with_context(|| format!("{}", path.display()))
 }
 
@@ -370,9 +375,23 @@ pub(crate) fn invalid(error: ledger::Error) -> Failure {
         Error::Index { .. } => Code::StateUnusable,
         Error::Io { .. } | Error::Locked { .. } | Error::Poisoned => Code::Failure,
         Error::NotIntegrated { .. } => Code::NotThere,
+        Error::Evidence(source) => of_evidence(source),
         _ => Code::LedgerInvalid,
     };
     Failure::new(code, error)
+}
+
+/// A file that is no bundle is bad input; one that does not prove what it should is not.
+pub(super) fn of_evidence(error: &EvidenceError) -> Code {
+    match error {
+        EvidenceError::Archive(_)
+        | EvidenceError::File { .. }
+        | EvidenceError::Keys(NoteError::Malformed(_))
+        | EvidenceError::Checkpoint(NoteError::Malformed(_))
+        | EvidenceError::Outside(NoteError::Malformed(_)) => Code::BadInput,
+        EvidenceError::Unlinked { .. } => Code::NotThere,
+        _ => Code::LedgerInvalid,
+    }
 }
 
 /// Rights or room are missing, for any ledger there.

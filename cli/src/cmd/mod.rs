@@ -2,6 +2,7 @@
 
 pub(crate) mod bench_count;
 pub(crate) mod doctor;
+pub(crate) mod evidence;
 pub(crate) mod key;
 pub(crate) mod ledger;
 pub(crate) mod prove;

@@ -18,7 +18,7 @@ use crate::output::{line, notice};
 use crate::state::State;
 
 /// An entry that an alert names is in the files after the next commit, a fraction of a second later.
-const COMMIT: Duration = Duration::from_secs(2);
+pub(super) const COMMIT: Duration = Duration::from_secs(2);
 
 /// Between two looks at what a daemon writes.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -38,7 +38,8 @@ pub(crate) struct Wanted<'a> {
 pub(crate) fn prove(state: &State, wanted: &Wanted<'_>, json: bool) -> Result<ExitCode, Failure> {
     let dir = state.ledger();
     let mut reader = Reader::open(&dir).map_err(invalid)?;
-    let (index, leaf) = entry(&dir, &mut reader, wanted)?;
+    let commit = COMMIT.min(wanted.patience);
+    let (index, leaf) = entry(&dir, &mut reader, (wanted.index, wanted.finding), commit)?;
     let proof = match &wanted.at {
         Some(at) => ledger::prove(&dir, index, Some(at)).map_err(invalid)?,
         None => proof(&dir, index, wanted.patience)?,
@@ -66,16 +67,19 @@ pub(crate) fn prove(state: &State, wanted: &Wanted<'_>, json: bool) -> Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
-/// The entry that is wanted and its index.
-fn entry(dir: &Path, reader: &mut Reader, wanted: &Wanted<'_>) -> Result<(u64, Vec<u8>), Failure> {
-    let index = wanted.index;
-    let commit = COMMIT.min(wanted.patience);
-    let leaf = wait_for(dir, commit, None, || reader.read(index).map_err(invalid))?;
+/// The entry at an index, or a rule's finding about it, and where it is.
+pub(super) fn entry(
+    dir: &Path,
+    reader: &mut Reader,
+    (index, rule): (u64, Option<&str>),
+    patience: Duration,
+) -> Result<(u64, Vec<u8>), Failure> {
+    let leaf = wait_for(dir, patience, None, || reader.read(index).map_err(invalid))?;
     let leaf = leaf.ok_or_else(|| not_there(format!("the ledger has no entry {index}")))?;
-    let Some(rule) = wanted.finding else {
+    let Some(rule) = rule else {
         return Ok((index, leaf));
     };
-    let finding = wait_for(dir, commit, None, || finding(reader, index, rule))?;
+    let finding = wait_for(dir, patience, None, || finding(reader, index, rule))?;
     finding.ok_or_else(|| {
         not_there(format!(
             "the ledger has no finding of rule {rule} about entry {index}"
@@ -99,19 +103,27 @@ fn finding(reader: &mut Reader, index: u64, rule: &str) -> Result<Option<(u64, V
 }
 
 fn proof(dir: &Path, index: u64, patience: Duration) -> Result<TlogProof, Failure> {
+    once_signed(dir, index, patience, || ledger::prove(dir, index, None))
+}
+
+/// What can be made of the ledger once a checkpoint covers the entry.
+pub(super) fn once_signed<T>(
+    dir: &Path,
+    index: u64,
+    patience: Duration,
+    mut make: impl FnMut() -> Result<T, ledger::Error>,
+) -> Result<T, Failure> {
     let interval = CommitPolicy::default().checkpoint_interval.as_secs();
     let waiting = format!(
         "entry {index} is not signed for yet; the daemon's next checkpoint covers it, within \
          {interval} s; waiting for that (--wait 0 does not)"
     );
-    let proof = wait_for(dir, patience, Some(&waiting), || {
-        match ledger::prove(dir, index, None) {
-            Ok(proof) => Ok(Some(proof)),
-            Err(ledger::Error::NotIntegrated { .. }) => Ok(None),
-            Err(error) => Err(invalid(error)),
-        }
+    let made = wait_for(dir, patience, Some(&waiting), || match make() {
+        Ok(made) => Ok(Some(made)),
+        Err(ledger::Error::NotIntegrated { .. }) => Ok(None),
+        Err(error) => Err(invalid(error)),
     })?;
-    proof.ok_or_else(|| {
+    made.ok_or_else(|| {
         let how = match Holder::of(dir) {
             Some(holder) => {
                 format!("{holder} covers it with its next checkpoint, within {interval} s")
