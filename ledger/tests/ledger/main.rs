@@ -9,6 +9,7 @@ mod parsers;
 mod proofs;
 mod readers;
 mod recovery;
+mod rfc6962;
 mod rotation;
 mod seals;
 mod start;
