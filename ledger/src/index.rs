@@ -54,7 +54,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    fn encode(&self, origin: &str) -> Vec<u8> {
+    pub(crate) fn encode(&self, origin: &str) -> Vec<u8> {
         let mut bytes = FORMAT.to_le_bytes().to_vec();
         bytes.push(self.frontier.kind().code());
         let (end, size) = (self.end, self.frontier.size());
@@ -75,7 +75,7 @@ impl State {
         bytes
     }
 
-    fn decode(bytes: &[u8], origin: &str) -> Option<State> {
+    pub(crate) fn decode(bytes: &[u8], origin: &str) -> Option<State> {
         let (bytes, check) = bytes.split_last_chunk()?;
         if blake3_of(&[bytes, origin.as_bytes()]) != Hash(*check) {
             return None;
@@ -259,16 +259,12 @@ pub(crate) fn tile<D: ReadableDatabase>(
 ) -> Result<Option<Tile>, redb::Error> {
     let tiles = database.begin_read()?.open_table(TILES)?;
     let bytes = tiles.get((id.level, id.index))?;
-    Ok(bytes.map(|bytes| {
-        bytes
-            .value()
-            .as_chunks()
-            .0
-            .iter()
-            .copied()
-            .map(Hash)
-            .collect()
-    }))
+    Ok(bytes.map(|bytes| tile_hashes(bytes.value())))
+}
+
+/// The hashes of a stored tile.
+pub(crate) fn tile_hashes(bytes: &[u8]) -> Tile {
+    bytes.as_chunks().0.iter().copied().map(Hash).collect()
 }
 
 /// The place of the last indexed leaf at or before `leaf`.

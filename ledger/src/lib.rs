@@ -22,6 +22,8 @@ mod error;
 mod evidence;
 mod export;
 mod fsck;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod hash;
 mod index;
 mod key;
