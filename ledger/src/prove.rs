@@ -105,7 +105,12 @@ pub(crate) struct Nodes<'a, D> {
 
 impl<D: ReadableDatabase> Nodes<'_, D> {
     pub(crate) fn hashes(&mut self, path: &[Range<u64>]) -> Result<Vec<Hash>, Error> {
-        path.iter().map(|leaves| self.hash(leaves)).collect()
+        // From the last on: so the reader ends near the leaf that the first stands beside, which is
+        // read next. Elsewhere it would have to walk there from the start of its segment.
+        let hashes = path.iter().rev().map(|leaves| self.hash(leaves));
+        let mut hashes: Vec<Hash> = hashes.collect::<Result<_, Error>>()?;
+        hashes.reverse();
+        Ok(hashes)
     }
 
     pub(crate) fn hash(&mut self, leaves: &Range<u64>) -> Result<Hash, Error> {
