@@ -98,6 +98,6 @@ pub enum Leaf {
     Event(Event),
     /// A rule fired.
     Finding(Box<Finding>),
-    /// What the ledger itself appended, as text: a rotation of its keys.
+    /// What the ledger itself appended, as text: a rotation of its keys, or which entries it dropped.
     Ledger(Bytes),
 }

@@ -7,6 +7,7 @@ use crate::audit;
 use crate::checkpoint::{self, Checkpoint, CheckpointText};
 use crate::disk::{self, Access, AppendFile, Lock};
 use crate::error::Error;
+use crate::gap::Gap;
 use crate::hash::{Hash, HashKind, chain_link, chain_next, origin_hash};
 use crate::index::{Index, LeafPlace, OFFSET_STRIDE, State, Update};
 use crate::key::LogSecret;
@@ -86,6 +87,12 @@ pub struct Ledger {
     pub(crate) last_checkpoint: Option<Checkpoint>,
     pub(crate) cursors: BTreeMap<String, u64>,
     pub(crate) cursors_changed: bool,
+    /// The newest gap.
+    pub(crate) gap: Option<Gap>,
+    /// Segments of it are still there.
+    pub(crate) dropping: bool,
+    /// The index has places of leaves before this one, which are gone.
+    pub(crate) forget_places: Option<u64>,
     pub(crate) poisoned: bool,
     pub(crate) _lock: Lock,
 }
@@ -276,7 +283,7 @@ impl Ledger {
         self.checkpoint()
     }
 
-    fn unless_poisoned<T>(
+    pub(crate) fn unless_poisoned<T>(
         &mut self,
         call: impl FnOnce(&mut Ledger) -> Result<T, Error>,
     ) -> Result<T, Error> {
@@ -288,7 +295,7 @@ impl Ledger {
         result
     }
 
-    fn try_append(&mut self, leaf: &[u8]) -> Result<u64, Error> {
+    pub(crate) fn try_append(&mut self, leaf: &[u8]) -> Result<u64, Error> {
         let index = self.edge.size();
         let starts_commit = index == self.durable_size();
         if starts_commit && self.segment.len() >= self.segment_bytes.max(Header::LEN as u64 + 1) {
@@ -326,7 +333,7 @@ impl Ledger {
         Ok(())
     }
 
-    fn try_commit(&mut self) -> Result<u64, Error> {
+    pub(crate) fn try_commit(&mut self) -> Result<u64, Error> {
         let size = self.edge.size();
         if size > self.durable_size() {
             self.write_buffer()?;
@@ -339,7 +346,13 @@ impl Ledger {
         Ok(size)
     }
 
-    fn try_checkpoint(&mut self, anew: bool) -> Result<Checkpoint, Error> {
+    pub(crate) fn try_checkpoint(&mut self, anew: bool) -> Result<Checkpoint, Error> {
+        let checkpoint = self.sign(anew)?;
+        self.carry_out()?;
+        Ok(checkpoint)
+    }
+
+    fn sign(&mut self, anew: bool) -> Result<Checkpoint, Error> {
         let size = self.try_commit()?;
         let time = (self.clock)();
         let is_said = |last: &Checkpoint| last.size() == size && !(anew && time > last.time());
@@ -399,14 +412,16 @@ impl Ledger {
             checkpoint_bytes: self.checkpoints.len(),
         };
         self.index.commit(&Update {
-            state: &state,
+            state: Some(&state),
             tiles: self.edge.tiles.changed().collect(),
             offsets: &self.edge.offsets,
             notes,
             cursors: &self.cursors,
+            forget_places: self.forget_places,
         })?;
         self.edge.tiles.stored();
         self.edge.offsets.clear();
+        self.forget_places = None;
         self.cursors_changed = false;
         self.indexed = state.frontier.size();
         Ok(())
@@ -421,7 +436,7 @@ impl Ledger {
         }
     }
 
-    fn nodes<'a>(&'a self, reader: &'a mut Reader) -> Nodes<'a, redb::Database> {
+    pub(crate) fn nodes<'a>(&'a self, reader: &'a mut Reader) -> Nodes<'a, redb::Database> {
         let tiles = Some(&self.edge.tiles);
         Nodes {
             kind: self.hash_kind(),

@@ -121,7 +121,8 @@ pub(crate) fn consistency(
     {
         return Ok(path);
     }
-    let path = from_leaves(dir, kind, (new, new_root), &ranges)?;
+    let path = from_leaves(dir, kind, (new, new_root), &ranges);
+    let path = path.map_err(|error| error.too_old(old))?;
     match verified(&path) {
         Ok(()) => Ok(path),
         Err(_) => Err(Error::HistoryRewritten {
@@ -211,7 +212,8 @@ mod tests {
         ledger
             .index
             .commit(&Update {
-                state: &state.unwrap().unwrap(),
+                state: Some(&state.unwrap().unwrap()),
+                forget_places: None,
                 tiles: vec![(TILE, &tile)],
                 offsets: &[],
                 notes: &[],

@@ -186,12 +186,18 @@ fn is_note(bytes: &[u8]) -> bool {
 
 /// Where the last whole record of a file ends.
 pub(crate) fn whole_records(path: &Path) -> Result<u64, Error> {
+    last_record(path).map(|(_, end)| end)
+}
+
+/// Where the last whole record of a file starts and ends.
+pub(crate) fn last_record(path: &Path) -> Result<(u64, u64), Error> {
     let file = disk::open(path).map_err(Error::io("open", path))?;
     let mut records = Records::new(BufReader::new(file), 0);
+    let mut start = 0;
     loop {
         match records.next().map_err(Error::io("read", path))? {
-            Record::Note { .. } => {}
-            Record::End { offset } | Record::Torn { offset } => return Ok(offset),
+            Record::Note { offset, .. } => start = offset,
+            Record::End { offset } | Record::Torn { offset } => return Ok((start, offset)),
         }
     }
 }

@@ -205,8 +205,13 @@ pub(crate) fn overwrite(path: &Path) -> Result<(), Error> {
 /// Overwrites and removes a file, durably.
 pub(crate) fn erase(path: &Path) -> Result<(), Error> {
     overwrite(path)?;
-    make(Change::Remove(path), || fs::remove_file(path)).map_err(Error::io("remove", path))?;
+    remove(path)?;
     sync_dir(parent(path))
+}
+
+/// Removes a file; durable once the directory is synced.
+pub(crate) fn remove(path: &Path) -> Result<(), Error> {
+    make(Change::Remove(path), || fs::remove_file(path)).map_err(Error::io("remove", path))
 }
 
 /// Renames a file within its directory and makes the new name durable.
@@ -408,11 +413,20 @@ impl AppendFile {
 
 /// The first leaves of all segments, ascending. Other files are not looked at.
 pub(crate) fn segments(dir: &Path) -> Result<Vec<u64>, Error> {
+    firsts(dir, layout::segment_first)
+}
+
+/// The first leaves of all remains of dropped segments, ascending.
+pub(crate) fn remains(dir: &Path) -> Result<Vec<u64>, Error> {
+    firsts(dir, layout::remains_first)
+}
+
+fn firsts(dir: &Path, first: impl Fn(&str) -> Option<u64>) -> Result<Vec<u64>, Error> {
     let dir = layout::entries(dir);
     let mut firsts = Vec::new();
     for entry in fs::read_dir(&dir).map_err(Error::io("list", &dir))? {
         let name = entry.map_err(Error::io("list", &dir))?.file_name();
-        firsts.extend(name.to_str().and_then(layout::segment_first));
+        firsts.extend(name.to_str().and_then(&first));
     }
     firsts.sort_unstable();
     Ok(firsts)

@@ -133,6 +133,24 @@ pub enum Error {
     /// The leaf begins as those do that the ledger itself appends.
     #[error("leaf begins like one of the ledger's own")]
     OwnLeaf,
+    /// The leaf was dropped to make room, or because of its age: see [`crate::gaps`].
+    #[error("leaf {index} is no longer kept; the oldest that is, is leaf {oldest}")]
+    NotKept {
+        /// The leaf index asked for.
+        index: u64,
+        /// The first leaf that can be read.
+        oldest: u64,
+    },
+    /// An outside checkpoint is of a size between leaves that were dropped, and no hashes were kept
+    /// for that size: they are for sizes that checkpoints.txt lists.
+    #[error(
+        "checkpoint of size {checkpoint_size} can no longer be held against the log: the leaves \
+         around it were dropped, and checkpoints.txt does not list that size"
+    )]
+    TooOld {
+        /// Leaves that the outside checkpoint covers.
+        checkpoint_size: u64,
+    },
     /// No checkpoint covers this leaf (yet).
     #[error("leaf {index} is not covered by a checkpoint ({sealed} leaves are)")]
     NotIntegrated {
@@ -193,6 +211,14 @@ impl Error {
             call,
             path: path.to_owned(),
             source,
+        }
+    }
+
+    /// What it means for a checkpoint that leaves before its size were dropped.
+    pub(crate) fn too_old(self, checkpoint_size: u64) -> Error {
+        match self {
+            Error::NotKept { .. } => Error::TooOld { checkpoint_size },
+            error => error,
         }
     }
 
@@ -305,6 +331,15 @@ pub enum Cause {
     /// The rotations in the log are not those of rotations.txt.
     #[error("rotation of the keys: {0}")]
     Rotation(&'static str),
+    /// Leaves that are not there, and what is recorded of that, do not agree.
+    #[error("dropped leaves: {0}")]
+    Gap(&'static str),
+    /// A statement in gaps.txt is not sound.
+    #[error("a record of dropped leaves is not sound")]
+    Gaps {
+        /// What is wrong.
+        source: NoteError,
+    },
     /// A key file does not hold the key it should.
     #[error("public key: {0}")]
     Key(&'static str),

@@ -108,12 +108,15 @@ impl State {
 
 /// What one index commit writes.
 pub(crate) struct Update<'a> {
-    pub(crate) state: &'a State,
+    /// `None` while the index is not to be gone on from.
+    pub(crate) state: Option<&'a State>,
     pub(crate) tiles: Vec<(TileId, &'a Tile)>,
     pub(crate) offsets: &'a [(u64, LeafPlace)],
-    /// Notes from position `state.checkpoints - notes.len()` on.
+    /// Notes from position `state.checkpoints - notes.len()` on; none without a state.
     pub(crate) notes: &'a [String],
     pub(crate) cursors: &'a BTreeMap<String, u64>,
+    /// Places of leaves before this one go.
+    pub(crate) forget_places: Option<u64>,
 }
 
 /// The open index of the writer.
@@ -197,25 +200,27 @@ impl Index {
                 tiles.insert((id.level, id.index), bytes.as_slice())?;
             }
             let mut offsets = transaction.open_table(OFFSETS)?;
+            if let Some(kept_from) = update.forget_places {
+                offsets.retain_in(..kept_from, |_, _| false)?;
+            }
             for (leaf, place) in update.offsets {
                 offsets.insert(leaf, (place.segment, place.offset))?;
-            }
-            let mut checkpoints = transaction.open_table(CHECKPOINTS)?;
-            let known = update
-                .state
-                .checkpoints
-                .saturating_sub(update.notes.len() as u64);
-            for (position, note) in (known..).zip(update.notes) {
-                checkpoints.insert(position, note.as_str())?;
             }
             let mut cursors = transaction.open_table(CURSORS)?;
             for (name, index) in update.cursors {
                 cursors.insert(name.as_str(), index)?;
             }
+            let mut checkpoints = transaction.open_table(CHECKPOINTS)?;
             let mut meta = transaction.open_table(META)?;
-            meta.insert("origin", self.origin.as_bytes())?;
-            meta.insert("hash", update.state.frontier.kind().name().as_bytes())?;
-            meta.insert("state", update.state.encode(&self.origin).as_slice())?;
+            if let Some(state) = update.state {
+                let known = state.checkpoints.saturating_sub(update.notes.len() as u64);
+                for (position, note) in (known..).zip(update.notes) {
+                    checkpoints.insert(position, note.as_str())?;
+                }
+                meta.insert("origin", self.origin.as_bytes())?;
+                meta.insert("hash", state.frontier.kind().name().as_bytes())?;
+                meta.insert("state", state.encode(&self.origin).as_slice())?;
+            }
         }
         transaction.commit()?;
         Ok(())

@@ -31,6 +31,11 @@ pub(crate) fn rotations(dir: &Path) -> PathBuf {
     dir.join("rotations.txt")
 }
 
+/// Which leaves are no longer kept.
+pub(crate) fn gaps(dir: &Path) -> PathBuf {
+    dir.join("gaps.txt")
+}
+
 /// The newest checkpoint that came back from witnesses.
 pub(crate) fn witnessed_checkpoint(dir: &Path) -> PathBuf {
     dir.join("witnessed-checkpoint")
@@ -54,9 +59,22 @@ pub(crate) fn segment(dir: &Path, first: u64) -> PathBuf {
     entries(dir).join(format!("{first:016x}.seg"))
 }
 
+/// What is left of the segments that were dropped, the first leaf of which was `first`.
+pub(crate) fn remains(dir: &Path, first: u64) -> PathBuf {
+    entries(dir).join(format!("{first:016x}.tree"))
+}
+
 /// The first leaf index that a segment's file name states, if it is a segment's name.
 pub(crate) fn segment_first(name: &str) -> Option<u64> {
-    let hex = name.strip_suffix(".seg")?;
+    first_of(name.strip_suffix(".seg")?)
+}
+
+/// The same of remains.
+pub(crate) fn remains_first(name: &str) -> Option<u64> {
+    first_of(name.strip_suffix(".tree")?)
+}
+
+fn first_of(hex: &str) -> Option<u64> {
     let canonical = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     (hex.len() == 16 && hex.bytes().all(canonical)).then(|| u64::from_str_radix(hex, 16).ok())?
 }

@@ -223,6 +223,12 @@ impl SignedNote {
         Ok(time)
     }
 
+    /// When the cosignature by `key` says that it was made; not verified.
+    pub(crate) fn claimed_at(&self, key: &PublicKey) -> Option<u64> {
+        let (time, _) = self.signature(key).ok()?.split_first_chunk()?;
+        Some(u64::from_be_bytes(*time))
+    }
+
     fn signature(&self, key: &PublicKey) -> Result<&[u8], NoteError> {
         let by_key = |line: &&SignatureLine| line.name == key.name && line.id == key.id;
         let line = self.signatures.iter().find(by_key);

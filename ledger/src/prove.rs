@@ -16,10 +16,11 @@ use crate::layout;
 use crate::proof::{inclusion_path, verify_inclusion};
 use crate::published;
 use crate::reader::Reader;
+use crate::remains;
 use crate::segment;
 use crate::tiles::{self, TILE_HEIGHT, Tiles};
 use crate::tlog_proof::TlogProof;
-use crate::tree::{Frontier, Node, hash_of, perfect_root, subtrees};
+use crate::tree::{Node, hash_of, perfect_root, subtrees};
 
 /// Proves that the leaf at `index` is in the log in `dir`, at checkpoint `at` or else the last one of the
 /// leaf's epoch.
@@ -136,6 +137,25 @@ impl<D: ReadableDatabase> Nodes<'_, D> {
     }
 
     fn hashed(&mut self, node: Node) -> Result<Hash, Error> {
+        match self.hash_leaves(node) {
+            Err(Error::NotKept { .. }) => self.remaining(node),
+            hash => hash,
+        }
+    }
+
+    /// A subtree that begins with a leaf that was dropped.
+    fn remaining(&mut self, node: Node) -> Result<Hash, Error> {
+        if let Some(hash) = self.reader.remains(node)? {
+            return Ok(hash);
+        }
+        if node.level == 0 {
+            return Err(self.reader.not_kept(node.index));
+        }
+        let [left, right] = node.children();
+        Ok(self.kind.node(self.hashed(left)?, self.hashed(right)?))
+    }
+
+    fn hash_leaves(&mut self, node: Node) -> Result<Hash, Error> {
         let first = node.index << node.level;
         let place = index::place(self.database, first).map_err(|e| self.index_error(e))?;
         if let Some((leaf, place)) = place.filter(|(leaf, _)| first - leaf < OFFSET_STRIDE) {
@@ -197,26 +217,26 @@ pub(crate) fn from_scan(
     size: u64,
     path: &[Range<u64>],
 ) -> Result<Vec<Hash>, Error> {
-    let wanted = path
-        .iter()
-        .flat_map(subtrees)
-        .map(|node| (node, Hash([0; 32])));
-    let mut nodes: HashMap<Node, Hash> = wanted.collect();
-    let mut frontier = Frontier::new(kind);
+    let wanted = path.iter().flat_map(subtrees).map(|node| (node, None));
+    let mut nodes: HashMap<Node, Option<Hash>> = wanted.collect();
+    let mut take = |node, hash| {
+        nodes.entry(node).and_modify(|wanted| *wanted = Some(hash));
+    };
+    let mut frontier = remains::frontier(dir, kind, &mut take)?;
     let mut reader = Reader::open(dir)?;
     while frontier.size() < size {
         let leaf = kind.leaf(&leaf(&mut reader, frontier.size())?);
-        frontier.push(leaf, |node, hash| {
-            nodes.entry(node).and_modify(|wanted| *wanted = hash);
-        });
+        frontier.push(leaf, &mut take);
     }
+    let known = |node: Node| nodes[&node].ok_or_else(|| reader.not_kept(node.leaves().start));
     path.iter()
-        .map(|leaves| hash_of(kind, leaves, |node| Ok(nodes[&node])))
+        .map(|leaves| hash_of(kind, leaves, known))
         .collect()
 }
 
 pub(crate) fn hash_kind(dir: &Path) -> Result<HashKind, Error> {
-    let path = layout::segment(dir, 0);
+    let first = disk::segments(dir)?.first().copied().unwrap_or(0);
+    let path = layout::segment(dir, first);
     let mut file = disk::open(&path).map_err(Error::io("open", &path))?;
     let header = segment::read_header(&mut file).map_err(Error::io("read", &path))?;
     let header = header.map_err(|cause| Error::damaged(&path, 0, 0..1, cause))?;

@@ -1,3 +1,4 @@
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -6,9 +7,12 @@ use redb::Database;
 
 use crate::disk;
 use crate::error::{Cause, Error};
+use crate::hash::Hash;
 use crate::index::{self, LeafPlace, OFFSET_STRIDE};
 use crate::layout;
+use crate::remains;
 use crate::segment::{self, Header, Scanner, Step};
+use crate::tree::Node;
 
 /// Reads leaves by index, also while the ledger's writer runs.
 ///
@@ -147,6 +151,24 @@ impl Reader {
         Ok(())
     }
 
+    /// The index of the first leaf that can be read: leaves before it were dropped.
+    pub fn oldest(&self) -> Result<u64, Error> {
+        Ok(disk::segments(&self.dir)?.first().copied().unwrap_or(0))
+    }
+
+    /// The error for a leaf that was dropped.
+    pub(crate) fn not_kept(&self, index: u64) -> Error {
+        match self.oldest() {
+            Ok(oldest) => Error::NotKept { index, oldest },
+            Err(e) => e,
+        }
+    }
+
+    /// A subtree smaller than a tile knows, of leaves that were dropped.
+    pub(crate) fn remains(&self, node: Node) -> Result<Option<Hash>, Error> {
+        remains::find(&self.dir, node)
+    }
+
     pub(crate) fn entries(&self) -> PathBuf {
         layout::entries(&self.dir)
     }
@@ -224,11 +246,19 @@ impl Reader {
     fn open_segment(&self, index: u64) -> Result<Option<OpenSegment>, Error> {
         let firsts = disk::segments(&self.dir)?;
         let Some(&first) = firsts.iter().rev().find(|&&first| first <= index) else {
-            return Ok(None);
+            let not_kept = |&oldest| Err(Error::NotKept { index, oldest });
+            return firsts.first().map_or(Ok(None), not_kept);
         };
         let path = layout::segment(&self.dir, first);
         let read = Error::io("read", &path);
-        let mut file = disk::open(&path).map_err(Error::io("open", &path))?;
+        let mut file = match disk::open(&path) {
+            Ok(file) => file,
+            // Dropped since it was listed.
+            Err(e) if e.kind() == io::ErrorKind::NotFound && self.oldest()? > first => {
+                return self.open_segment(index);
+            }
+            Err(e) => return Err(Error::io("open", &path)(e)),
+        };
         let header = segment::read_header(&mut file).map_err(Error::io("read", &path))?;
         let header = header.and_then(|header| match header.first == first {
             true => Ok(header),

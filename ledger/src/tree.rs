@@ -13,6 +13,19 @@ pub(crate) struct Node {
     pub(crate) index: u64,
 }
 
+impl Node {
+    /// Its leaves.
+    pub(crate) fn leaves(self) -> Range<u64> {
+        self.index << self.level..(self.index + 1) << self.level
+    }
+
+    /// The two that it is made of; `level` is not 0.
+    pub(crate) fn children(self) -> [Node; 2] {
+        let (level, left) = (self.level - 1, self.index << 1);
+        [left, left + 1].map(|index| Node { level, index })
+    }
+}
+
 /// The live tree as a compact range.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Frontier {
@@ -50,13 +63,25 @@ impl Frontier {
     }
 
     /// Appends a leaf hash and shows every node this completes, leaf first.
-    pub(crate) fn push(&mut self, leaf: Hash, mut completed: impl FnMut(Node, Hash)) {
+    pub(crate) fn push(&mut self, leaf: Hash, completed: impl FnMut(Node, Hash)) {
+        self.push_subtree(0, leaf, completed);
+    }
+
+    /// Appends a complete subtree of `2^level` leaves, of which the size is a multiple.
+    pub(crate) fn push_subtree(
+        &mut self,
+        level: u8,
+        hash: Hash,
+        mut completed: impl FnMut(Node, Hash),
+    ) {
+        let leaves = 1 << level;
+        debug_assert!(self.size.is_multiple_of(leaves), "where a subtree starts");
         let (mut node, mut hash) = (
             Node {
-                level: 0,
-                index: self.size,
+                level,
+                index: self.size >> level,
             },
-            leaf,
+            hash,
         );
         completed(node, hash);
         while node.index & 1 == 1 {
@@ -69,7 +94,14 @@ impl Frontier {
             completed(node, hash);
         }
         self.nodes.push(hash);
-        self.size += 1;
+        self.size += leaves;
+    }
+
+    /// Goes back to the last size that is a multiple of `2^level`.
+    pub(crate) fn cut_to(&mut self, level: u8) {
+        self.size = self.size >> level << level;
+        let nodes = usize::try_from(self.size.count_ones()).expect("at most 64");
+        self.nodes.truncate(nodes);
     }
 
     pub(crate) fn root(&self) -> Hash {

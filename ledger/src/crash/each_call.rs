@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::disk::{Fault, Simulation, make, temporary_dir};
 use crate::disk::Change;
 use crate::rotation::OWN_LEAF;
-use crate::{Error, IndexStatus, Ledger, Options, Report, VerifyOptions, verify};
+use crate::{Error, IndexStatus, Ledger, Options, Report, Retention, VerifyOptions, verify};
 
 /// What must outlast everything from here on.
 #[derive(Debug, Default)]
@@ -35,6 +35,12 @@ fn leaf(index: u64) -> Vec<u8> {
     format!("leaf {index} ").repeat(60).into_bytes()
 }
 
+/// All but the newest segment.
+const NOTHING: Retention = Retention {
+    bytes: Some(0),
+    seconds: None,
+};
+
 /// Leaves of more than a page, so that a commit reaches the disk in parts.
 fn life(dir: &Path, promised: &mut Promised) -> Result<(), Error> {
     let (mut ledger, _) = Ledger::open(dir, &options())?;
@@ -52,7 +58,13 @@ fn life(dir: &Path, promised: &mut Promised) -> Result<(), Error> {
             ledger.rotate()?;
             *promised = Promised::by(&ledger);
         }
+        if leaves == 5 {
+            ledger.retain(&NOTHING, u64::MAX)?;
+            *promised = Promised::by(&ledger);
+        }
     }
+    ledger.retain(&NOTHING, u64::MAX)?;
+    *promised = Promised::by(&ledger);
     Ok(())
 }
 
@@ -75,9 +87,13 @@ fn reopened(dir: &Path, promised: &mut Promised) -> Ledger {
     let (ledger, recovery) = Ledger::open(dir, &options()).unwrap();
     assert!(recovery.entries >= promised.leaves, "{recovery:?}");
     let mut reader = ledger.reader();
-    let read = reader.range(0).map(Result::unwrap);
-    let is_there = |(i, read): &(u64, Vec<u8>)| *read == leaf(*i) || read.starts_with(OWN_LEAF);
-    assert_eq!(read.filter(is_there).count() as u64, ledger.size());
+    let read = reader.range(ledger.kept_from()).map(Result::unwrap);
+    let is_right =
+        |(index, read): &(u64, Vec<u8>)| *read == leaf(*index) || read.starts_with(OWN_LEAF);
+    assert_eq!(
+        read.filter(is_right).count() as u64,
+        ledger.size() - ledger.kept_from()
+    );
     *promised = Promised::by(&ledger);
     ledger
 }

@@ -6,9 +6,13 @@ use std::path::PathBuf;
 
 use fastrand::Rng;
 
-use super::disk::{Fault, Met, Simulation, temporary_dir};
+use super::disk::{Fault, Met, Simulation, make, temporary_dir};
+use crate::disk::Change;
+use crate::layout;
 use crate::rotation::OWN_LEAF;
-use crate::{Error, IndexStatus, Ledger, Options, Report, RotationRecovery, VerifyOptions, verify};
+use crate::{
+    Error, IndexStatus, Ledger, Options, Report, Retention, RotationRecovery, VerifyOptions, verify,
+};
 
 const RUNS: u64 = 60;
 
@@ -58,6 +62,8 @@ struct Seen {
     rotations: u64,
     /// Cut short, and undone or finished by an open.
     cut_rotations: u64,
+    gaps: u64,
+    rebuilt_over_gaps: u64,
 }
 
 impl Seen {
@@ -81,7 +87,8 @@ impl Seen {
         let losses = [met.lost_pages, met.lost_names, self.lost_leaves];
         let found = [self.cuts, self.cut_checkpoints, self.rebuilt, self.poisoned];
         let rotated = [self.rotations, self.cut_rotations];
-        let all = [&faults[..], &losses, &found, &rotated].concat();
+        let gaps = [self.gaps, self.rebuilt_over_gaps];
+        let all = [&faults[..], &losses, &found, &rotated, &gaps].concat();
         assert!(all.iter().all(|&count| count > 0), "{self:?}");
     }
 }
@@ -167,7 +174,9 @@ impl Run {
                 assert!(!recovery.created || self.sealed.is_none(), "begun anew");
                 seen.cuts += u64::from(recovery.cut_bytes > 0);
                 seen.cut_checkpoints += u64::from(recovery.cut_checkpoint_bytes > 0);
-                seen.rebuilt += u64::from(recovery.index != crate::IndexRecovery::Sound);
+                let is_rebuilt = recovery.index != crate::IndexRecovery::Sound;
+                seen.rebuilt += u64::from(is_rebuilt);
+                seen.rebuilt_over_gaps += u64::from(is_rebuilt && ledger.kept_from() > 0);
                 seen.cut_rotations += u64::from(recovery.rotation != RotationRecovery::None);
                 self.take_in_rotation(&ledger);
                 seen.lost_leaves += self.leaves.len() as u64 - recovery.entries;
@@ -200,13 +209,15 @@ impl Run {
             "{size} leaves; {acknowledged} were acknowledged of {appended}"
         );
         self.leaves.truncate(size);
+        let kept_from = ledger.kept_from();
+        assert!(kept_from <= self.cursor, "{kept_from} > {}", self.cursor);
         let mut reader = ledger.reader();
-        let mut read = reader.range(0).map(|leaf| leaf.unwrap().1);
-        assert!(
-            self.leaves
-                .iter()
-                .all(|leaf| read.next().as_ref() == Some(leaf))
-        );
+        let mut read = reader.range(kept_from).map(|leaf| leaf.unwrap().1);
+        let kept = &self.leaves[usize::try_from(kept_from).unwrap()..];
+        assert!(kept.iter().all(|leaf| match leaf.as_slice() {
+            OWN_LEAF => read.next().is_some_and(|read| read.starts_with(OWN_LEAF)),
+            leaf => read.next().as_deref() == Some(leaf),
+        }));
         assert_eq!(read.next(), None);
         assert!(ledger.cursor("agent").unwrap_or(0) <= self.cursor);
         let last = ledger.last_checkpoint().unwrap();
@@ -230,7 +241,7 @@ impl Run {
 
     fn act(&mut self, seen: &mut Seen) {
         let ledger = self.ledger.as_mut().expect("only called with one");
-        let done = match self.random.u64(..11) {
+        let done = match self.random.u64(..14) {
             0..=3 => append(ledger, &mut self.leaves, &mut self.random),
             4..=6 => ledger.commit().map(|durable| {
                 assert_eq!(durable, self.leaves.len() as u64);
@@ -241,12 +252,13 @@ impl Run {
                 self.acknowledged = self.leaves.len();
                 self.sealed = Some((checkpoint.size(), checkpoint.note().to_owned()));
             }),
-            8 => {
+            8 | 9 => self.retain(seen),
+            10 | 11 => {
                 self.cursor = self.cursor.max(self.random.u64(..1 + ledger.size()));
                 ledger.set_cursor("agent", self.cursor);
                 Ok(())
             }
-            9 => {
+            12 => {
                 self.rotating = true;
                 ledger.rotate().map(|index| {
                     assert_eq!(index, self.leaves.len() as u64);
@@ -264,10 +276,32 @@ impl Run {
             }
         };
         if done.is_err() {
-            assert!(matches!(ledger.commit(), Err(Error::Poisoned)));
-            seen.poisoned += 1;
+            // What is to be left of dropped leaves is written before anything is promised.
+            let ledger = self.ledger.as_mut().expect("it was there");
+            let poisoned = ledger.commit();
+            seen.poisoned += u64::from(matches!(poisoned, Err(Error::Poisoned)));
             self.fall();
         }
+    }
+
+    /// Drops what the consumer has read, in one gap or none.
+    fn retain(&mut self, seen: &mut Seen) -> Result<(), Error> {
+        let ledger = self.ledger.as_mut().expect("only called with one");
+        let retention = Retention {
+            bytes: Some(self.random.u64(..2_000)),
+            seconds: None,
+        };
+        let Some(expired) = ledger.expired(&retention, self.cursor)? else {
+            return Ok(());
+        };
+        self.leaves.push(OWN_LEAF.to_vec());
+        ledger.drop_expired(expired)?;
+        // It was signed for.
+        let last = ledger.last_checkpoint().expect("there always is one");
+        self.acknowledged = self.leaves.len();
+        self.sealed = Some((last.size(), last.note().to_owned()));
+        seen.gaps += 1;
+        Ok(())
     }
 
     /// The process ends, in good order or not, and perhaps the whole machine with it.
@@ -284,6 +318,17 @@ impl Run {
         if self.random.bool() {
             self.simulation.free_space();
         }
+        if self.random.u8(..8) == 0 {
+            self.remove_index();
+        }
+    }
+
+    /// By somebody's hand; it is built anew.
+    fn remove_index(&self) {
+        let index = layout::index(&self.dir);
+        if index.exists() {
+            make(Change::Remove(&index), || std::fs::remove_file(&index)).unwrap();
+        }
     }
 
     /// On a sound disk the log opens, goes on, and is whole.
@@ -298,7 +343,8 @@ impl Run {
         append(&mut ledger, &mut self.leaves, &mut self.random).unwrap();
         let last = ledger.checkpoint().unwrap();
         for _ in 0..4.min(last.size()) {
-            ledger.prove(self.random.u64(..last.size()), None).unwrap();
+            let index = self.random.u64(ledger.kept_from()..last.size());
+            ledger.prove(index, None).unwrap();
         }
         drop(ledger);
         self.acknowledged = self.leaves.len();

@@ -60,7 +60,7 @@ pub(super) enum Summary {
 }
 
 impl Summary {
-    pub(super) fn read(dir: &Path, origin: &str) -> Summary {
+    pub(super) fn read(dir: &Path, origin: &str, floor: u64) -> Summary {
         if !layout::index(dir).exists() {
             return Summary::Not(IndexStatus::Missing);
         }
@@ -73,7 +73,7 @@ impl Summary {
             Ok(Err(e)) => return Summary::Not(IndexStatus::Bad(e.to_string())),
             Err(panic) => return Summary::Not(IndexStatus::Bad(panic)),
         };
-        let claim = index::guarded(|| Claim::read(&database, origin));
+        let claim = index::guarded(|| Claim::read(&database, origin, floor));
         match claim.unwrap_or_else(Err) {
             Ok(claim) => Summary::Claims(Box::new(claim)),
             Err(reason) => Summary::Not(IndexStatus::Bad(reason)),
@@ -82,7 +82,7 @@ impl Summary {
 }
 
 impl Claim {
-    fn read(database: &redb::ReadOnlyDatabase, origin: &str) -> Result<Claim, String> {
+    fn read(database: &redb::ReadOnlyDatabase, origin: &str, floor: u64) -> Result<Claim, String> {
         let text = |e: redb::Error| e.to_string();
         let state = index::state(database, origin).map_err(text)?;
         let state = state.ok_or("its commit record is not sound")?;
@@ -93,7 +93,10 @@ impl Claim {
         check_tiles(frontier.kind(), frontier.size(), tile, &mut digest)?;
         for row in index::places(database).map_err(text)? {
             let (leaf, place) = row.map_err(text)?;
-            digest.place(leaf, place.segment, place.offset);
+            // Those of leaves that were dropped are forgotten in time.
+            if leaf >= floor {
+                digest.place(leaf, place.segment, place.offset);
+            }
         }
         for position in 0..state.checkpoints {
             let note = index::note(database, position).map_err(text)?;

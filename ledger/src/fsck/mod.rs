@@ -3,7 +3,9 @@
 //! puts the tree together and holds it against what was signed.
 
 mod checkers;
+mod gaps;
 mod index;
+mod own_leaves;
 mod rotations;
 mod seals;
 mod stretch;
@@ -19,6 +21,7 @@ use std::thread;
 use crate::checkpoint::Checkpoint;
 use crate::disk;
 use crate::error::{Cause, Error};
+use crate::gap::Gap;
 use crate::hash::{Hash, HashKind, blake3_of, chain_start};
 use crate::keys::PublicKeys;
 use crate::layout;
@@ -27,6 +30,7 @@ use crate::published;
 use crate::segment::commit_follows;
 use crate::witness::{self, Cosignature, Witnesses};
 use checkers::Checkers;
+use gaps::Gone;
 use index::{Compared, Summary};
 use seals::Seals;
 use stretch::{BLOCK, Checked, Stretches, Unchecked};
@@ -103,7 +107,7 @@ pub struct Report {
     pub keys: PublicKeys,
     /// The tree's hash function.
     pub hash: HashKind,
-    /// Leaves in the log.
+    /// Leaves in the log, those that were dropped included.
     pub entries: u64,
     /// The root hash over all of them.
     pub root: Hash,
@@ -127,6 +131,9 @@ pub struct Report {
     pub bytes: u64,
     /// Segment files.
     pub segments: u64,
+    /// Leaves that were dropped: the tree still covers them, and they can no longer be read. They
+    /// are the first ones of the log, up to [`Report::kept_from`].
+    pub gaps: Vec<Gap>,
     /// A write under way, or the torn end of one, after the last leaf.
     pub torn: Option<TornTail>,
     /// Whether a checkpoint at the end of checkpoints.txt is written in part.
@@ -140,6 +147,11 @@ impl Report {
     /// whoever can write the files can have put them there, and cut off later checkpoints.
     pub fn unsealed(&self) -> u64 {
         self.entries - self.sealed
+    }
+
+    /// The first leaf that can be read.
+    pub fn kept_from(&self) -> u64 {
+        self.gaps.last().map_or(0, |gap| gap.end)
     }
 }
 
@@ -175,13 +187,25 @@ pub enum IndexStatus {
 }
 
 /// Verifies the ledger in `dir` from its first byte to its last, also while a writer runs.
-pub fn verify(dir: &Path, options: VerifyOptions<'_>) -> Result<Report, Error> {
+pub fn verify(dir: &Path, mut options: VerifyOptions<'_>) -> Result<Report, Error> {
+    loop {
+        let gone = Gone::read(dir, options.keys.as_ref())?;
+        let floor = gone.floor;
+        let verified = verify_from(dir, &gone, &mut options);
+        // A writer that drops leaves takes them away from whoever reads them.
+        if verified.is_ok() || Gone::read(dir, options.keys.as_ref())?.floor == floor {
+            return verified;
+        }
+    }
+}
+
+fn verify_from(dir: &Path, gone: &Gone, options: &mut VerifyOptions<'_>) -> Result<Report, Error> {
     let trusted = options.keys.as_ref();
-    let summary = Summary::read(dir, published::keys_of(dir, trusted)?.name());
+    let origin = published::keys_of(dir, trusted)?.name().to_owned();
+    let summary = Summary::read(dir, &origin, gone.floor);
     let (keys, seals) = seals(dir, trusted)?;
-    let outside = options
-        .checkpoint
-        .map(|note| Checkpoint::open(&note, &keys));
+    let outside = options.checkpoint.as_ref();
+    let outside = outside.map(|note| Checkpoint::open(note, &keys));
     let outside = outside
         .transpose()
         .map_err(|source| Error::OutsideCheckpoint { source })?;
@@ -196,11 +220,12 @@ pub fn verify(dir: &Path, options: VerifyOptions<'_>) -> Result<Report, Error> {
         witnesses.map_or(Ok(()), |all| all.within(age, &cosignatures))?;
     }
     // After the index and the checkpoints, so that it covers them while a writer goes on.
-    let segments = list_segments(dir)?;
+    let segments = list_segments(dir, gone.floor)?;
     let total_bytes = segments.iter().map(|segment| segment.len).sum();
-    let hash = hash_kind(dir, &segments)?;
+    let hash = hash_kind(dir, &segments, gone.floor)?;
     let mut fsck = Fsck {
         dir,
+        gone,
         segments: &segments,
         hash,
         size: 0,
@@ -209,13 +234,17 @@ pub fn verify(dir: &Path, options: VerifyOptions<'_>) -> Result<Report, Error> {
         nonce: [0; 8],
         seals,
         rotated: keys.first_epoch(),
+        stated: 0,
         outside,
         witnessed,
         cosignatures,
         compared: Compared::new(summary),
         bytes: 0,
         total_bytes,
-        progress: options.progress,
+        progress: options
+            .progress
+            .as_deref_mut()
+            .map(|progress| progress as _),
     };
     let (jobs, queue) = checkers::queue();
     let torn = thread::scope(|scope| fsck.run(Checkers::start(scope, (jobs, &queue))));
@@ -258,7 +287,7 @@ struct Segment {
     len: u64,
 }
 
-fn list_segments(dir: &Path) -> Result<Vec<Segment>, Error> {
+fn list_segments(dir: &Path, floor: u64) -> Result<Vec<Segment>, Error> {
     let entries = layout::entries(dir);
     let mut found = Vec::new();
     for entry in fs::read_dir(&entries).map_err(Error::io("list", &entries))? {
@@ -267,6 +296,8 @@ fn list_segments(dir: &Path) -> Result<Vec<Segment>, Error> {
             found.push((first, entry.path()));
         }
     }
+    // Those before are about to be removed.
+    found.retain(|(first, _)| *first >= floor);
     found.sort_unstable();
     // Only now: a segment that another was seen to follow has its full length.
     let segments = found.into_iter().map(|(first, path)| {
@@ -276,12 +307,12 @@ fn list_segments(dir: &Path) -> Result<Vec<Segment>, Error> {
     segments.collect()
 }
 
-fn hash_kind(dir: &Path, segments: &[Segment]) -> Result<HashKind, Error> {
-    let path = layout::segment(dir, 0);
+fn hash_kind(dir: &Path, segments: &[Segment], floor: u64) -> Result<HashKind, Error> {
+    let path = layout::segment(dir, floor);
     match segments.first() {
-        Some(Segment { first: 0, .. }) => {}
+        Some(segment) if segment.first == floor => {}
         other => {
-            let missing = 0..other.map_or(0, |segment| segment.first);
+            let missing = floor..other.map_or(floor, |segment| segment.first);
             return Err(Error::damaged(&path, 0, missing, Cause::Missing));
         }
     }
@@ -300,6 +331,7 @@ fn hash_kind(dir: &Path, segments: &[Segment]) -> Result<HashKind, Error> {
 
 struct Fsck<'a, 'p> {
     dir: &'a Path,
+    gone: &'a Gone,
     segments: &'a [Segment],
     hash: HashKind,
     size: u64,
@@ -311,6 +343,8 @@ struct Fsck<'a, 'p> {
     seals: Seals<'a>,
     /// The keys, as far as their rotations were come to.
     rotated: PublicKeys,
+    /// So many of the gaps that are listed were come to as leaves.
+    stated: usize,
     outside: Option<Checkpoint>,
     witnessed: Option<Checkpoint>,
     cosignatures: Vec<Cosignature>,
@@ -323,12 +357,14 @@ struct Fsck<'a, 'p> {
 impl Fsck<'_, '_> {
     fn run(&mut self, mut checkers: Checkers) -> Result<Option<TornTail>, Error> {
         self.boundary()?;
+        self.dropped()?;
         let mut torn = None;
         for segment in self.segments {
             torn = self.segment(segment, &mut checkers)?;
         }
         self.all_sealed_is_there(torn.as_ref())?;
         self.rotations_are_there()?;
+        self.gaps_are_there()?;
         self.holds_outside()?;
         Ok(torn)
     }
@@ -430,7 +466,7 @@ impl Fsck<'_, '_> {
                 }
                 None => {
                     if checked.is_own(position) {
-                        self.rotation(checked.stretch.leaf(position))?;
+                        self.own_leaf(checked.stretch.leaf(position))?;
                     }
                     self.add(0, checked.hashes[position]);
                     1
@@ -614,6 +650,7 @@ impl Fsck<'_, '_> {
             cosignatures: self.cosignatures,
             bytes: self.total_bytes,
             segments: u64::try_from(self.segments.len()).expect("a count of files"),
+            gaps: self.gone.carried_out().to_vec(),
             torn,
             torn_checkpoint: self.seals.torn.is_some(),
             index: self.compared.status(),

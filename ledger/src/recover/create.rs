@@ -8,6 +8,7 @@ use crate::append::{Edge, Options, create_segment};
 use crate::checkpoint::{self, Checkpoint, CheckpointText, Record, Records};
 use crate::disk::{self, Access};
 use crate::error::{Cause, Error};
+use crate::gap::Gap;
 use crate::hash::{HashKind, chain_start, origin_hash};
 use crate::key::LogSecret;
 use crate::keys::PublicKeys;
@@ -95,20 +96,27 @@ pub(super) fn first_edge(origin: &str, kind: HashKind) -> Edge {
     }
 }
 
-/// The hash kind of the first segment, which must be there and of this log.
-pub(super) fn hash_kind(dir: &Path, origin: &str) -> Result<HashKind, Error> {
-    let path = layout::segment(dir, 0);
-    let first = disk::segments(dir)?.first().copied().unwrap_or(0);
-    if !path.exists() {
-        return Err(Error::damaged(&path, 0, 0..first, Cause::Missing));
-    }
-    let mut file = disk::open(&path).map_err(Error::io("open", &path))?;
+/// The hash kind of the first segment, which must be there, of this log, and follow the gap.
+pub(super) fn hash_kind(dir: &Path, origin: &str, gap: Option<&Gap>) -> Result<HashKind, Error> {
+    let kept_from = gap.map_or(0, |gap| gap.end);
+    let path = layout::segment(dir, kept_from);
+    let mut file = match disk::open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let first = disk::segments(dir)?
+                .into_iter()
+                .find(|first| *first > kept_from);
+            let missing = kept_from..first.unwrap_or(kept_from);
+            return Err(Error::damaged(&path, 0, missing, Cause::Missing));
+        }
+        Err(e) => return Err(Error::io("open", &path)(e)),
+    };
     let header = segment::read_header(&mut file).map_err(Error::io("read", &path))?;
     let header = header.and_then(|header| {
-        let chain = chain_start(origin, header.hash);
+        let chain = gap.map_or_else(|| chain_start(origin, header.hash), |gap| gap.chain);
         let expected = Header {
             hash: header.hash,
-            first: 0,
+            first: kept_from,
             nonce: header.nonce,
             origin: origin_hash(origin),
             chain,
@@ -119,7 +127,6 @@ pub(super) fn hash_kind(dir: &Path, origin: &str) -> Result<HashKind, Error> {
             Err(Cause::Header("it is of another log"))
         }
     });
-    header
-        .map(|header| header.hash)
-        .map_err(|cause| Error::damaged(&path, 0, 0..1, cause))
+    let damaged = |cause| Error::damaged(&path, 0, kept_from..kept_from + 1, cause);
+    header.map(|header| header.hash).map_err(damaged)
 }

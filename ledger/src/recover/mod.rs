@@ -4,6 +4,7 @@
 //! the last checkpoint and the index's commit record say what was there.
 
 mod create;
+mod gaps;
 mod scan;
 mod secret;
 mod tail;
@@ -17,6 +18,7 @@ use crate::append::{Edge, Ledger, Options};
 use crate::checkpoint::{self, Checkpoint, Record, Records};
 use crate::disk::{self, Access, AppendFile, Lock};
 use crate::error::{Cause, Error};
+use crate::gap::{self, Gap, Verified};
 use crate::hash::{Hash, HashKind};
 use crate::index::{self, Index, LeafPlace, Opened, State};
 use crate::keys::{self, PublicKeys};
@@ -116,10 +118,16 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<(Ledger, Recovery), 
     let keys = published::public_keys(dir)?;
     let last = published::last_checkpoint(dir, &keys)?
         .ok_or_else(|| Error::damaged(&layout::last_checkpoint(dir), 0, 0..0, Cause::Missing))?;
+    let firsts = disk::segments(dir)?;
+    let gaps = gap::listed(dir, &keys, Verified::Newest)?;
+    let floor = gap::floor(dir, &gaps, firsts.first().copied().unwrap_or(0))?;
+    let gone = gaps.iter().find(|gap| gap.end == floor).cloned();
     let found = Found {
         dir,
-        firsts: disk::segments(dir)?,
-        kind: hash_kind(dir, keys.name())?,
+        kind: hash_kind(dir, keys.name(), gone.as_ref())?,
+        firsts: firsts.into_iter().filter(|first| *first >= floor).collect(),
+        gaps,
+        floor,
         keys,
         last,
     };
@@ -139,7 +147,12 @@ fn settle_names(dir: &Path, created: bool) -> Result<(), Error> {
 /// What stands in the directory, before anything is decided.
 struct Found<'a> {
     dir: &'a Path,
+    /// The segments from the floor on.
     firsts: Vec<u64>,
+    /// What is no longer kept, as far as it is listed.
+    gaps: Vec<Gap>,
+    /// The first leaf that is kept, or one after it: of what is before, hashes alone are known.
+    floor: u64,
     kind: HashKind,
     keys: PublicKeys,
     last: Checkpoint,
@@ -206,10 +219,12 @@ impl Found<'_> {
     ) -> Result<(Ledger, Recovery), Error> {
         let mut examined = self.examine()?;
         let stated = self.stated(&examined.scanned, &examined.sealed_by)?;
+        let gap = self.stated_gap(&examined.scanned)?;
         let settled = secrets.settle(self.dir, &self.keys, stated)?;
         let rotation = settled.told();
         let (segment, cut_bytes) = self.settle_segment(&examined)?;
         let (checkpoints, cut_checkpoint_bytes) = self.settle_checkpoints(&examined.listed)?;
+        let gap = self.settle_gaps(gap)?;
         // Only now: the leaf that names a successor must be durable before the old secret goes.
         let key = settled.apply(self.dir, &mut self.keys)?;
         let size = examined.scanned.edge.size();
@@ -236,6 +251,7 @@ impl Found<'_> {
                 _ => IndexRecovery::Sound,
             },
         };
+        let dropping = gap.as_ref().is_some_and(|gap| self.has_before(gap.end));
         let mut ledger = Ledger {
             dir: self.dir.to_owned(),
             key,
@@ -255,6 +271,9 @@ impl Found<'_> {
             last_checkpoint: Some(examined.sealed_by),
             cursors: examined.cursors,
             cursors_changed: false,
+            dropping,
+            forget_places: gap.as_ref().map(|gap| gap.end),
+            gap,
             poisoned: false,
             _lock: lock,
         };
@@ -404,24 +423,27 @@ impl Found<'_> {
 
     /// An empty index in place of the one that is missing or bad.
     fn new_index(&self) -> Result<Resumed, Error> {
+        // Before anything is put aside: what the old one has of dropped leaves may be all there is.
+        self.replay(&mut first_edge(self.keys.name(), self.kind), |edge| {
+            edge.tiles.stored();
+            Ok(())
+        })?;
         let path = layout::index(self.dir);
         if path.exists() {
             disk::rename(&path, &layout::bad_index(self.dir))?;
         }
+        let index = Index::create(self.dir, self.keys.name())?;
         let mut edge = first_edge(self.keys.name(), self.kind);
+        let start = self.floor_place();
+        self.replay(&mut edge, |edge| put_tiles(&index, edge))?;
+        flush(&index, &mut edge, start, (0, 0), &[])?;
         let state = State {
             frontier: edge.frontier.clone(),
             chain: edge.chain,
-            end: LeafPlace {
-                segment: 0,
-                offset: Header::LEN as u64,
-            },
+            end: start,
             checkpoints: 0,
             checkpoint_bytes: 0,
         };
-        let index = Index::create(self.dir, self.keys.name())?;
-        flush(&index, &mut edge, state.end, (0, 0), &[])?;
-        let start = state.end;
         Ok(Resumed {
             index,
             state,
@@ -530,12 +552,13 @@ impl Found<'_> {
             watch: sealed,
             record: None,
         };
-        let start = LeafPlace {
-            segment: 0,
-            offset: Header::LEN as u64,
-        };
-        let edge = first_edge(self.keys.name(), self.kind);
-        let scanned = match scan.run(edge, start, |_, _| Ok(())) {
+        let mut edge = first_edge(self.keys.name(), self.kind);
+        let read = self.replay(&mut edge, |edge| {
+            edge.tiles.stored();
+            Ok(())
+        });
+        let scanned = read.and_then(|()| scan.run(edge, self.floor_place(), |_, _| Ok(())));
+        let scanned = match scanned {
             Ok(scanned) => scanned,
             Err(error) => return error,
         };
@@ -634,6 +657,21 @@ impl Found<'_> {
     }
 }
 
+/// Writes the tiles of dropped leaves to an index under construction, which is of no use before it
+/// has all of them.
+fn put_tiles(index: &Index, edge: &mut Edge) -> Result<(), Error> {
+    index.commit(&index::Update {
+        state: None,
+        tiles: edge.tiles.changed().collect(),
+        offsets: &[],
+        notes: &[],
+        cursors: &BTreeMap::new(),
+        forget_places: None,
+    })?;
+    edge.tiles.stored();
+    Ok(())
+}
+
 /// Writes what the edge has gathered to an index under construction.
 fn flush(
     index: &Index,
@@ -651,11 +689,12 @@ fn flush(
         checkpoint_bytes,
     };
     index.commit(&index::Update {
-        state: &state,
+        state: Some(&state),
         tiles: edge.tiles.changed().collect(),
         offsets: &edge.offsets,
         notes,
         cursors: &BTreeMap::new(),
+        forget_places: None,
     })?;
     edge.tiles.stored();
     edge.offsets.clear();

@@ -7,6 +7,7 @@ use super::{Found, RotationRecovery};
 use crate::checkpoint::Checkpoint;
 use crate::disk;
 use crate::error::{Cause, Error};
+use crate::gap::Gap;
 use crate::key::LogSecret;
 use crate::keys::PublicKeys;
 use crate::layout;
@@ -152,7 +153,8 @@ impl Found<'_> {
         if let Some(missing) = read_again.find(|rotation| !is_leaf(rotation)) {
             return Err(unsound(missing.size, "the log lacks a leaf that is listed"));
         }
-        for (index, leaf) in &scanned.own_leaves {
+        let own = scanned.own_leaves.iter();
+        for (index, leaf) in own.filter(|(_, leaf)| !Gap::is(leaf)) {
             let other = |cause| unsound(*index, cause);
             match listed.iter().find(|rotation| rotation.size == *index) {
                 Some(_) => {}

@@ -6,10 +6,10 @@ use redb::Database;
 
 use super::Found;
 use crate::append::Edge;
-use crate::hash::Hash;
+use crate::hash::{Hash, origin_hash};
 use crate::index::{self, LeafPlace, State};
 use crate::layout;
-use crate::segment::Header;
+use crate::remains;
 use crate::tiles::{self, TILE_HEIGHT, Tile, TileId, Tiles};
 use crate::tree::{Frontier, Node, subtrees};
 
@@ -35,7 +35,9 @@ impl Found<'_> {
     ) -> Result<Option<Tail>, redb::Error> {
         let covered = TAIL_BYTES.saturating_sub(self.bytes_after(state.end));
         let (first, start) = self.tail_start(database, state.end, latest, covered)?;
-        let Some(frontier) = self.frontier_at(database, first)? else {
+        let blocks = first >> TILE_HEIGHT << TILE_HEIGHT;
+        let frontier = self.frontier_at(database, blocks)?;
+        let Some(frontier) = frontier.and_then(|blocks| self.with_low(blocks, first)) else {
             return Ok(None);
         };
         let tiles = Tiles::load(&frontier, |id| {
@@ -44,18 +46,38 @@ impl Found<'_> {
         })?;
         Ok(tiles.map(|tiles| Tail {
             edge: Edge {
-                // That of the first leaf read takes its place; an empty log begins with it.
-                chain: if first == 0 {
-                    state.chain
-                } else {
-                    Hash([0; 32])
-                },
+                chain: self.chain_at(first, state),
                 frontier,
                 tiles,
                 offsets: Vec::new(),
             },
             start,
         }))
+    }
+
+    /// That of the first leaf read takes its place; a log without leaves, or without any but those
+    /// that were dropped, begins with it.
+    fn chain_at(&self, first: u64, state: &State) -> Hash {
+        let gap = self.gaps.iter().find(|gap| gap.end == first);
+        match first {
+            0 => state.chain,
+            _ => gap.map_or(Hash([0; 32]), |gap| gap.chain),
+        }
+    }
+
+    /// Of the floor, which need not be where a tile has a hash, the rest is left of the leaves that
+    /// were dropped last. Where that is damaged, the index is built anew, which tells of it.
+    fn with_low(&self, mut blocks: Frontier, first: u64) -> Option<Frontier> {
+        if blocks.size() == first {
+            return Some(blocks);
+        }
+        let gap = self.gaps.iter().find(|gap| gap.end == first)?;
+        let origin = origin_hash(self.keys.name());
+        let remains = remains::of(self.dir, gap, self.kind, origin).ok()?;
+        for node in remains::low_frontier(first) {
+            blocks.push_subtree(node.level, remains.low(node)?, |_, _| ());
+        }
+        (blocks.root() == gap.root).then_some(blocks)
     }
 
     /// The last leaf of known place that is `bytes` or more before `end`, and not after `latest`.
@@ -69,6 +91,9 @@ impl Found<'_> {
         let (mut segment, mut to_end) = (end.segment, end.offset);
         for row in index::places(database)?.rev() {
             let (leaf, place) = row?;
+            if place.segment < self.floor {
+                break;
+            }
             if place.segment != segment {
                 segment = place.segment;
                 to_end += self.segment_len(segment);
@@ -77,11 +102,7 @@ impl Found<'_> {
                 return Ok((leaf, place));
             }
         }
-        let start = LeafPlace {
-            segment: 0,
-            offset: Header::LEN as u64,
-        };
-        Ok((0, start))
+        Ok((self.floor, self.floor_place()))
     }
 
     /// What the index does not cover, and is read in any case.

@@ -10,6 +10,7 @@ mod proofs;
 mod readers;
 mod recovery;
 mod rfc6962;
+mod retention;
 mod rotation;
 mod seals;
 mod start;

@@ -65,6 +65,7 @@ pub(crate) fn segments(dir: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(dir.join("entries"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|name| name == "seg"))
         .collect();
     files.sort();
     files
