@@ -9,6 +9,7 @@ use agent::rules::Wanted;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use detect::sigma::Os;
 use event::Level;
+use ledger::Retention;
 use pipeline::TableLimits;
 use pipeline::hash::HashPolicy;
 
@@ -92,10 +93,58 @@ pub(crate) struct Run {
     /// sign for entries from before. 0: never.
     #[arg(long, value_name = "DAYS", default_value_t = 7)]
     pub(crate) rotate_keys: u32,
+    #[command(flatten)]
+    pub(crate) keep: Keep,
     /// Account to drop to after start, by name or number. Default: `daemoneye` if it exists, else
     /// a number that belongs to nobody. Only used when started as root.
     #[arg(long, value_name = "USER")]
     pub(crate) user: Option<String>,
+}
+
+/// What is kept of the ledger's entries. Default: all.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Keep {
+    /// Drop the oldest entries of the ledger when all take more than this: bytes, or with `K`, `M`,
+    /// `G` or `T` behind the number, 1,024 of the one before; at least 16M. Hashes stay, so that what
+    /// is kept can still be proven, and the ledger records what was dropped. Default: no limit.
+    #[arg(long, value_name = "SIZE", value_parser = kept_bytes)]
+    pub(crate) keep_bytes: Option<u64>,
+    /// Drop entries of the ledger that are older than so many days, by whole files of up to 16 MiB.
+    /// Default: no limit.
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub(crate) keep_days: Option<u32>,
+}
+
+const SECONDS_PER_DAY: u64 = 86_400;
+
+impl Keep {
+    /// `None` where all is kept.
+    pub(crate) fn retention(&self) -> Option<Retention> {
+        let seconds = self.keep_days.map(|days| u64::from(days) * SECONDS_PER_DAY);
+        let bytes = self.keep_bytes;
+        (bytes.is_some() || seconds.is_some()).then_some(Retention { bytes, seconds })
+    }
+
+    /// Size of the files that are dropped whole: an eighth of all, so that nearly all that may be
+    /// kept is, and not days more than what was asked for.
+    pub(crate) fn segment_bytes(&self) -> Option<u64> {
+        let by_bytes = self.keep_bytes.map(|bytes| (bytes / 8).min(256 << 20));
+        let by_days = self.keep_days.map(|_| 16 << 20);
+        by_bytes.into_iter().chain(by_days).min()
+    }
+}
+
+fn kept_bytes(text: &str) -> Result<u64, String> {
+    let units = [("K", 10), ("M", 20), ("G", 30), ("T", 40)];
+    let unit = units
+        .iter()
+        .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift)));
+    let (number, shift) = unit.unwrap_or((text, 0));
+    let number: Option<u64> = number.parse().ok();
+    number
+        .and_then(|number| number.checked_mul(1 << shift))
+        .filter(|bytes| *bytes >= 16 << 20)
+        .ok_or_else(|| "expected a number of bytes of at least 16M, such as 500M or 20G".into())
 }
 
 #[derive(Debug, clap::Args)]
@@ -625,6 +674,13 @@ pub(crate) enum Ledger {
     Evidence(Evidence),
     /// Verify such a file, on any machine, and print what it proves.
     VerifyEvidence(VerifyEvidence),
+    /// Drop the oldest entries, as `run` does by the same options. Not while a daemon runs.
+    Retain {
+        #[command(flatten)]
+        keep: Keep,
+        #[command(flatten)]
+        state: StateDir,
+    },
     /// The keys that sign the ledger.
     #[command(subcommand)]
     Key(Key),
@@ -637,7 +693,7 @@ pub(crate) enum Ledger {
 
 #[cfg(test)]
 mod tests {
-    use super::{AlertId, ring_bytes};
+    use super::{AlertId, kept_bytes, ring_bytes};
 
     #[test]
     fn an_alert_is_named_by_entry_and_rule_and_an_entry_by_its_index() {
@@ -650,6 +706,18 @@ mod tests {
         check("178:linux-shm-exec", Some((178, Some("linux-shm-exec"))));
         check("7:a:b", Some((7, Some("a:b"))));
         for text in ["", ":", "178:", ":rule", "-1", "18446744073709551616", "x"] {
+            check(text, None);
+        }
+    }
+
+    #[test]
+    fn kept_bytes_have_binary_units() {
+        let check = |text, expected| assert_eq!(kept_bytes(text).ok(), expected, "{text}");
+        check("16M", Some(16 << 20));
+        check("20G", Some(20 << 30));
+        check("16777216", Some(16 << 20));
+        check("1T", Some(1 << 40));
+        for text in ["0", "15M", "16m", "1GB", "-1G", "G", "99999999999T"] {
             check(text, None);
         }
     }

@@ -34,10 +34,13 @@ impl Copies {
         let mut export =
             Export::open(dir, &state.ledger()).map_err(|error| invalid(error).context(place()))?;
         match export.newest() {
-            Some(newest) => {
-                let held = ledger.holds(newest);
-                held.map_err(|error| invalid(error).context(place()))?;
-            }
+            Some(newest) => match ledger.holds(newest) {
+                // A directory that was away for as long as entries are kept.
+                Err(error @ ledger::Error::TooOld { .. }) => {
+                    tracing::warn!("{}: {error}", place());
+                }
+                held => held.map_err(|error| invalid(error).context(place()))?,
+            },
             None if ledger.size() > 0 => tracing::warn!(
                 "{} holds no checkpoint of this ledger yet, so nothing shows whether it was set back",
                 place()

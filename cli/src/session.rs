@@ -422,6 +422,10 @@ impl Feed for LedgerFeed {
                     return Some(leaves.into_iter().map(|d| (d.index, d.leaf)).collect());
                 }
                 Ok(Next::Idle) => {}
+                Ok(Next::NotKept(from, oldest)) => tracing::error!(
+                    "entries {from} to {} were dropped before they were matched",
+                    oldest - 1
+                ),
                 Ok(Next::End) => return None,
                 Err(error) => {
                     self.error = Some(error);
@@ -433,8 +437,9 @@ impl Feed for LedgerFeed {
 }
 
 /// Opens the ledger and tells what its recovery did.
-pub(crate) fn open_ledger(state: &State) -> Result<Ledger, Failure> {
-    let options = ledger::Options::new(format!("daemoneye/{}", host_name()));
+pub(crate) fn open_ledger(state: &State, segment_bytes: Option<u64>) -> Result<Ledger, Failure> {
+    let mut options = ledger::Options::new(format!("daemoneye/{}", host_name()));
+    options.segment_bytes = segment_bytes.unwrap_or(options.segment_bytes);
     let opened = Ledger::open(&state.ledger(), &options);
     let (ledger, recovery) = opened.map_err(|error| not_opened(state, error))?;
     match recovery.rotation {

@@ -74,6 +74,8 @@ fn ledger(stats: &pipeline::Stats) -> Value {
         "commits": stats.commits,
         "checkpoints": stats.checkpoints,
         "rotations": stats.rotations,
+        "gaps": stats.gaps,
+        "kept_from": stats.kept_from,
         "last_checkpoint": stats.last_checkpoint.map(|signed| json!({
             "size": signed.size, "at_ms": ms(signed.at),
         })),

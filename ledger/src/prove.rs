@@ -219,19 +219,30 @@ pub(crate) fn from_scan(
 ) -> Result<Vec<Hash>, Error> {
     let wanted = path.iter().flat_map(subtrees).map(|node| (node, None));
     let mut nodes: HashMap<Node, Option<Hash>> = wanted.collect();
-    let mut take = |node, hash| {
-        nodes.entry(node).and_modify(|wanted| *wanted = Some(hash));
-    };
-    let mut frontier = remains::frontier(dir, kind, &mut take)?;
+    let mut frontier = remains::frontier(dir, kind, take_in(&mut nodes))?;
     let mut reader = Reader::open(dir)?;
+    let kept_from = frontier.size();
+    let is_gone = |(node, hash): (&Node, &Option<Hash>)| {
+        (hash.is_none() && node.leaves().end <= kept_from).then(|| node.leaves().start)
+    };
+    if let Some(gone) = nodes.iter().find_map(is_gone) {
+        return Err(reader.not_kept(gone));
+    }
     while frontier.size() < size {
         let leaf = kind.leaf(&leaf(&mut reader, frontier.size())?);
-        frontier.push(leaf, &mut take);
+        frontier.push(leaf, take_in(&mut nodes));
     }
     let known = |node: Node| nodes[&node].ok_or_else(|| reader.not_kept(node.leaves().start));
     path.iter()
         .map(|leaves| hash_of(kind, leaves, known))
         .collect()
+}
+
+/// Notes the hashes of those nodes that are wanted.
+fn take_in(nodes: &mut HashMap<Node, Option<Hash>>) -> impl FnMut(Node, Hash) {
+    |node, hash| {
+        nodes.entry(node).and_modify(|wanted| *wanted = Some(hash));
+    }
 }
 
 pub(crate) fn hash_kind(dir: &Path) -> Result<HashKind, Error> {

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, Sender, TryRecvError};
 use event::WallTime;
-use ledger::{Checkpoint, Ledger};
+use ledger::{Checkpoint, Expired, Ledger, Retention};
 
 use crate::Error;
-use crate::deliver::{Batch, FromStages};
+use crate::deliver::{Batch, FromStages, Own};
 use crate::handle::{LogStart, Shared};
 use crate::stats::Signed;
 
@@ -51,6 +51,12 @@ pub(crate) trait Log: Send {
     fn rotate(&mut self) -> Result<u64, ledger::Error>;
     fn set_cursor(&mut self, name: &str, index: u64);
     fn durable_size(&self) -> u64;
+    fn expired(
+        &mut self,
+        retention: &Retention,
+        needed: u64,
+    ) -> Result<Option<Expired>, ledger::Error>;
+    fn drop_expired(&mut self, expired: Expired) -> Result<u64, ledger::Error>;
 }
 
 impl Log for Ledger {
@@ -81,6 +87,18 @@ impl Log for Ledger {
     fn durable_size(&self) -> u64 {
         Ledger::durable_size(self)
     }
+
+    fn expired(
+        &mut self,
+        retention: &Retention,
+        needed: u64,
+    ) -> Result<Option<Expired>, ledger::Error> {
+        Ledger::expired(self, retention, needed)
+    }
+
+    fn drop_expired(&mut self, expired: Expired) -> Result<u64, ledger::Error> {
+        Ledger::drop_expired(self, expired)
+    }
 }
 
 pub(crate) struct Committer<L> {
@@ -105,14 +123,30 @@ pub(crate) struct Committer<L> {
     signed_at: Instant,
     /// Who else is to have each checkpoint.
     copies: Option<Sender<Checkpoint>>,
+    keeping: Option<Keeping>,
 }
+
+/// What is kept, and what is about to go.
+struct Keeping {
+    retention: Retention,
+    /// Asks the stages for an index.
+    ask: Sender<()>,
+    /// Waits for the leaf that states it.
+    expired: Option<Expired>,
+    /// When to look at the age of leaves next.
+    age_due: Instant,
+}
+
+/// Between two looks at the age of leaves, which read the list of checkpoints.
+const AGE_INTERVAL: Duration = Duration::from_secs(300);
 
 /// Leaves appended since the last commit.
 #[derive(Debug, Default)]
 struct Pending {
     events: u64,
     findings: u64,
-    rotations: u64,
+    /// Leaves that the ledger makes.
+    own: u64,
     urgent: bool,
     since: Option<Instant>,
 }
@@ -147,7 +181,20 @@ impl<L: Log> Committer<L> {
             unsigned: 0,
             signed_at: Instant::now(),
             copies,
+            keeping: None,
         }
+    }
+
+    /// Drops leaves by this; `ask` is how the stages are told to give the leaf that states it an
+    /// index.
+    pub(crate) fn keeping(mut self, retention: Retention, ask: Sender<()>) -> Self {
+        self.keeping = Some(Keeping {
+            retention,
+            ask,
+            expired: None,
+            age_due: Instant::now(),
+        });
+        self
     }
 
     /// Until the stages end; leaves a last checkpoint in `shared`. On a full disk, goes on without
@@ -179,6 +226,7 @@ impl<L: Log> Committer<L> {
             }
             if self.checkpoint_is_due(now) {
                 self.checkpoint()?;
+                self.look_for_expired(now);
             }
         }
         let checkpoint = self.checkpoint()?;
@@ -229,8 +277,10 @@ impl<L: Log> Committer<L> {
     }
 
     fn append(&mut self, batch: &Batch) -> Result<(), Error> {
-        if batch.rotation {
-            return self.rotate(batch);
+        match batch.own {
+            Some(Own::Rotation) => return self.rotate(batch),
+            Some(Own::Gap) => return self.drop_expired(batch),
+            None => {}
         }
         self.pending.add(batch);
         self.end = batch.end();
@@ -264,6 +314,64 @@ impl<L: Log> Committer<L> {
         });
         // It is signed already: this tells of it.
         self.checkpoint().map(drop)
+    }
+
+    /// Finds leaves to drop, and asks for an index for the leaf that states it.
+    fn look_for_expired(&mut self, now: Instant) {
+        let needed = self.acknowledged.min(self.end);
+        let Some(keeping) = self
+            .keeping
+            .as_mut()
+            .filter(|keeping| keeping.expired.is_none())
+        else {
+            return;
+        };
+        let mut retention = keeping.retention;
+        match keeping.age_due <= now {
+            true => keeping.age_due = now + AGE_INTERVAL,
+            false => retention.seconds = None,
+        }
+        match self.log.expired(&retention, needed) {
+            Ok(expired) => {
+                keeping.expired = expired;
+                if keeping.expired.is_some() {
+                    // Never full: it is asked for one at a time.
+                    let _ = keeping.ask.try_send(());
+                }
+            }
+            Err(error) => {
+                let error = Error::Ledger(error);
+                let causes = error.with_causes();
+                tracing::error!("{causes}; no leaves are dropped any more");
+                self.keeping = None;
+            }
+        }
+    }
+
+    /// The oldest leaves go, as the leaf states whose index this batch has.
+    fn drop_expired(&mut self, batch: &Batch) -> Result<(), Error> {
+        self.commit()?;
+        self.pending.add(batch);
+        self.end = batch.end();
+        let keeping = self.keeping.as_mut();
+        let expired = keeping.and_then(|keeping| keeping.expired.take());
+        let expired = expired.expect("the index was asked for");
+        let kept_from = expired.end();
+        let (expected, given) = (batch.first, self.log.drop_expired(expired)?);
+        if given != expected {
+            return Err(Error::LeafIndex { expected, given });
+        }
+        self.pending = Pending::default();
+        self.shared.counters.update(|stats| {
+            stats.gaps += 1;
+            stats.kept_from = kept_from;
+            stats.durable_size = given + 1;
+        });
+        // It is signed already: this tells of it.
+        self.checkpoint()?;
+        // There may be more.
+        self.look_for_expired(Instant::now());
+        Ok(())
     }
 
     fn commit_due(&self) -> Option<Instant> {
@@ -355,7 +463,7 @@ impl<L: Log> Committer<L> {
         self.shared.counters.update(|stats| {
             stats.ledger.give_up(pending.events);
             stats.findings.give_up(pending.findings);
-            stats.unrecorded += pending.count() + pending.rotations;
+            stats.unrecorded += pending.count() + pending.own;
         });
     }
 
@@ -382,7 +490,7 @@ impl Pending {
     fn add(&mut self, batch: &Batch) {
         self.events += batch.events;
         self.findings += batch.findings;
-        self.rotations += u64::from(batch.rotation);
+        self.own += u64::from(batch.own.is_some());
         self.urgent |= batch.urgent;
         if self.count() > 0 {
             self.since.get_or_insert_with(Instant::now);

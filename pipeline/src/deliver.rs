@@ -30,11 +30,24 @@ pub struct Delivery {
 pub enum Next {
     /// The next leaves, at least one, without a gap; but see [`crate::AgentStats::skipped`].
     Leaves(Vec<Delivery>),
+    /// The leaves from the first index up to the second were dropped before they were read: what
+    /// comes next is the second. Only if the subscription began that far back, since what is not
+    /// acknowledged is not dropped.
+    NotKept(u64, u64),
     /// Nothing came in time.
     Idle,
     /// Nothing will come any more: the sensor is drained, the pipeline failed, or another
     /// subscription took over.
     End,
+}
+
+/// A leaf that the ledger makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Own {
+    /// The keys hand over.
+    Rotation,
+    /// The oldest leaves are dropped.
+    Gap,
 }
 
 /// Consecutive leaves on their way from the stages.
@@ -46,8 +59,8 @@ pub(crate) struct Batch {
     /// Those of them that did not come from the sensor.
     pub(crate) hashed: u64,
     pub(crate) findings: u64,
-    /// Its one leaf stands for the one by which the ledger's keys are to hand over.
-    pub(crate) rotation: bool,
+    /// Its one leaf stands for one that the ledger is to make itself.
+    pub(crate) own: Option<Own>,
     /// To be durable at once.
     pub(crate) urgent: bool,
     /// Leaves before this one the agent is done with, and what it found in them is in this batch or
@@ -263,7 +276,12 @@ impl Subscription {
             let written = self.shared.outlet.written.load(Ordering::Acquire);
             let leaves = match self.live_leaves() {
                 Some(leaves) => leaves,
-                None => self.missed_leaves()?,
+                None => match self.missed_leaves() {
+                    Err(Error::Ledger(ledger::Error::NotKept { oldest, .. })) => {
+                        return Ok(self.go_on_at(oldest));
+                    }
+                    leaves => leaves?,
+                },
             };
             if let Some(last) = leaves.last() {
                 self.next = last.index + 1;
@@ -279,6 +297,14 @@ impl Subscription {
                 return Ok(Next::Idle);
             }
         }
+    }
+
+    fn go_on_at(&mut self, oldest: u64) -> Next {
+        let from = std::mem::replace(&mut self.next, oldest);
+        self.shared
+            .counters
+            .update(|stats| stats.agent.not_kept += oldest - from);
+        Next::NotKept(from, oldest)
     }
 
     /// Index of the leaf that comes next.

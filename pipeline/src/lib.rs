@@ -34,7 +34,7 @@ mod stats;
 pub use commit::CommitPolicy;
 pub use deliver::{Delivery, Findings, Next, Subscription};
 pub use error::Error;
-pub use handle::{Config, Finished, Handle, Pipeline, RotationPolicy};
+pub use handle::{Config, Finished, Handle, Pipeline, RotationPolicy, resume_from};
 pub use order::HoldPolicy;
 pub use process_table::{TableLimits, TableStats};
 pub use stats::{AgentStats, Balance, Signed, Stats};

@@ -12,7 +12,7 @@ use event::{Event, EventClass, EventKind, Finding, Level, codec};
 use ledger::MAX_LEAF_BYTES;
 
 use crate::clock::Clock;
-use crate::deliver::{Batch, Feed, Request};
+use crate::deliver::{Batch, Feed, Own, Request};
 use crate::enrich::enrich;
 use crate::handle::{Config, Shared};
 use crate::hash::{self, Hasher};
@@ -33,6 +33,8 @@ pub(crate) struct Stages {
     /// `None` once the sensor ended.
     events: Option<queue::Receiver<Vec<Event>>>,
     requests: Receiver<Request>,
+    /// Asks for a leaf that states a gap.
+    expired: Receiver<()>,
     clock: Option<Clock>,
     pace: Pace,
     order: Order,
@@ -59,8 +61,9 @@ struct Rotation {
     every: Duration,
 }
 
-/// Stands in for the leaf that the ledger's thread makes, which the agent has no use for.
+/// Stand in for the leaves that the ledger's thread makes, which the agent has no use for.
 const ROTATION_LEAF: &[u8] = b"daemoneye ledger rotation";
+const GAP_LEAF: &[u8] = b"daemoneye ledger gap";
 
 enum Input {
     Events(Vec<Event>),
@@ -68,6 +71,8 @@ enum Input {
     /// `None`: the worker ended.
     Hashed(Option<hash::Done>),
     Timer,
+    /// The ledger's thread has leaves to drop.
+    Expired,
     Drained,
     Finish,
 }
@@ -77,7 +82,7 @@ impl Stages {
         config: &Config,
         redactor: Redactor,
         events: queue::Receiver<Vec<Event>>,
-        requests: Receiver<Request>,
+        (requests, expired): (Receiver<Request>, Receiver<()>),
         feed: Feed,
         shared: Arc<Shared>,
         first: u64,
@@ -85,6 +90,7 @@ impl Stages {
         Self {
             events: Some(events),
             requests,
+            expired,
             clock: config.live.then(|| Clock::new(config.hold.hold_max)),
             pace: Pace::default(),
             order: Order::new(config.hold),
@@ -135,6 +141,7 @@ impl Stages {
                 Input::Finding(finding) => self.finding(finding)?,
                 Input::Hashed(done) => self.hashed(done),
                 Input::Timer => {}
+                Input::Expired => self.gap()?,
                 Input::Drained => self.drained()?,
                 Input::Finish => {
                     // Even without a leaf: the ledger is to know how far the agent is.
@@ -145,6 +152,11 @@ impl Stages {
             self.release()?;
             self.rotate()?;
         }
+    }
+
+    /// Gives an index to the leaf by which the ledger states that it drops others.
+    fn gap(&mut self) -> Result<(), Closed> {
+        self.own_leaf(Own::Gap, GAP_LEAF)
     }
 
     /// While events flow; not where some are queued already. Findings and digests wait as well.
@@ -174,6 +186,14 @@ impl Stages {
                 Ok(Request::Finish) | Err(_) => Input::Finish,
             },
             recv(hashes) -> done => Input::Hashed(done.ok()),
+            recv(self.expired) -> asked => match asked {
+                Ok(()) => Input::Expired,
+                Err(_) => {
+                    // The ledger's thread has ended, which the next batch tells.
+                    self.expired = never();
+                    Input::Timer
+                }
+            },
             recv(timer) -> _ => Input::Timer,
         }
     }
@@ -318,18 +338,22 @@ impl Stages {
         Ok(())
     }
 
-    /// Gives an index to the leaf by which the ledger's keys hand over, once that is due. It is
-    /// alone in its batch.
+    /// Gives an index to the leaf by which the ledger's keys hand over, once that is due.
     fn rotate(&mut self) -> Result<(), Closed> {
         let now = Instant::now();
         let Some(next) = self.rotation.as_mut().filter(|next| next.due <= now) else {
             return Ok(());
         };
         next.due = now + next.every;
+        self.own_leaf(Own::Rotation, ROTATION_LEAF)
+    }
+
+    /// A leaf that the ledger's thread makes is alone in its batch.
+    fn own_leaf(&mut self, own: Own, stand_in: &'static [u8]) -> Result<(), Closed> {
         self.hand_on()?;
-        self.batch.rotation = true;
+        self.batch.own = Some(own);
         self.batch.urgent = true;
-        self.number(Bytes::from_static(ROTATION_LEAF))?;
+        self.number(Bytes::from_static(stand_in))?;
         self.hand_on()
     }
 

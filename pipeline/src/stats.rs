@@ -86,6 +86,10 @@ pub struct Stats {
     pub commits: u64,
     /// Leaves by which the ledger's keys handed over to new ones.
     pub rotations: u64,
+    /// Leaves by which the ledger stated that it dropped others.
+    pub gaps: u64,
+    /// The first leaf that the ledger keeps.
+    pub kept_from: u64,
     /// Checkpoints signed.
     pub checkpoints: u64,
     /// The last of them; `None` before the first one of this run.
@@ -110,6 +114,8 @@ pub struct AgentStats {
     pub from_ledger: u64,
     /// Leaves that it was too slow for while the ledger was suspended, and will never get.
     pub skipped: u64,
+    /// Leaves that it asked for and that were dropped before.
+    pub not_kept: u64,
 }
 
 impl Stats {
@@ -161,7 +167,7 @@ impl Stats {
     /// Whether the ledger grew by exactly the leaves counted as durable. Holds at all times.
     #[must_use]
     pub fn ledger_agrees(&self) -> bool {
-        let leaves = self.ledger.delivered + self.findings.delivered + self.rotations;
+        let leaves = self.ledger.delivered + self.findings.delivered + self.rotations + self.gaps;
         self.first_index + leaves == self.durable_size
     }
 }

@@ -5,7 +5,7 @@ mod synthetic;
 use std::time::{Duration, Instant};
 
 use event::{Event, EventClass, EventKind, Finding, Leaf, Level, codec};
-use ledger::Reader;
+use ledger::{Ledger, Options, Reader, Retention};
 use pipeline::{Config, Delivery, Error, Handle, Next, Pipeline, RotationPolicy, Subscription};
 use synthetic::{Synthetic, Then};
 
@@ -19,8 +19,12 @@ fn recording() -> Config {
 }
 
 fn start(dir: &tempfile::TempDir, events: u64, then: Then, config: &Config) -> Handle {
+    start_with(synthetic::ledger(dir.path()), events, then, config)
+}
+
+fn start_with(ledger: Ledger, events: u64, then: Then, config: &Config) -> Handle {
     let sensor = Synthetic::new((0..events).map(synthetic::event), 300, then);
-    Pipeline::start(sensor, Vec::new(), synthetic::ledger(dir.path()), config).unwrap()
+    Pipeline::start(sensor, Vec::new(), ledger, config).unwrap()
 }
 
 /// Everything up to the end.
@@ -29,7 +33,9 @@ fn read_all(subscription: &mut Subscription) -> Vec<Delivery> {
     loop {
         match subscription.next(LONG).unwrap() {
             Next::Leaves(leaves) => all.extend(leaves),
-            Next::Idle => panic!("nothing came for {LONG:?} after {} leaves", all.len()),
+            Next::NotKept(..) | Next::Idle => {
+                panic!("nothing came for {LONG:?} after {} leaves", all.len())
+            }
             Next::End => return all,
         }
     }
@@ -519,6 +525,69 @@ fn checkpoints_come_by_count_and_again_without_news() {
     handle.drain();
     let last = handle.finish().result.unwrap();
     assert_eq!(last.size(), 300);
+}
+
+/// Leaves that the agent has acknowledged are dropped, others are not, and nobody waits.
+#[test]
+fn the_oldest_leaves_are_dropped_once_the_agent_has_read_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = recording();
+    config.retention = Some(Retention {
+        bytes: Some(20_000),
+        seconds: None,
+    });
+    config.commit.checkpoint_leaves = 1;
+    let options = Options {
+        segment_bytes: 5_000,
+        ..Options::new("test.example/log")
+    };
+    let (ledger, _) = Ledger::open(dir.path(), &options).unwrap();
+    let handle = start_with(ledger, 5_000, Then::Wait, &config);
+    let mut subscription = handle.subscribe(0);
+    let mut leaves = 0;
+    while leaves < 2_500 {
+        match subscription.next(LONG).unwrap() {
+            Next::Leaves(came) => leaves += came.len() as u64,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(handle.stats().kept_from, 0, "nothing was acknowledged");
+    subscription.acknowledge(2_000);
+    handle.drain();
+    let rest = read_all(&mut subscription);
+    assert!(
+        (leaves..)
+            .zip(&rest)
+            .all(|(index, leaf)| leaf.index == index)
+    );
+    let acknowledged = subscription.position();
+    subscription.acknowledge(acknowledged);
+    let finished = handle.finish();
+    let stats = &finished.stats;
+    assert!(stats.balanced() && stats.ledger_agrees(), "{stats:?}");
+    let report = ledger::verify(dir.path(), ledger::VerifyOptions::default()).unwrap();
+    assert_eq!(report.kept_from(), stats.kept_from);
+    assert!(stats.gaps == report.gaps.len() as u64 && stats.kept_from <= acknowledged);
+
+    // The next run drops what is left to drop; whoever asks for what is gone is told so.
+    let (ledger, _) = Ledger::open(dir.path(), &options).unwrap();
+    let handle = start_with(ledger, 2_000, Then::Wait, &config);
+    let patience = Instant::now() + LONG / 4;
+    while handle.stats().kept_from <= 2_000 {
+        assert!(Instant::now() < patience, "{:?}", handle.stats());
+        std::thread::yield_now();
+    }
+    let kept_from = handle.stats().kept_from;
+    let mut subscription = handle.subscribe(7);
+    match subscription.next(LONG).unwrap() {
+        Next::NotKept(7, oldest) => assert!(oldest >= kept_from),
+        other => panic!("{other:?}"),
+    }
+    handle.drain();
+    let rest = read_all(&mut subscription);
+    assert!(rest.first().is_some_and(|leaf| leaf.index >= kept_from));
+    assert_eq!(handle.stats().agent.not_kept, rest[0].index - 7);
+    let _ = handle.finish();
 }
 
 /// The keys of a running ledger hand over in a leaf that counts as every other.

@@ -68,7 +68,7 @@ fn read_all(subscription: &mut Subscription) -> Vec<Event> {
                     .map(|d| codec::decode_event(d.leaf).unwrap());
                 all.extend(events);
             }
-            Next::Idle => panic!("nothing came for {LONG:?}"),
+            Next::NotKept(..) | Next::Idle => panic!("nothing came for {LONG:?}"),
             Next::End => return all,
         }
     }

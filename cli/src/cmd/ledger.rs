@@ -71,6 +71,7 @@ pub(crate) fn ledger(command: &args::Ledger, json: bool) -> Result<ExitCode, Fai
             super::evidence::write(&open(&evidence.state)?, evidence, json)
         }
         args::Ledger::VerifyEvidence(asked) => super::evidence::verify(asked, json),
+        args::Ledger::Retain { keep, state } => super::retain::retain(keep, open(state)?, json),
         args::Ledger::Key(command) => super::key::key(command, json),
         args::Ledger::Checkpoint { state } => checkpoint(open(state)?, json),
     }
@@ -157,6 +158,14 @@ fn print_report(state: &State, report: &Report, outside_key: bool) -> std::io::R
             "  witness      {witness} cosigned {cosigned} entries {ago}"
         ))?;
     }
+    if report.kept_from() > 0 {
+        line(format_args!(
+            "  dropped      entries 0 to {}, as {} state; the tree covers them, but they can no \
+             longer be read",
+            report.kept_from() - 1,
+            counted(report.gaps.len() as u64, "record", "records")
+        ))?;
+    }
     if report.unsealed() > 0 {
         line(format_args!(
             "  unsealed     {} entries after it, not signed yet",
@@ -218,6 +227,8 @@ fn report_json(report: &Report) -> Value {
         "outside_size": report.outside.as_ref().map(ledger::Checkpoint::size),
         "bytes": report.bytes,
         "segments": report.segments,
+        "kept_from": report.kept_from(),
+        "gaps": report.gaps.iter().map(super::retain::gap_json).collect::<Vec<_>>(),
         "unfinished_bytes": report.torn.as_ref().map_or(0, |torn| torn.bytes),
         "index": format!("{:?}", report.index),
     })
@@ -374,7 +385,9 @@ pub(crate) fn invalid(error: ledger::Error) -> Failure {
         // The index could not be read or written; the entries are sound.
         Error::Index { .. } => Code::StateUnusable,
         Error::Io { .. } | Error::Locked { .. } | Error::Poisoned => Code::Failure,
-        Error::NotIntegrated { .. } => Code::NotThere,
+        Error::NotIntegrated { .. } | Error::NotKept { .. } | Error::TooOld { .. } => {
+            Code::NotThere
+        }
         Error::Evidence(source) => of_evidence(source),
         _ => Code::LedgerInvalid,
     };

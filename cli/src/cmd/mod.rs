@@ -8,6 +8,7 @@ pub(crate) mod ledger;
 pub(crate) mod prove;
 pub(crate) mod record;
 pub(crate) mod replay;
+pub(crate) mod retain;
 pub(crate) mod rules;
 pub(crate) mod run;
 pub(crate) mod status;

@@ -30,7 +30,7 @@ pub(crate) fn replay(args: &Replay, json: bool) -> Result<ExitCode, Failure> {
     let session = Session::start(Parts {
         sensor: Box::new(sensor),
         initial,
-        ledger: session::open_ledger(&state)?,
+        ledger: session::open_ledger(&state, None)?,
         rules,
         reloads: Reloads::none(),
         config: Config {

@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
     let hashing = executables::hashing(&args.hash);
     let keep = Keep::needed_by(sensor.capabilities(), hashing.is_some());
     privileges::drop(account, keep)?;
-    let mut ledger = session::open_ledger(&state)?;
+    let mut ledger = session::open_ledger(&state, args.keep.segment_bytes())?;
     let copies = checkpoint_dir
         .map(|dir| Copies::start(&dir, &state, &mut ledger))
         .transpose()?;
@@ -78,6 +78,7 @@ pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
         config: Config {
             hashing,
             rotation,
+            retention: args.keep.retention(),
             copies: copies.as_ref().map(Copies::sender),
             table: args.table.limits(),
             ..Config::default()

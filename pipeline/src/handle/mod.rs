@@ -6,7 +6,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use event::sensor::Waker;
 use event::{Event, Sensor};
-use ledger::{Checkpoint, Ledger};
+use ledger::{Checkpoint, Ledger, Retention};
 
 use crate::commit::{AGENT_CURSOR, CommitPolicy, Committer, Log};
 use crate::deliver::{self, Feed, Findings, Outlet, Request, Subscription};
@@ -36,6 +36,8 @@ pub struct Config {
     pub commit: CommitPolicy,
     /// New keys for the ledger; `None` to keep those it has.
     pub rotation: Option<RotationPolicy>,
+    /// What the ledger keeps of its leaves; `None` for all.
+    pub retention: Option<Retention>,
     /// Gets each checkpoint that is signed, unless it is full.
     pub copies: Option<Sender<Checkpoint>>,
     /// Room between stages and ledger, in bytes. When it is full, the stages wait.
@@ -55,6 +57,7 @@ impl Default for Config {
             redact: redact::Config::default(),
             commit: CommitPolicy::default(),
             rotation: None,
+            retention: None,
             copies: None,
             ledger_bytes: 4 << 20,
             agent_bytes: 4 << 20,
@@ -97,6 +100,7 @@ impl Pipeline {
             size: ledger.size(),
             durable_size: ledger.durable_size(),
             cursor: ledger.cursor(AGENT_CURSOR),
+            kept_from: ledger.kept_from(),
             reader: ledger.reader(),
         };
         start(sensor, initial, ledger, log, config)
@@ -109,6 +113,8 @@ pub(crate) struct LogStart {
     pub(crate) durable_size: u64,
     /// As stored: can be beyond the log.
     pub(crate) cursor: Option<u64>,
+    /// The first leaf that is kept.
+    pub(crate) kept_from: u64,
     pub(crate) reader: ledger::Reader,
 }
 
@@ -119,9 +125,21 @@ impl LogStart {
     }
 
     pub(crate) fn resume_from(&self) -> u64 {
-        let unknown = || self.size.saturating_sub(REPEATED_LEAVES);
+        let unknown = || unknown_position(self.size).max(self.kept_from);
         self.acknowledged().unwrap_or_else(unknown)
     }
+}
+
+/// Where the agent of a ledger that no pipeline runs on will go on: leaves from there are needed.
+#[must_use]
+pub fn resume_from(ledger: &Ledger) -> u64 {
+    let size = ledger.size();
+    let acknowledged = ledger.cursor(AGENT_CURSOR).map(|cursor| cursor.min(size));
+    acknowledged.unwrap_or_else(|| unknown_position(size))
+}
+
+fn unknown_position(size: u64) -> u64 {
+    size.saturating_sub(REPEATED_LEAVES)
 }
 
 pub(crate) fn start<L: Log + 'static>(
@@ -140,6 +158,7 @@ pub(crate) fn start<L: Log + 'static>(
     let (event_sender, events) = queue::bounded(config.queue_bytes);
     let (to_ledger, from_stages) = deliver::to_ledger(config.ledger_bytes, config.commit.leaves);
     let (request_sender, requests) = bounded(REQUESTS);
+    let (ask_for_gap, expired) = bounded(1);
     let (open, drained) = bounded(0);
 
     let intake = Intake::new(sensor, event_sender, Arc::clone(&shared));
@@ -148,7 +167,7 @@ pub(crate) fn start<L: Log + 'static>(
         config,
         redactor,
         events,
-        requests,
+        (requests, expired),
         feed,
         Arc::clone(&shared),
         log.size,
@@ -162,6 +181,10 @@ pub(crate) fn start<L: Log + 'static>(
         config.copies.clone(),
         &log,
     );
+    let committer = match config.retention {
+        Some(retention) => committer.keeping(retention, ask_for_gap),
+        None => committer,
+    };
 
     let threads = vec![
         spawn("sensor", &shared, move || intake.run())?,
@@ -202,7 +225,11 @@ pub struct Finished {
 impl Handle {
     /// Every leaf from this index on: [`Handle::resume_from`] for an agent that goes on,
     /// [`Handle::first_index`] for the leaves of this run. An index beyond the log becomes its end,
-    /// which moves.
+    /// which moves; one of a leaf that was dropped is answered with [`crate::Next::NotKept`].
+    ///
+    /// A slow subscriber holds nobody up and misses nothing: what does not fit its room it gets
+    /// from the ledger, and what it has not acknowledged is not dropped. One that is gone is not
+    /// missed; the next one takes over.
     #[must_use]
     pub fn subscribe(&self, from: u64) -> Subscription {
         let (shared, reader) = (Arc::clone(&self.shared), self.log.reader.clone());
@@ -303,6 +330,7 @@ impl Shared {
         counters.update(|stats| {
             (stats.first_index, stats.size) = (log.size, log.size);
             stats.durable_size = log.durable_size;
+            stats.kept_from = log.kept_from;
         });
         Self {
             counters,

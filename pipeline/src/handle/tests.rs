@@ -4,7 +4,7 @@ use std::io;
 
 use event::sensor::BatchEnd;
 use event::{Capabilities, EventKind, Fork, Header, ProcessKey, SensorError};
-use ledger::Options;
+use ledger::{Expired, Options, Retention};
 
 use super::*;
 use crate::Next;
@@ -61,6 +61,18 @@ impl Log for Failing {
 
     fn durable_size(&self) -> u64 {
         self.ledger.durable_size()
+    }
+
+    fn expired(
+        &mut self,
+        retention: &Retention,
+        needed: u64,
+    ) -> Result<Option<Expired>, ledger::Error> {
+        self.ledger.expired(retention, needed)
+    }
+
+    fn drop_expired(&mut self, expired: Expired) -> Result<u64, ledger::Error> {
+        self.ledger.drop_expired(expired)
     }
 }
 
@@ -120,6 +132,7 @@ fn failing(commits_left: u32, how: Failure) -> (tempfile::TempDir, Handle) {
         size: 0,
         durable_size: 0,
         cursor: None,
+        kept_from: 0,
         reader: ledger.reader(),
     };
     let sensor = Box::new(Endless {
@@ -156,7 +169,7 @@ fn run(commits_left: u32, how: Failure) -> (Finished, u64) {
                 );
                 next += leaves.len() as u64;
             }
-            Next::Idle => panic!("the agent was left waiting"),
+            Next::NotKept(..) | Next::Idle => panic!("the agent was left waiting"),
             Next::End => break,
         }
     }
@@ -213,7 +226,7 @@ fn full_disk_suspends_the_ledger_and_the_agent_goes_on() {
                 }
                 subscription.acknowledge(next);
             }
-            Next::Idle => panic!("the agent was left waiting"),
+            Next::NotKept(..) | Next::Idle => panic!("the agent was left waiting"),
             Next::End => break,
         }
         let stats = handle.stats();
@@ -248,6 +261,7 @@ fn cursor_does_not_cover_leaves_whose_findings_are_queued() {
         size: 10,
         durable_size: 10,
         cursor: Some(3),
+        kept_from: 0,
         reader: ledger.reader(),
     };
     let shared = Arc::new(Shared::new(Arc::new(|| ()), &log, 1));
@@ -260,7 +274,7 @@ fn cursor_does_not_cover_leaves_whose_findings_are_queued() {
         &config,
         Redactor::new(&config.redact).unwrap(),
         events,
-        requests.clone(),
+        (requests.clone(), crossbeam_channel::never()),
         Feed::new(to_ledger, Arc::clone(&shared), open),
         Arc::clone(&shared),
         log.size,
