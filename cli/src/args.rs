@@ -674,6 +674,30 @@ pub(crate) enum Ledger {
     Evidence(Evidence),
     /// Verify such a file, on any machine, and print what it proves.
     VerifyEvidence(VerifyEvidence),
+    /// Print the newest entries; works while a daemon runs.
+    Tail {
+        /// Go on with those that come, until interrupted.
+        #[arg(short, long)]
+        follow: bool,
+        /// How many.
+        #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 10)]
+        count: u64,
+        #[command(flatten)]
+        state: StateDir,
+    },
+    /// Print entries by index; works while a daemon runs.
+    Show {
+        /// One index, as alerts name it, or a range: `FIRST..LAST`, both included, or `FIRST..`.
+        #[arg(value_name = "INDEX", value_parser = indices)]
+        indices: (u64, u64),
+        #[command(flatten)]
+        state: StateDir,
+    },
+    /// Tell how much the ledger holds, from when, and how it is sealed; works while a daemon runs.
+    Stats {
+        #[command(flatten)]
+        state: StateDir,
+    },
     /// Drop the oldest entries, as `run` does by the same options. Not while a daemon runs.
     Retain {
         #[command(flatten)]
@@ -691,9 +715,23 @@ pub(crate) enum Ledger {
     },
 }
 
+/// The first and the last index.
+fn indices(text: &str) -> Result<(u64, u64), String> {
+    let (first, last) = match text.split_once("..") {
+        Some((first, "")) => (first.parse(), Ok(u64::MAX)),
+        Some((first, last)) => (first.parse(), last.parse()),
+        None => (text.parse(), text.parse()),
+    };
+    match (first, last) {
+        (Ok(first), Ok(last)) if first <= last => Ok((first, last)),
+        (Ok(_), Ok(_)) => Err("the last index is before the first".into()),
+        _ => Err("expected an index, FIRST..LAST or FIRST..".into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{AlertId, kept_bytes, ring_bytes};
+    use super::{AlertId, indices, kept_bytes, ring_bytes};
 
     #[test]
     fn an_alert_is_named_by_entry_and_rule_and_an_entry_by_its_index() {
@@ -718,6 +756,17 @@ mod tests {
         check("16777216", Some(16 << 20));
         check("1T", Some(1 << 40));
         for text in ["0", "15M", "16m", "1GB", "-1G", "G", "99999999999T"] {
+            check(text, None);
+        }
+    }
+
+    #[test]
+    fn indices_are_one_or_a_range_with_its_end() {
+        let check = |text, expected| assert_eq!(indices(text).ok(), expected, "{text}");
+        check("7", Some((7, 7)));
+        check("7..9", Some((7, 9)));
+        check("7..", Some((7, u64::MAX)));
+        for text in ["", "..", "..7", "9..7", "a", "7-9", "-1"] {
             check(text, None);
         }
     }

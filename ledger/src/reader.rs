@@ -151,6 +151,17 @@ impl Reader {
         Ok(())
     }
 
+    /// How many leaves there are: the durable ones, or, to a reader from outside, those that stand
+    /// whole in the files. It is counted in the last segment.
+    pub fn size(&mut self) -> Result<u64, Error> {
+        if let Some(live) = &self.live {
+            return Ok(live.durable());
+        }
+        self.open = None;
+        self.seek(u64::MAX)?;
+        Ok(self.open.as_ref().map_or(0, |open| open.next))
+    }
+
     /// The index of the first leaf that can be read: leaves before it were dropped.
     pub fn oldest(&self) -> Result<u64, Error> {
         Ok(disk::segments(&self.dir)?.first().copied().unwrap_or(0))

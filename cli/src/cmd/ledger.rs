@@ -71,6 +71,15 @@ pub(crate) fn ledger(command: &args::Ledger, json: bool) -> Result<ExitCode, Fai
             super::evidence::write(&open(&evidence.state)?, evidence, json)
         }
         args::Ledger::VerifyEvidence(asked) => super::evidence::verify(asked, json),
+        args::Ledger::Tail {
+            follow,
+            count,
+            state,
+        } => super::entries::tail(&open(state)?, *count, *follow, json),
+        args::Ledger::Show { indices, state } => {
+            super::entries::show(&open(state)?, *indices, json)
+        }
+        args::Ledger::Stats { state } => super::overview::stats(&open(state)?, json),
         args::Ledger::Retain { keep, state } => super::retain::retain(keep, open(state)?, json),
         args::Ledger::Key(command) => super::key::key(command, json),
         args::Ledger::Checkpoint { state } => checkpoint(open(state)?, json),

@@ -2,9 +2,11 @@
 
 pub(crate) mod bench_count;
 pub(crate) mod doctor;
+pub(crate) mod entries;
 pub(crate) mod evidence;
 pub(crate) mod key;
 pub(crate) mod ledger;
+pub(crate) mod overview;
 pub(crate) mod prove;
 pub(crate) mod record;
 pub(crate) mod replay;
