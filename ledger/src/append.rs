@@ -21,6 +21,7 @@ use crate::recover::{self, Recovery};
 use crate::rotation::{self, OWN_LEAF, Rotation};
 pub use crate::segment::MAX_LEAF_BYTES;
 use crate::segment::{Frame, Header, Nonce};
+use crate::thin;
 use crate::tiles::Tiles;
 use crate::tlog_proof::TlogProof;
 use crate::tree::Frontier;
@@ -83,7 +84,8 @@ pub struct Ledger {
     /// Leaves that the index covers.
     pub(crate) indexed: u64,
     pub(crate) checkpoints: AppendFile,
-    pub(crate) checkpoint_count: u64,
+    /// The length of that list from which on it is thinned.
+    pub(crate) thin_at: u64,
     pub(crate) last_checkpoint: Option<Checkpoint>,
     pub(crate) cursors: BTreeMap<String, u64>,
     pub(crate) cursors_changed: bool,
@@ -341,7 +343,7 @@ impl Ledger {
             self.live.set_durable(size);
         }
         if size - self.indexed >= INDEX_LEAVES {
-            self.write_index(&[])?;
+            self.write_index(None)?;
         }
         Ok(size)
     }
@@ -358,7 +360,7 @@ impl Ledger {
         let is_said = |last: &Checkpoint| last.size() == size && !(anew && time > last.time());
         if let Some(last) = self.last_checkpoint.clone().filter(is_said) {
             if self.cursors_changed || self.indexed < size {
-                self.write_index(&[])?;
+                self.write_index(None)?;
             }
             return Ok(last);
         }
@@ -378,9 +380,12 @@ impl Ledger {
             note.as_bytes(),
             Access::Everyone,
         )?;
-        self.checkpoint_count += 1;
         self.last_checkpoint = Some(checkpoint.clone());
-        self.write_index(&[note])?;
+        self.write_index(Some(&note))?;
+        if self.checkpoints.len() >= self.thin_at {
+            self.checkpoints = thin::thin(&self.dir, &self.keys, time)?;
+            self.thin_at = thin::next_at(self.checkpoints.len());
+        }
         Ok(checkpoint)
     }
 
@@ -402,20 +407,20 @@ impl Ledger {
         Ok(index)
     }
 
-    /// Brings the index up to the durable leaves; `notes` are the checkpoints it does not have.
-    pub(crate) fn write_index(&mut self, notes: &[String]) -> Result<(), Error> {
+    /// Brings the index up to the durable leaves; `newest` is the newest checkpoint, if the index does
+    /// not have it.
+    pub(crate) fn write_index(&mut self, newest: Option<&str>) -> Result<(), Error> {
         let state = State {
             frontier: self.edge.frontier.clone(),
             chain: self.edge.chain,
             end: self.end(),
-            checkpoints: self.checkpoint_count,
             checkpoint_bytes: self.checkpoints.len(),
         };
         self.index.commit(&Update {
             state: Some(&state),
             tiles: self.edge.tiles.changed().collect(),
             offsets: &self.edge.offsets,
-            notes,
+            newest,
             cursors: &self.cursors,
             forget_places: self.forget_places,
         })?;

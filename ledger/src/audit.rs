@@ -207,7 +207,7 @@ mod tests {
             ledger.append(&leaf.to_le_bytes()).unwrap();
         }
         ledger.commit().unwrap();
-        ledger.write_index(&[]).unwrap();
+        ledger.write_index(None).unwrap();
         let state = index::state(&**ledger.index.database(), "daemoneye/test");
         ledger
             .index
@@ -216,7 +216,7 @@ mod tests {
                 forget_places: None,
                 tiles: vec![(TILE, &tile)],
                 offsets: &[],
-                notes: &[],
+                newest: None,
                 cursors: &std::collections::BTreeMap::new(),
             })
             .unwrap();

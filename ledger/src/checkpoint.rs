@@ -1,6 +1,6 @@
 //! Checkpoints (<https://c2sp.org/tlog-checkpoint>) and the file that lists them.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use base64::Engine;
@@ -200,6 +200,18 @@ pub(crate) fn last_record(path: &Path) -> Result<(u64, u64), Error> {
             Record::End { offset } | Record::Torn { offset } => return Ok((start, offset)),
         }
     }
+}
+
+/// Whether a record stands right before byte `end` of a file.
+pub(crate) fn stands_before(path: &Path, record: &str, end: u64) -> io::Result<bool> {
+    let Some(start) = end.checked_sub(record.len() as u64) else {
+        return Ok(false);
+    };
+    let mut file = disk::open(path)?;
+    let mut found = Vec::with_capacity(record.len());
+    file.seek(SeekFrom::Start(start))?;
+    file.take(record.len() as u64).read_to_end(&mut found)?;
+    Ok(found == record.as_bytes())
 }
 
 /// What [`Records`] reads back.

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::keys;
 use crate::layout;
 use crate::published;
+use crate::thin;
 
 /// A directory of one log's checkpoints, with the same public files as the log's own: `ledger.pub`,
 /// `rotations.txt`, `checkpoints.txt` and `last-checkpoint`. Independent of the log: what fails here
@@ -23,6 +24,8 @@ pub struct Export {
     checkpoints: Option<AppendFile>,
     /// Bytes of it that are durable.
     durable: u64,
+    /// The length from which on it is thinned.
+    thin_at: u64,
     newest: Option<Checkpoint>,
 }
 
@@ -47,6 +50,7 @@ impl Export {
             log: log.to_owned(),
             durable: checkpoints.len(),
             checkpoints: Some(checkpoints),
+            thin_at: thin::next_at(0),
             newest,
         })
     }
@@ -77,6 +81,12 @@ impl Export {
         checkpoints.write(checkpoint::record(note).as_bytes())?;
         checkpoints.sync()?;
         self.durable = checkpoints.len();
+        if self.durable >= self.thin_at {
+            let keys = published::public_keys(&self.log)?;
+            checkpoints = thin::thin(&self.dir, &keys, checkpoint.time())?;
+            self.durable = checkpoints.len();
+            self.thin_at = thin::next_at(self.durable);
+        }
         self.checkpoints = Some(checkpoints);
         let last = layout::last_checkpoint(&self.dir);
         disk::replace(&last, note.as_bytes(), Access::Everyone)?;

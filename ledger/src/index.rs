@@ -19,8 +19,6 @@ const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const TILES: TableDefinition<(u8, u64), &[u8]> = TableDefinition::new("tiles");
 /// Leaf index (every 256th) → first leaf of its segment, byte offset in it.
 const OFFSETS: TableDefinition<u64, (u64, u64)> = TableDefinition::new("offsets");
-/// Position in checkpoints.txt → signed note.
-const CHECKPOINTS: TableDefinition<u64, &str> = TableDefinition::new("checkpoints");
 const CURSORS: TableDefinition<&str, u64> = TableDefinition::new("cursors");
 
 const FORMAT: u16 = 1;
@@ -47,9 +45,8 @@ pub(crate) struct State {
     pub(crate) chain: Hash,
     /// Where the leaf after the last of them starts, or will.
     pub(crate) end: LeafPlace,
-    /// Checkpoints it covers.
-    pub(crate) checkpoints: u64,
-    /// The bytes those take in checkpoints.txt.
+    /// The bytes that checkpoints take in checkpoints.txt, up to and with the newest that it knows,
+    /// unless the list was thinned since.
     pub(crate) checkpoint_bytes: u64,
 }
 
@@ -58,13 +55,7 @@ impl State {
         let mut bytes = FORMAT.to_le_bytes().to_vec();
         bytes.push(self.frontier.kind().code());
         let (end, size) = (self.end, self.frontier.size());
-        for n in [
-            size,
-            end.segment,
-            end.offset,
-            self.checkpoints,
-            self.checkpoint_bytes,
-        ] {
+        for n in [size, end.segment, end.offset, self.checkpoint_bytes] {
             bytes.extend_from_slice(&n.to_le_bytes());
         }
         for hash in [self.chain].iter().chain(self.frontier.nodes()) {
@@ -84,7 +75,7 @@ impl State {
         let (&kind, bytes) = bytes
             .split_first()
             .filter(|_| *format == FORMAT.to_le_bytes())?;
-        let (numbers, bytes) = bytes.split_first_chunk::<40>()?;
+        let (numbers, bytes) = bytes.split_first_chunk::<32>()?;
         let (hashes, []) = bytes.as_chunks() else {
             return None;
         };
@@ -100,7 +91,6 @@ impl State {
                 segment: number()?,
                 offset: number()?,
             },
-            checkpoints: number()?,
             checkpoint_bytes: number()?,
         })
     }
@@ -112,8 +102,8 @@ pub(crate) struct Update<'a> {
     pub(crate) state: Option<&'a State>,
     pub(crate) tiles: Vec<(TileId, &'a Tile)>,
     pub(crate) offsets: &'a [(u64, LeafPlace)],
-    /// Notes from position `state.checkpoints - notes.len()` on; none without a state.
-    pub(crate) notes: &'a [String],
+    /// The newest checkpoint, where that is another than before.
+    pub(crate) newest: Option<&'a str>,
     pub(crate) cursors: &'a BTreeMap<String, u64>,
     /// Places of leaves before this one go.
     pub(crate) forget_places: Option<u64>,
@@ -210,12 +200,10 @@ impl Index {
             for (name, index) in update.cursors {
                 cursors.insert(name.as_str(), index)?;
             }
-            let mut checkpoints = transaction.open_table(CHECKPOINTS)?;
             let mut meta = transaction.open_table(META)?;
             if let Some(state) = update.state {
-                let known = state.checkpoints.saturating_sub(update.notes.len() as u64);
-                for (position, note) in (known..).zip(update.notes) {
-                    checkpoints.insert(position, note.as_str())?;
+                if let Some(note) = update.newest {
+                    meta.insert("checkpoint", note.as_bytes())?;
                 }
                 meta.insert("origin", self.origin.as_bytes())?;
                 meta.insert("hash", state.frontier.kind().name().as_bytes())?;
@@ -299,14 +287,11 @@ pub(crate) fn places<D: ReadableDatabase>(
     }))
 }
 
-/// The note at a position of checkpoints.txt.
-pub(crate) fn note<D: ReadableDatabase>(
-    database: &D,
-    position: u64,
-) -> Result<Option<String>, redb::Error> {
-    let checkpoints = database.begin_read()?.open_table(CHECKPOINTS)?;
-    let note = checkpoints.get(position)?;
-    Ok(note.map(|note| note.value().to_owned()))
+/// The note of the newest checkpoint that it knows.
+pub(crate) fn newest<D: ReadableDatabase>(database: &D) -> Result<Option<String>, redb::Error> {
+    let meta = database.begin_read()?.open_table(META)?;
+    let note = meta.get("checkpoint")?;
+    Ok(note.and_then(|note| String::from_utf8(note.value().to_vec()).ok()))
 }
 
 /// Opens the index and reads all of it once: what redb met later in a corrupt page would be a panic.

@@ -18,6 +18,11 @@ pub(crate) fn checkpoints(dir: &Path) -> PathBuf {
     dir.join("checkpoints.txt")
 }
 
+/// The list that is to take the place of the other.
+pub(crate) fn thinned_checkpoints(dir: &Path) -> PathBuf {
+    dir.join("checkpoints.txt.tmp")
+}
+
 pub(crate) fn last_checkpoint(dir: &Path) -> PathBuf {
     dir.join("last-checkpoint")
 }

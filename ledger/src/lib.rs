@@ -2,7 +2,7 @@
 //!
 //! A [`Ledger`] is one directory with one writer. Leaves go to flat segment files, framed, chained
 //! and hashed into an RFC 6962 tree; [`Ledger::checkpoint`] signs the tree head as a C2SP signed
-//! note. `index.redb` holds hash tiles, offsets, checkpoints and cursors and can be rebuilt from
+//! note. `index.redb` holds hash tiles, offsets and cursors and can be rebuilt from
 //! the segments at any time.
 //!
 //! The crate does not know what a leaf means. Its one clock is that of [`Options`]; it logs
@@ -41,6 +41,7 @@ mod remains;
 mod retention;
 mod rotation;
 pub mod segment;
+mod thin;
 mod tiles;
 mod tlog_proof;
 mod tree;

@@ -28,6 +28,7 @@ use crate::prove::Nodes;
 use crate::published;
 use crate::reader::{Live, Reader};
 use crate::segment::{Header, Nonce, Scanner};
+use crate::thin;
 use crate::tiles::Tiles;
 use create::{create_log, first_edge, hash_kind, secrets};
 use scan::{Scan, Scanned};
@@ -37,9 +38,6 @@ use tail::Tail;
 /// Leaves between index commits while the index is rebuilt, so that memory stays flat. Few in unit
 /// tests, as below.
 const REBUILD_LEAVES: u64 = if cfg!(test) { 1 << 3 } else { 1 << 20 };
-
-/// Checkpoints per index commit while the index is rebuilt.
-const REBUILD_NOTES: usize = if cfg!(test) { 4 } else { 4096 };
 
 /// What an open found and did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,7 +158,6 @@ struct Found<'a> {
 
 /// Where checkpoints.txt ends.
 struct Listed {
-    count: u64,
     bytes: u64,
     /// So many of the bytes are known to be durable.
     durable: u64,
@@ -190,8 +187,8 @@ struct Examined {
     cursors: BTreeMap<String, u64>,
     scanned: Scanned,
     listed: Listed,
-    /// Checkpoints that the index does not have.
-    notes: Vec<String>,
+    /// The index does not have the newest checkpoint.
+    has_news: bool,
     /// The newest checkpoint.
     sealed_by: Checkpoint,
 }
@@ -231,7 +228,15 @@ impl Found<'_> {
         let replayed = match examined.rebuilt {
             None => size - examined.indexed,
             Some(_) => {
-                self.index_notes(&examined.index, &mut examined.scanned)?;
+                let Examined {
+                    index,
+                    scanned,
+                    listed,
+                    sealed_by,
+                    ..
+                } = &mut examined;
+                let newest = Some(sealed_by.note());
+                flush(index, &mut scanned.edge, scanned.end, listed.bytes, newest)?;
                 examined.indexed = size;
                 0
             }
@@ -267,7 +272,7 @@ impl Found<'_> {
             index: examined.index,
             indexed: examined.indexed,
             checkpoints,
-            checkpoint_count: examined.listed.count,
+            thin_at: thin::next_at(0),
             last_checkpoint: Some(examined.sealed_by),
             cursors: examined.cursors,
             cursors_changed: false,
@@ -277,8 +282,9 @@ impl Found<'_> {
             poisoned: false,
             _lock: lock,
         };
-        if replayed > 0 || !examined.notes.is_empty() {
-            ledger.write_index(&examined.notes)?;
+        if replayed > 0 || examined.has_news {
+            let newest = ledger.last_checkpoint.clone();
+            ledger.write_index(newest.as_ref().map(Checkpoint::note))?;
         }
         Ok((ledger, recovery))
     }
@@ -286,14 +292,11 @@ impl Found<'_> {
     /// Finds the end of the log and holds it against all that is known of it.
     fn examine(&self) -> Result<Examined, Error> {
         let resumed = self.resume()?;
-        let mut notes = Vec::new();
         let mut listed = match &resumed {
-            Ok(Resumed { state, .. }) => self.listed(
-                (state.checkpoints, state.checkpoint_bytes),
-                Some(&mut notes),
-            )?,
-            Err(_) => self.listed((0, 0), None)?,
+            Ok(resumed) => self.listed_since(resumed)?,
+            Err(_) => self.listed(0)?,
         };
+        let has_news = listed.newest.is_some();
         if let Ok(resumed) = &resumed {
             listed.newest = listed.newest.or_else(|| resumed.newest.clone());
         }
@@ -325,7 +328,7 @@ impl Found<'_> {
         // What the last segment holds is not known to be durable yet, so no commit covers it.
         let is_durable = |end: LeafPlace| self.firsts.last() != Some(&end.segment);
         let scanned = scan.run(tail.edge, tail.start, |edge, end| match rebuilt {
-            Some(_) if is_durable(end) => flush(&index, edge, end, (0, 0), &[]),
+            Some(_) if is_durable(end) => flush(&index, edge, end, 0, None),
             _ => Ok(()),
         })?;
         self.continues(&scanned, &sealed_by, scanned.watched, &index)?;
@@ -341,7 +344,7 @@ impl Found<'_> {
             cursors,
             scanned,
             listed,
-            notes,
+            has_news,
             sealed_by,
         })
     }
@@ -404,10 +407,7 @@ impl Found<'_> {
             return Ok(None);
         }
         let cursors = index.cursors()?;
-        let newest = match state.checkpoints.checked_sub(1) {
-            Some(newest) => index::note(database, newest)?,
-            None => None,
-        };
+        let newest = index::newest(database)?;
         let newest = newest.and_then(|note| Checkpoint::open(&note, &self.keys).ok());
         let unread = cursors.values().copied().min();
         let latest = unread.map_or(self.last.size(), |unread| unread.min(self.last.size()));
@@ -436,12 +436,11 @@ impl Found<'_> {
         let mut edge = first_edge(self.keys.name(), self.kind);
         let start = self.floor_place();
         self.replay(&mut edge, |edge| put_tiles(&index, edge))?;
-        flush(&index, &mut edge, start, (0, 0), &[])?;
+        flush(&index, &mut edge, start, 0, None)?;
         let state = State {
             frontier: edge.frontier.clone(),
             chain: edge.chain,
             end: start,
-            checkpoints: 0,
             checkpoint_bytes: 0,
         };
         Ok(Resumed {
@@ -453,23 +452,44 @@ impl Found<'_> {
         })
     }
 
-    /// Reads checkpoints.txt from (count, bytes) on; verifies the newest, and all that go to `notes`.
-    fn listed(
-        &self,
-        from: (u64, u64),
-        mut notes: Option<&mut Vec<String>>,
-    ) -> Result<Listed, Error> {
+    /// Reads checkpoints.txt after the newest that the index knows. That stands where the index says,
+    /// unless the list was thinned since; it is never thinned out itself.
+    fn listed_since(&self, resumed: &Resumed) -> Result<Listed, Error> {
+        let Some(newest) = &resumed.newest else {
+            return self.listed(0);
+        };
+        let (record, bytes) = (
+            checkpoint::record(newest.note()),
+            resumed.state.checkpoint_bytes,
+        );
+        let path = layout::checkpoints(self.dir);
+        let stands = checkpoint::stands_before(&path, &record, bytes);
+        if stands.map_err(Error::io("read", &path))? {
+            return self.listed(bytes);
+        }
+        let mut after = None;
+        self.each_note(0, |note, offset| {
+            if note == newest.note() {
+                after = Some(offset + record.len() as u64);
+            }
+            Ok(())
+        })?;
+        let size = newest.size();
+        let unlisted = || Error::damaged(&path, 0, 0..0, Cause::Unlisted { size });
+        self.listed(after.ok_or_else(unlisted)?)
+    }
+
+    /// Reads checkpoints.txt from a byte on; verifies all, unless it is the first.
+    fn listed(&self, from: u64) -> Result<Listed, Error> {
         let mut newest: Option<(String, u64)> = None;
-        let (mut count, mut durable) = (from.0, from.1);
-        let end = self.each_note(from.1, |note, offset| {
-            count += 1;
+        let mut durable = from;
+        let end = self.each_note(from, |note, offset| {
             // The last checkpoint is replaced once the list is synced.
             if note == self.last.note() {
                 durable = offset + checkpoint::record(&note).len() as u64;
             }
-            if let Some(notes) = &mut notes {
+            if from > 0 {
                 self.verified(&note, offset)?;
-                notes.push(note.clone());
             }
             newest = Some((note, offset));
             Ok(())
@@ -478,7 +498,6 @@ impl Found<'_> {
             .map(|(note, offset)| self.verified(&note, offset))
             .transpose()?;
         Ok(Listed {
-            count,
             bytes: end,
             durable,
             newest,
@@ -634,27 +653,6 @@ impl Found<'_> {
     fn is_news(&self, newest: &Checkpoint) -> bool {
         newest.follows(&self.last)
     }
-
-    /// Puts all checkpoints into a rebuilt index.
-    fn index_notes(&self, index: &Index, scanned: &mut Scanned) -> Result<(), Error> {
-        let (mut notes, mut count) = (Vec::new(), 0);
-        let end = self.each_note(0, |note, offset| {
-            if notes.len() == REBUILD_NOTES {
-                flush(
-                    index,
-                    &mut scanned.edge,
-                    scanned.end,
-                    (count, offset),
-                    &notes,
-                )?;
-                notes.clear();
-            }
-            notes.push(note);
-            count += 1;
-            Ok(())
-        })?;
-        flush(index, &mut scanned.edge, scanned.end, (count, end), &notes)
-    }
 }
 
 /// Writes the tiles of dropped leaves to an index under construction, which is of no use before it
@@ -664,7 +662,7 @@ fn put_tiles(index: &Index, edge: &mut Edge) -> Result<(), Error> {
         state: None,
         tiles: edge.tiles.changed().collect(),
         offsets: &[],
-        notes: &[],
+        newest: None,
         cursors: &BTreeMap::new(),
         forget_places: None,
     })?;
@@ -677,22 +675,21 @@ fn flush(
     index: &Index,
     edge: &mut Edge,
     end: LeafPlace,
-    (checkpoints, checkpoint_bytes): (u64, u64),
-    notes: &[String],
+    checkpoint_bytes: u64,
+    newest: Option<&str>,
 ) -> Result<(), Error> {
     let (frontier, chain) = (edge.frontier.clone(), edge.chain);
     let state = State {
         frontier,
         chain,
         end,
-        checkpoints,
         checkpoint_bytes,
     };
     index.commit(&index::Update {
         state: Some(&state),
         tiles: edge.tiles.changed().collect(),
         offsets: &edge.offsets,
-        notes,
+        newest,
         cursors: &BTreeMap::new(),
         forget_places: None,
     })?;
