@@ -17,9 +17,10 @@ use crate::rotation::{self, Rotation};
 pub(super) struct Secrets {
     /// `None` also for one that was erased.
     pub(super) current: Option<LogSecret>,
-    /// Why it cannot be read while its successor can: the power went while it was erased.
-    unreadable: Option<Error>,
     next: Option<LogSecret>,
+    /// Why one of them cannot be read. It is no matter where the other is the newest: the power went
+    /// while this one was erased.
+    unreadable: Option<Error>,
 }
 
 /// The secret to go on with, and what has to be done for that.
@@ -38,16 +39,24 @@ pub(super) enum Settled {
 
 impl Secrets {
     pub(super) fn load(dir: &Path) -> Result<Secrets, Error> {
-        let next = LogSecret::load(&layout::next_key(dir))?;
-        let (current, unreadable) = match LogSecret::load(&layout::secret_key(dir)) {
-            Err(error @ Error::Key { .. }) if next.is_some() => (None, Some(error)),
-            current => (current?, None),
+        let mut unreadable = None;
+        let mut load = |path: &Path| match LogSecret::load(path) {
+            Err(error @ Error::Key { .. }) => {
+                unreadable = Some(error);
+                Ok(None)
+            }
+            secret => secret,
         };
-        Ok(Secrets {
-            current,
-            unreadable,
-            next,
-        })
+        let next = load(&layout::next_key(dir))?;
+        let current = load(&layout::secret_key(dir))?;
+        match (&current, &next, unreadable) {
+            (None, None, Some(error)) => Err(error),
+            (_, _, unreadable) => Ok(Secrets {
+                current,
+                next,
+                unreadable,
+            }),
+        }
     }
 
     pub(super) fn is_none(&self) -> bool {
@@ -61,6 +70,7 @@ impl Secrets {
         keys: &PublicKeys,
         stated: Option<Rotation>,
     ) -> Result<Settled, Error> {
+        let is_left = self.next.is_some() || layout::next_key(dir).exists();
         let newest = stated.as_ref().map_or(keys.newest(), |stated| &stated.keys);
         let is_newest = |secret: &LogSecret| secret.public() == *newest;
         match (self.current, self.next) {
@@ -68,10 +78,10 @@ impl Secrets {
                 Some(rotation) => Settled::Stated(next, Box::new(rotation)),
                 None => Settled::Finished(next),
             }),
-            (Some(current), next) if is_newest(&current) => Ok(match (stated, next) {
-                (Some(rotation), _) => Settled::Unlisted(current, Box::new(rotation)),
-                (None, None) => Settled::Current(current),
-                (None, Some(_)) => Settled::Undone(current),
+            (Some(current), _) if is_newest(&current) => Ok(match stated {
+                Some(rotation) => Settled::Unlisted(current, Box::new(rotation)),
+                None if is_left => Settled::Undone(current),
+                None => Settled::Current(current),
             }),
             (current, _) => Err(self.unreadable.unwrap_or(Error::Key {
                 path: layout::secret_key(dir),

@@ -383,8 +383,18 @@ fn a_secret_erased_in_part_keeps_no_successor_from_taking_over() {
     let (ledger, recovery) = Ledger::open(step.path(), &options()).unwrap();
     assert_eq!(recovery.rotation, RotationRecovery::Finished);
     drop(ledger);
+    // Nor does a successor that was dropped in part.
+    let step = &steps(dir.path())[1];
+    let next = step.path().join("next.key");
+    let mut bytes = fs::read(&next).unwrap();
+    bytes[..20].fill(0);
+    fs::write(&next, bytes).unwrap();
+    let (ledger, recovery) = Ledger::open(step.path(), &options()).unwrap();
+    assert_eq!(recovery.rotation, RotationRecovery::Undone);
+    drop(ledger);
+    assert!(!next.exists());
     // Alone it is of no use.
-    fs::write(&secret, [0, 1]).unwrap();
+    fs::write(step.path().join("ledger.key"), [0, 1]).unwrap();
     assert!(matches!(refused(step.path()), Error::Key { .. }));
 }
 
