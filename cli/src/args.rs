@@ -594,7 +594,7 @@ impl FromStr for AlertId {
 /// Whose cosignatures are wanted on a checkpoint.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Witnesses {
-    /// The keys of witnesses, one vkey a line (https://c2sp.org/tlog-cosignature, Ed25519).
+    /// The keys of witnesses, one vkey a line (<https://c2sp.org/tlog-cosignature>, Ed25519).
     #[arg(long = "witness-keys", value_name = "FILE")]
     pub(crate) keys: PathBuf,
     /// How many of them must have cosigned.

@@ -133,7 +133,7 @@ pub enum Error {
     /// The leaf begins as those do that the ledger itself appends.
     #[error("leaf begins like one of the ledger's own")]
     OwnLeaf,
-    /// The leaf was dropped to make room, or because of its age: see [`crate::gaps`].
+    /// The leaf was dropped to make room, or because of its age: see [`crate::Gap`].
     #[error("leaf {index} is no longer kept; the oldest that is, is leaf {oldest}")]
     NotKept {
         /// The leaf index asked for.
