@@ -6,7 +6,7 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::disk;
+use crate::disk::{self, Access, AppendFile};
 use crate::error::Error;
 use crate::hash::Hash;
 use crate::keys::PublicKeys;
@@ -91,6 +91,11 @@ impl Checkpoint {
             }),
             false => Err(NoteError::Origin),
         }
+    }
+
+    /// As [`Checkpoint::open`], of what a file holds.
+    pub(crate) fn read(note: &[u8], keys: &PublicKeys) -> Result<Checkpoint, NoteError> {
+        Checkpoint::open(note::text(note)?, keys)
     }
 
     /// The log's name.
@@ -181,16 +186,22 @@ impl<R: BufRead> Records<R> {
 }
 
 fn is_note(bytes: &[u8]) -> bool {
-    std::str::from_utf8(bytes).is_ok_and(|text| SignedNote::parse(text).is_ok())
+    note::text(bytes).and_then(SignedNote::parse).is_ok()
 }
 
-/// Where the last whole record of a file ends.
-pub(crate) fn whole_records(path: &Path) -> Result<u64, Error> {
-    last_record(path).map(|(_, end)| end)
+/// A list of records to add to, without what a crash left of one at its end; and where the last whole
+/// record starts.
+pub(crate) fn open_list(path: &Path) -> Result<(AppendFile, u64), Error> {
+    let mut list = AppendFile::open(path, Access::Everyone)?;
+    let (last, end) = last_record(path)?;
+    if list.len() > end {
+        list.cut(end)?;
+    }
+    Ok((list, last))
 }
 
 /// Where the last whole record of a file starts and ends.
-pub(crate) fn last_record(path: &Path) -> Result<(u64, u64), Error> {
+fn last_record(path: &Path) -> Result<(u64, u64), Error> {
     let file = disk::open(path).map_err(Error::io("open", path))?;
     let mut records = Records::new(BufReader::new(file), 0);
     let mut start = 0;

@@ -44,7 +44,7 @@ impl Export {
         let keys = &published::public_keys(log)?;
         keys::export(dir, keys)?;
         let newest = published::last_checkpoint(dir, keys)?;
-        let checkpoints = open_list(dir)?;
+        let (checkpoints, _) = checkpoint::open_list(&layout::checkpoints(dir))?;
         Ok(Export {
             dir: dir.to_owned(),
             log: log.to_owned(),
@@ -72,7 +72,8 @@ impl Export {
             Some(checkpoints) => checkpoints,
             // What a failed write left is cut, what a failed sync left is written again.
             None => {
-                let mut checkpoints = open_list(&self.dir)?;
+                let path = layout::checkpoints(&self.dir);
+                let (mut checkpoints, _) = checkpoint::open_list(&path)?;
                 checkpoints.renew(self.durable.min(checkpoints.len()))?;
                 checkpoints
             }
@@ -93,17 +94,6 @@ impl Export {
         self.newest = Some(checkpoint.clone());
         Ok(())
     }
-}
-
-/// `checkpoints.txt` without what was written of a record at its end.
-fn open_list(dir: &Path) -> Result<AppendFile, Error> {
-    let path = layout::checkpoints(dir);
-    let mut checkpoints = AppendFile::open(&path, Access::Everyone)?;
-    let end = checkpoint::whole_records(&path)?;
-    if checkpoints.len() > end {
-        checkpoints.cut(end)?;
-    }
-    Ok(checkpoints)
 }
 
 /// Copies `rotations.txt` if it has changed.

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::checkpoint::{self, Record, Records, parse_decimal, parse_hash};
-use crate::disk::{self, Access, AppendFile};
+use crate::disk::{self, AppendFile};
 use crate::error::{Cause, Error};
 use crate::hash::Hash;
 use crate::key::LogSecret;
@@ -177,8 +177,7 @@ pub(crate) fn listed(dir: &Path, keys: &PublicKeys, verified: Verified) -> Resul
     let mut gaps: Vec<Gap> = Vec::new();
     let mut records = Records::new(&bytes[..], 0);
     while let Record::Note { note, offset } = records.next().map_err(Error::io("read", &path))? {
-        let note = std::str::from_utf8(&note).map_err(|_| NoteError::Malformed("not text"));
-        let read = note.and_then(|note| match verified {
+        let read = note::text(&note).and_then(|note| match verified {
             Verified::All => Gap::open(note, keys, gaps.last()),
             Verified::Newest => Gap::read(note, keys, gaps.last()),
         });
@@ -199,12 +198,7 @@ pub(crate) fn list(dir: &Path, gap: &Gap) -> Result<(), Error> {
 
 /// Makes what `gaps.txt` lists durable, and cuts what is torn: segments are removed by it.
 pub(crate) fn settle(dir: &Path) -> Result<AppendFile, Error> {
-    let path = layout::gaps(dir);
-    let mut listed = AppendFile::open(&path, Access::Everyone)?;
-    let (last, end) = checkpoint::last_record(&path)?;
-    if listed.len() > end {
-        listed.cut(end)?;
-    }
+    let (mut listed, last) = checkpoint::open_list(&layout::gaps(dir))?;
     listed.renew(last)?;
     Ok(listed)
 }

@@ -9,7 +9,7 @@ use crate::checkpoint::{Record, Records};
 use crate::disk::{self, Access};
 use crate::error::{Cause, Error};
 use crate::layout;
-use crate::note::{KeyKind, NoteError, PublicKey, SignedNote};
+use crate::note::{self, KeyKind, NoteError, PublicKey, SignedNote};
 use crate::published;
 use crate::rotation::Rotation;
 
@@ -109,9 +109,7 @@ impl PublicKeys {
                 .map_err(|_| NoteError::Malformed("unreadable"))?;
             match record {
                 Record::Note { note, .. } => {
-                    let note = std::str::from_utf8(&note);
-                    let note = note.map_err(|_| NoteError::Malformed("not text"))?;
-                    self.add(Rotation::open(note, self)?);
+                    self.add(Rotation::open(note::text(&note)?, self)?);
                 }
                 Record::Torn { offset } | Record::End { offset } => {
                     return Ok(usize::try_from(offset).unwrap_or(usize::MAX));

@@ -254,6 +254,11 @@ impl SignatureLine {
     }
 }
 
+/// What a file or a leaf holds, as the text that a note is.
+pub(crate) fn text(bytes: &[u8]) -> Result<&str, NoteError> {
+    std::str::from_utf8(bytes).map_err(|_| NoteError::Malformed("not text"))
+}
+
 /// One key that can sign.
 pub(crate) trait Signer {
     /// The key that verifies.

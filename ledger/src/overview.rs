@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::checkpoint::Checkpoint;
 use crate::disk;
-use crate::error::{Cause, Error};
+use crate::error::Error;
 use crate::gap::{self, Gap, Verified};
 use crate::hash::HashKind;
 use crate::keys::PublicKeys;
@@ -44,9 +44,7 @@ pub struct Overview {
 
 /// Looks at the log in `dir`. Counts the leaves of the last segment, which takes some 0.1 s.
 pub fn overview(dir: &Path) -> Result<Overview, Error> {
-    let (keys, last) = published::signed(dir, None)?;
-    let missing = || Error::damaged(&layout::last_checkpoint(dir), 0, 0..0, Cause::Missing);
-    let last_checkpoint = last.ok_or_else(missing)?;
+    let (keys, last_checkpoint) = published::sealed(dir, None)?;
     let entries = Reader::open(dir)?.size()?;
     let segments = disk::segments(dir)?;
     let kept_from = segments.first().copied().unwrap_or(0);

@@ -56,6 +56,16 @@ pub(crate) fn signed(
     }
 }
 
+/// As [`signed`], of a log that must have a last checkpoint: it begins with one.
+pub(crate) fn sealed(
+    dir: &Path,
+    trusted: Option<&PublicKeys>,
+) -> Result<(PublicKeys, Checkpoint), Error> {
+    let (keys, last) = signed(dir, trusted)?;
+    let missing = || Error::damaged(&layout::last_checkpoint(dir), 0, 0..0, Cause::Missing);
+    Ok((keys, last.ok_or_else(missing)?))
+}
+
 /// The newest checkpoint of the log in `dir`, verified with the keys that lie there; `None` when nothing
 /// is signed yet.
 pub fn newest_checkpoint(dir: &Path) -> Result<Option<Checkpoint>, Error> {
@@ -64,14 +74,16 @@ pub fn newest_checkpoint(dir: &Path) -> Result<Option<Checkpoint>, Error> {
 
 /// The checkpoint in `last-checkpoint`, verified; `None` when there is no such file.
 pub(crate) fn last_checkpoint(dir: &Path, keys: &PublicKeys) -> Result<Option<Checkpoint>, Error> {
-    let path = layout::last_checkpoint(dir);
-    let Some(bytes) = disk::read_small(&path, MAX_NOTE_BYTES as u64)? else {
+    checkpoint_in(&layout::last_checkpoint(dir), keys)
+}
+
+/// The checkpoint that is a file of its own, verified; `None` when there is no such file.
+pub(crate) fn checkpoint_in(path: &Path, keys: &PublicKeys) -> Result<Option<Checkpoint>, Error> {
+    let Some(note) = disk::read_small(path, MAX_NOTE_BYTES as u64)? else {
         return Ok(None);
     };
-    let note = std::str::from_utf8(&bytes).map_err(|_| NoteError::Malformed("not text"));
-    let checkpoint = note.and_then(|note| Checkpoint::open(note, keys));
-    let damaged = |source| Error::damaged(&path, 0, 0..0, Cause::Checkpoint { line: 1, source });
-    checkpoint.map(Some).map_err(damaged)
+    let damaged = |source| Error::damaged(path, 0, 0..0, Cause::Checkpoint { line: 1, source });
+    Checkpoint::read(&note, keys).map(Some).map_err(damaged)
 }
 
 /// The first checkpoint of `size` leaves.
@@ -96,10 +108,13 @@ pub(crate) fn checkpoint_of(dir: &Path, keys: &PublicKeys, size: u64) -> Result<
 }
 
 /// A checkpoint out of checkpoints.txt, verified.
-fn opened(dir: &Path, keys: &PublicKeys, note: &[u8], offset: u64) -> Result<Checkpoint, Error> {
-    let note = std::str::from_utf8(note).map_err(|_| NoteError::Malformed("not text"));
-    let checkpoint = note.and_then(|note| Checkpoint::open(note, keys));
-    checkpoint
+pub(crate) fn opened(
+    dir: &Path,
+    keys: &PublicKeys,
+    note: &[u8],
+    offset: u64,
+) -> Result<Checkpoint, Error> {
+    Checkpoint::read(note, keys)
         .map_err(|source| bad_checkpoint(dir, offset, |line| Cause::Checkpoint { line, source }))
 }
 

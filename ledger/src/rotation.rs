@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::checkpoint::{self, Checkpoint, parse_decimal, parse_hash};
-use crate::disk::{self, Access, AppendFile};
+use crate::disk;
 use crate::error::Error;
 use crate::hash::Hash;
 use crate::key::LogSecret;
@@ -95,27 +95,17 @@ pub(crate) fn statement(
     note::sign(&text, time, &[old.signer(), next.signer()])
 }
 
-/// Adds the statement to `rotations.txt`, durably.
+/// Adds the statement to `rotations.txt`, durably; what a crash left of it there is cut first.
 pub(crate) fn list(dir: &Path, rotation: &Rotation) -> Result<(), Error> {
-    let mut listed = open_list(dir)?;
+    let (mut listed, _) = checkpoint::open_list(&layout::rotations(dir))?;
     listed.write(checkpoint::record(&rotation.note).as_bytes())?;
     listed.sync()
 }
 
 /// Makes durable what `rotations.txt` has been seen to list.
 pub(crate) fn renew_list(dir: &Path) -> Result<(), Error> {
-    open_list(dir)?.renew(0)
-}
-
-/// `rotations.txt` without what a crash left of a statement at its end.
-fn open_list(dir: &Path) -> Result<AppendFile, Error> {
-    let path = layout::rotations(dir);
-    let mut listed = AppendFile::open(&path, Access::Everyone)?;
-    let end = checkpoint::whole_records(&path)?;
-    if listed.len() > end {
-        listed.cut(end)?;
-    }
-    Ok(listed)
+    let (mut listed, _) = checkpoint::open_list(&layout::rotations(dir))?;
+    listed.renew(0)
 }
 
 /// Makes the successor's secret the log's, and the old one unreadable. Only called once the

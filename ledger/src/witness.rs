@@ -7,11 +7,12 @@ use std::path::Path;
 
 use crate::checkpoint::Checkpoint;
 use crate::disk::{self, Access};
-use crate::error::{Cause, Error};
+use crate::error::Error;
 use crate::fsck::Age;
 use crate::keys::PublicKeys;
 use crate::layout;
-use crate::note::{self, KeyKind, MAX_NOTE_BYTES, NoteError, PublicKey, SignedNote};
+use crate::note::{self, KeyKind, NoteError, PublicKey, SignedNote};
+use crate::published;
 
 /// The witnesses that somebody trusts, and how many of them must have cosigned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,14 +89,7 @@ impl Witnesses {
 
 /// The checkpoint that was last carried back from witnesses, if any ever was.
 pub(crate) fn carried(dir: &Path, keys: &PublicKeys) -> Result<Option<Checkpoint>, Error> {
-    let path = layout::witnessed_checkpoint(dir);
-    let Some(bytes) = disk::read_small(&path, MAX_NOTE_BYTES as u64)? else {
-        return Ok(None);
-    };
-    let note = std::str::from_utf8(&bytes).map_err(|_| NoteError::Malformed("not text"));
-    let checkpoint = note.and_then(|note| Checkpoint::open(note, keys));
-    let damaged = |source| Error::damaged(&path, 0, 0..0, Cause::Checkpoint { line: 1, source });
-    checkpoint.map(Some).map_err(damaged)
+    published::checkpoint_in(&layout::witnessed_checkpoint(dir), keys)
 }
 
 /// Keeps a cosigned checkpoint beside the log, in place of an older one. Of one of the same tree the

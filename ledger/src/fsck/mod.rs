@@ -259,9 +259,7 @@ fn seals<'a>(
     trusted: Option<&PublicKeys>,
 ) -> Result<(PublicKeys, Seals<'a>), Error> {
     loop {
-        let (keys, last) = published::signed(dir, trusted)?;
-        let path = layout::last_checkpoint(dir);
-        let last = last.ok_or_else(|| Error::damaged(&path, 0, 0..0, Cause::Missing))?;
+        let (keys, last) = published::sealed(dir, trusted)?;
         let seals = Seals::open(dir, &keys, last)?;
         if published::keys_of(dir, trusted)? == keys {
             return Ok((keys, seals));

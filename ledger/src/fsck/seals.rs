@@ -9,7 +9,6 @@ use crate::disk;
 use crate::error::{Cause, Error};
 use crate::keys::PublicKeys;
 use crate::layout;
-use crate::note::NoteError;
 use crate::published;
 
 /// The signed checkpoints, in the order they were signed.
@@ -92,15 +91,10 @@ impl<'a> Seals<'a> {
     }
 
     fn checkpoint(&self, note: &[u8], offset: u64) -> Result<Checkpoint, Error> {
-        let note = std::str::from_utf8(note).map_err(|_| NoteError::Malformed("not text"));
-        let checkpoint = note.and_then(|note| match self.last.note() == note {
-            true => Ok(self.last.clone()),
-            false => Checkpoint::open(note, &self.keys),
-        });
-        let checkpoint = checkpoint.map_err(|source| {
-            let cause = |line| Cause::Checkpoint { line, source };
-            published::bad_checkpoint(self.dir, offset, cause)
-        })?;
+        let checkpoint = match self.last.note().as_bytes() == note {
+            true => self.last.clone(),
+            false => published::opened(self.dir, &self.keys, note, offset)?,
+        };
         let size = checkpoint.size();
         if size < self.sealed() {
             let cause = |line| Cause::Order { line, size };

@@ -13,7 +13,7 @@ use crate::hash::{HashKind, chain_start, origin_hash};
 use crate::key::LogSecret;
 use crate::keys::PublicKeys;
 use crate::layout;
-use crate::note::{self, NoteError};
+use crate::note;
 use crate::published;
 use crate::segment::{self, Header};
 use crate::tiles::Tiles;
@@ -76,12 +76,7 @@ fn signed_size(dir: &Path, keys: &PublicKeys) -> Result<u64, Error> {
     };
     let mut records = Records::new(BufReader::new(file), 0);
     while let Record::Note { note, offset } = records.next().map_err(Error::io("read", &path))? {
-        let note = std::str::from_utf8(&note).map_err(|_| NoteError::Malformed("not text"));
-        let checkpoint = note.and_then(|note| Checkpoint::open(note, keys));
-        let checkpoint = checkpoint.map_err(|source| {
-            published::bad_checkpoint(dir, offset, |line| Cause::Checkpoint { line, source })
-        })?;
-        size = size.max(checkpoint.size());
+        size = size.max(published::opened(dir, keys, &note, offset)?.size());
     }
     Ok(size)
 }

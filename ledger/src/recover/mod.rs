@@ -538,7 +538,7 @@ impl Found<'_> {
     }
 
     fn verified(&self, note: &str, offset: u64) -> Result<Checkpoint, Error> {
-        Checkpoint::open(note, &self.keys).map_err(|source| self.bad_note(offset, source))
+        published::opened(self.dir, &self.keys, note.as_bytes(), offset)
     }
 
     fn bad_note(&self, offset: u64, source: NoteError) -> Error {

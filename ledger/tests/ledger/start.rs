@@ -87,6 +87,12 @@ fn an_edit_with_all_checksums_and_chain_recomputed_stops_the_writer() {
     }
 }
 
+/// Flips a byte within a leaf of a segment, and back.
+fn flip_in(file: &Path) -> impl Fn(usize) {
+    let frames = frames(&fs::read(file).unwrap());
+    move |leaf| flip_byte(file, frames[leaf].start as u64 + 1000)
+}
+
 /// 520 leaves of 256 KiB: the last known place 32 MiB before the end is that of leaf 256, so that is
 /// read again and 255 is not.
 #[test]
@@ -104,8 +110,7 @@ fn older_damage_is_left_to_verify_and_later_checkpoints_do_not_hide_it() {
     }
     ledger.close().unwrap();
     let file = segments(dir.path()).remove(0);
-    let frames = frames(&fs::read(&file).unwrap());
-    let flip = |leaf: usize| flip_byte(&file, frames[leaf].start as u64 + 1000);
+    let flip = flip_in(&file);
     flip(256);
     assert_eq!(refused(dir.path()).leaves, 256..257);
     flip(256);
@@ -148,8 +153,7 @@ fn what_the_index_does_not_cover_counts_as_the_tail() {
     }
     drop(ledger);
     let file = segments(dir.path()).remove(0);
-    let frames = frames(&fs::read(&file).unwrap());
-    let flip = |leaf: usize| flip_byte(&file, frames[leaf].start as u64 + 1000);
+    let flip = flip_in(&file);
     flip(256);
     assert_eq!(refused(dir.path()).leaves, 256..257);
     flip(256);
