@@ -3,34 +3,13 @@
 use std::fs;
 use std::process::{Command, Output};
 
-use event::wire::RecordingWriter;
-use event::{Argv, BootTime, Event, EventKind, Exec, Header, Process, ProcessKey};
+use event::{Event, EventKind, ProcessKey};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// An exec of `/bin/PROGRAM`, so many seconds after boot.
-fn exec(seconds: u64, pid: u32, program: &str, arguments: &[&str]) -> Event {
-    let process = Process {
-        key: ProcessKey {
-            pid,
-            ..ProcessKey::default()
-        },
-        comm: program.to_owned().into(),
-        exe: format!("/bin/{program}").into(),
-        argv: Argv::from_iter(arguments),
-        ..Process::default()
-    };
-    Event {
-        header: Header {
-            time: BootTime(seconds * 1_000_000_000),
-            ..Header::default()
-        },
-        kind: EventKind::Exec(Box::new(Exec {
-            process,
-            old_tid: None,
-        })),
-    }
-}
+use recorded::exec;
+
+mod recorded;
 
 fn rule(id: &str, level: &str, program: &str) -> String {
     format!(
@@ -43,12 +22,7 @@ fn rule(id: &str, level: &str, program: &str) -> String {
 fn replay(events: &[Event], rules: &str, options: &[&str]) -> Output {
     let dir = TempDir::new().unwrap();
     let path = |name: &str| dir.path().join(name);
-    let file = fs::File::create(path("recording")).unwrap();
-    let mut recording = RecordingWriter::new(file).unwrap();
-    for event in events {
-        recording.write(event).unwrap();
-    }
-    recording.flush().unwrap();
+    recorded::write(&path("recording"), events);
     fs::write(path("rules.yaml"), rules).unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_daemoneye"))
         .args(["--json", "replay"])

@@ -6,10 +6,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use event::wire::RecordingWriter;
-use event::{Argv, BootTime, Event, EventKind, Exec, Header, Process, ProcessKey};
 use serde_json::Value;
 use tempfile::TempDir;
+
+mod recorded;
 
 /// A ledger of five execs, three of them shells, and the findings of two rules about these.
 struct Place(TempDir);
@@ -18,29 +18,6 @@ const RULES: &str = "id: shell\ntitle: \"A shell\"\nlevel: high\nsql: |\n  SELEC
                      exec WHERE process.name = 'sh'\n---\nid: two-shells\ntitle: Two shells\nlevel: \
                      high\nsql: |\n  SELECT count(*) FROM exec WHERE process.name = 'sh' GROUP BY \
                      TUMBLE(event.time, INTERVAL '1' MINUTE) HAVING count(*) >= 2\n";
-
-fn exec(pid: u32, program: &str, argument: &str) -> Event {
-    let process = Process {
-        key: ProcessKey {
-            pid,
-            ..ProcessKey::default()
-        },
-        comm: program.to_owned().into(),
-        exe: format!("/bin/{program}").into(),
-        argv: Argv::from_iter([program, argument]),
-        ..Process::default()
-    };
-    Event {
-        header: Header {
-            time: BootTime(u64::from(pid) * 1_000_000_000),
-            ..Header::default()
-        },
-        kind: EventKind::Exec(Box::new(Exec {
-            process,
-            old_tid: None,
-        })),
-    }
-}
 
 fn check(output: &Output, code: i32, parts: &[&str]) {
     let said = [&output.stdout[..], &output.stderr].concat();
@@ -61,18 +38,17 @@ impl Place {
     /// The place and its alerts.
     fn new() -> (Self, Vec<Value>) {
         let place = Self(tempfile::tempdir().unwrap());
-        let recording = fs::File::create(place.path("recording")).unwrap();
-        let mut recording = RecordingWriter::new(recording).unwrap();
-        for event in [
-            exec(1, "init", ""),
-            exec(2, "sh", "\u{1b}]0;x\u{7}"),
-            exec(3, "ls", "-l"),
-            exec(4, "sh", "second"),
-            exec(5, "true", ""),
-        ] {
-            recording.write(&event).unwrap();
-        }
-        recording.flush().unwrap();
+        let events = [
+            (1, "init", ""),
+            (2, "sh", "\u{1b}]0;x\u{7}"),
+            (3, "ls", "-l"),
+            (4, "sh", "second"),
+            (5, "true", ""),
+        ];
+        let exec = |(pid, program, argument)| {
+            recorded::exec(u64::from(pid), pid, program, &[program, argument])
+        };
+        recorded::write(&place.path("recording"), &events.map(exec));
         fs::write(place.path("rules.yaml"), RULES).unwrap();
         let output = place.call("--json replay recording --rules rules.yaml --state-dir state");
         check(&output, 0, &[]);
