@@ -134,19 +134,33 @@ impl Grams {
 
     /// Tells every occurrence of every text.
     pub(super) fn find(&self, text: &[u8], found: &mut impl FnMut(FactId)) {
-        let grams = text.array_windows::<GRAM>().enumerate();
-        let (filter, bits) = (&*self.filter, self.filter_bits);
-        let mut look = |(at, gram): (usize, &Gram)| {
-            let (word, bit) = place(*gram, bits);
-            if filter[word] & bit != 0 {
-                self.compare(text, at, *gram, found);
-            }
-        };
         if self.stride == 1 {
-            grams.for_each(look);
-        } else {
-            grams.step_by(self.stride).for_each(&mut look);
+            for (at, gram) in text.array_windows().enumerate() {
+                self.look(text, at, *gram, found);
+            }
+            return;
         }
+        let mut at = 0;
+        while let Some(gram) = text.get(at..).and_then(<[u8]>::first_chunk) {
+            self.look(text, at, *gram, found);
+            at += self.stride;
+        }
+    }
+
+    /// In line, since this is done for every place.
+    #[inline(always)]
+    fn look(&self, text: &[u8], at: usize, gram: Gram, found: &mut impl FnMut(FactId)) {
+        let (word, bit) = place(gram, self.filter_bits);
+        if self.filter[word] & bit != 0 {
+            self.compare(text, at, gram, found);
+        }
+    }
+
+    /// Whether any of the texts occurs.
+    pub(super) fn is_match(&self, text: &[u8]) -> bool {
+        let mut is_match = false;
+        self.find(text, &mut |_| is_match = true);
+        is_match
     }
 
     #[cold]

@@ -217,11 +217,8 @@ impl Search {
 
     /// Whether any of the texts occurs.
     pub(crate) fn is_match(&self, text: &[u8]) -> bool {
-        let mut is_match = false;
-        if let Some(grams) = &self.grams {
-            grams.find(text, &mut |_| is_match = true);
-        }
-        is_match || self.walk(text, &mut |_| true)
+        let grams = self.grams.as_ref();
+        grams.is_some_and(|grams| grams.is_match(text)) || self.walk(text, &mut |_| true)
     }
 
     fn walk(&self, text: &[u8], each: &mut impl FnMut(usize) -> bool) -> bool {
@@ -237,33 +234,48 @@ impl Search {
     }
 }
 
-/// Tells at many bytes a step that none of a few texts occurs.
+/// Tells at many bytes a step that none of some texts occurs.
 #[derive(Debug)]
-struct Gate(Vec<packed::Searcher>);
+struct Gate {
+    /// The shortest, which would leave the others a small stride; `None` for no texts at all.
+    short: Option<packed::Searcher>,
+    long: Option<Grams>,
+}
 
 impl Gate {
-    /// The library searches for so many texts at once …
-    const TEXTS: usize = 64;
-    /// … and so many such searches are faster than the automaton.
-    const SEARCHES: usize = 3;
-    /// So many bytes are searched otherwise before one such search has begun.
+    const MAX_TEXTS: usize = 192;
+    /// The library finds so few without looking at much else.
+    const MAX_SHORT: usize = 8;
+    /// So many bytes are searched otherwise before such a search has begun.
     const LEAST_BYTES: usize = 64;
 
     /// `None` if there are too many texts.
     fn build(texts: &[(FactId, &[u8])]) -> Option<Self> {
-        if texts.len() > Self::TEXTS * Self::SEARCHES {
+        if texts.len() > Self::MAX_TEXTS {
             return None;
         }
-        let chunks = texts.chunks(Self::TEXTS);
-        let searches =
-            chunks.map(|texts| packed::Searcher::new(texts.iter().map(|(_, text)| text)));
-        Some(Self(searches.collect::<Option<_>>()?))
+        let mut texts = texts.to_vec();
+        texts.sort_by_key(|(_, text)| text.len());
+        let (short, long) = texts.split_at(texts.len().min(Self::MAX_SHORT));
+        let short = match short {
+            [] => None,
+            short => Some(packed::Searcher::new(short.iter().map(|(_, text)| text))?),
+        };
+        Some(Self {
+            short,
+            long: (!long.is_empty()).then(|| Grams::build(long)),
+        })
     }
 
     /// Never for a text so short that to go through it is cheaper than to ask.
     fn is_shut(&self, text: &[u8]) -> bool {
-        text.len() >= self.0.len() * Self::LEAST_BYTES
-            && self.0.iter().all(|search| search.find(text).is_none())
+        let Some(short) = &self.short else {
+            return true;
+        };
+        let occurs = |long: &Grams| long.is_match(text);
+        text.len() >= Self::LEAST_BYTES
+            && short.find(text).is_none()
+            && !self.long.as_ref().is_some_and(occurs)
     }
 }
 
