@@ -1,7 +1,7 @@
 //! Texts that a regular expression cannot match without.
 
 use regex_syntax::ParserBuilder;
-use regex_syntax::hir::{Hir, HirKind};
+use regex_syntax::hir::{Class, Hir, HirKind, Repetition};
 
 use crate::program::rarest;
 
@@ -68,6 +68,63 @@ pub(crate) fn least_bytes(pattern: &str) -> usize {
     least.min().unwrap_or(0)
 }
 
+/// Bytes of some kind one after the other.
+#[derive(Debug)]
+pub(crate) struct Run {
+    kind: [bool; 256],
+    len: usize,
+}
+
+/// A shorter run is found no faster than the expression decides.
+const LEAST_RUN: usize = 16;
+
+impl Run {
+    /// Whether the text contains one: of places that are the length of a run apart, each run covers
+    /// one, so the others are not looked at.
+    pub(crate) fn is_in(&self, text: &[u8]) -> bool {
+        let is_kind = |byte: &&u8| self.kind[usize::from(**byte)];
+        let places = (self.len - 1..text.len()).step_by(self.len);
+        let mut places = places.filter(|at| is_kind(&&text[*at]));
+        places.any(|at| {
+            let (before, after) = text.split_at(at);
+            let before = before.iter().rev().take_while(is_kind).count();
+            before + after.iter().take_while(is_kind).count() >= self.len
+        })
+    }
+}
+
+/// A run of ASCII that every match contains, on bytes and on characters.
+pub(crate) fn required_run(pattern: &str) -> Option<Run> {
+    // What is ASCII only among characters is the same among bytes.
+    let hir = ParserBuilder::new().utf8(false).build().parse(pattern);
+    run_of(&hir.ok()?)
+}
+
+fn run_of(hir: &Hir) -> Option<Run> {
+    match hir.kind() {
+        HirKind::Capture(capture) => run_of(&capture.sub),
+        HirKind::Concat(parts) => parts.iter().filter_map(run_of).max_by_key(|run| run.len),
+        HirKind::Repetition(repetition) => repeated(repetition),
+        _ => None,
+    }
+}
+
+fn repeated(repetition: &Repetition) -> Option<Run> {
+    let len = usize::try_from(repetition.min).ok()?;
+    let HirKind::Class(class) = repetition.sub.kind() else {
+        return None;
+    };
+    let class = match class {
+        Class::Unicode(class) => class.to_byte_class()?,
+        Class::Bytes(class) => class.clone(),
+    };
+    let mut kind = [false; 256];
+    for range in class.ranges() {
+        kind[usize::from(range.start())..=usize::from(range.end())].fill(true);
+    }
+    (len >= LEAST_RUN && class.is_ascii()).then_some(Run { kind, len })
+}
+
 /// The parser bounds the depth of what it returns.
 fn of(hir: &Hir) -> Option<Vec<Box<[u8]>>> {
     match hir.kind() {
@@ -85,7 +142,7 @@ fn of(hir: &Hir) -> Option<Vec<Box<[u8]>>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{least_bytes, required_chars, required_texts};
+    use super::{least_bytes, required_chars, required_run, required_texts};
 
     #[test]
     fn no_shorter_text_matches() {
@@ -96,6 +153,36 @@ mod tests {
         check("\u{e9}+", 2);
         check(".*", 0);
         check("(", 0);
+    }
+
+    #[test]
+    fn every_match_contains_the_run() {
+        let len = |pattern| required_run(pattern).map(|run| run.len);
+        assert_eq!(len(r"\s[a-f0-9]{64}\s[a-f0-9]{16}"), Some(64));
+        assert_eq!(len("x([0-9]{16,})"), Some(16));
+        for pattern in [
+            "[a-f]{15}",
+            "[a-f]{0,20}",
+            "(?i)[k]{16}",
+            "[^a]{16}",
+            r"\d{16}",
+            ".{16}",
+        ] {
+            assert_eq!(len(pattern), None, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_run_is_found_wherever_it_is() {
+        let run = required_run("[a-f]{16}").unwrap();
+        for before in 0..40 {
+            for after in 0..20 {
+                let text = |len| ["x".repeat(before), "a".repeat(len), "x".repeat(after)].concat();
+                assert!(run.is_in(text(16).as_bytes()));
+                assert!(run.is_in(text(40).as_bytes()));
+                assert!(!run.is_in(text(15).as_bytes()));
+            }
+        }
     }
 
     #[test]

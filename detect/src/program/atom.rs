@@ -8,7 +8,7 @@ use super::row::Slot;
 use crate::catalog::{Column, Field, Type};
 use crate::ir::{Comparison, Function, Pattern, Predicate, Scalar};
 use crate::like::{Like, Token};
-use crate::regex_literals::least_bytes;
+use crate::regex_literals::{Run, least_bytes, required_run};
 use crate::text::fold_text;
 
 /// Number of an atom in its program.
@@ -36,15 +36,30 @@ pub(crate) enum Test {
     AnyOf { slot: Slot, search: Box<Search> },
     /// Two columns are the same, but for case.
     Same(Slot, Slot),
-    /// A regular expression that matches nothing with fewer bytes, of ASCII at least: for one on
-    /// characters, what is none of them becomes one of three bytes.
-    Long {
+    /// A regular expression that matches nothing without these.
+    Regex {
         field: Field,
-        least: usize,
+        needs: Box<Needs>,
         leaf: Box<Predicate>,
     },
     /// Evaluated as it stands.
     Leaf(Box<Predicate>),
+}
+
+/// What every text has that a regular expression matches.
+#[derive(Debug)]
+pub(crate) struct Needs {
+    /// So many bytes, if it is ASCII: for an expression on characters, what is none of them becomes
+    /// one of three bytes.
+    least: usize,
+    run: Option<Run>,
+}
+
+impl Needs {
+    pub(super) fn rule_out(&self, text: &[u8]) -> bool {
+        let is_short = text.len() < self.least && text.is_ascii();
+        is_short || self.run.as_ref().is_some_and(|run| !run.is_in(text))
+    }
 }
 
 /// How a folded text relates to the folded text of a pattern.
@@ -168,16 +183,20 @@ pub(super) fn same(leaf: &Predicate) -> Option<(Field, Field)> {
     }
 }
 
-/// The column of a leaf that is a regular expression, and the fewest bytes that it matches.
-pub(super) fn least(leaf: &Predicate) -> Option<(Field, usize)> {
+/// The column of a leaf that is a regular expression, and what that needs, if anything.
+pub(super) fn needs(leaf: &Predicate) -> Option<(Field, Needs)> {
     let Predicate::Matches(Scalar::Field(field), pattern) = leaf else {
         return None;
     };
     let (Pattern::Regex(regex) | Pattern::Chars(regex)) = pattern else {
         return None;
     };
-    let least = least_bytes(regex.as_str());
-    (least > 0 && Column::of(*field).ty == Type::Text).then_some((*field, least))
+    let needs = Needs {
+        least: least_bytes(regex.as_str()),
+        run: required_run(regex.as_str()),
+    };
+    let rules_out = needs.least > 0 || needs.run.is_some();
+    (rules_out && Column::of(*field).ty == Type::Text).then_some((*field, needs))
 }
 
 fn folded_column(value: &Scalar) -> Option<Field> {
@@ -233,7 +252,7 @@ impl Test {
                 Shape::Equal(_) | Shape::Prefix(_) | Shape::Suffix(_) => 3,
             },
             Self::Same(..) => 3,
-            Self::Long { .. } => 400,
+            Self::Regex { .. } => 400,
             Self::Leaf(leaf) => match **leaf {
                 Predicate::Matches(_, Pattern::Regex(_) | Pattern::Chars(_)) => 400,
                 _ => 60,

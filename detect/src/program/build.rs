@@ -439,10 +439,10 @@ impl Builder {
             return Test::Same(self.slot(left), self.slot(right));
         }
         let whole = Box::new(leaf.clone());
-        match atom::least(leaf) {
-            Some((field, least)) => Test::Long {
+        match atom::needs(leaf) {
+            Some((field, needs)) => Test::Regex {
                 field,
-                least,
+                needs: Box::new(needs),
                 leaf: whole,
             },
             None => Test::Leaf(whole),

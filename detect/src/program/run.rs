@@ -278,8 +278,8 @@ fn decide_test(test: &Test, view: &View<'_>, memo: &Memo) -> Truth {
             let (left, right) = (memo.row.text(*left)?, memo.row.text(*right)?);
             Some(left == right)
         }
-        Test::Long { field, least, leaf } => match view.text(*field) {
-            Some(text) if text.len() < *least && text.is_ascii() => Some(false),
+        Test::Regex { field, needs, leaf } => match view.text(*field) {
+            Some(text) if needs.rule_out(text) => Some(false),
             _ => eval::predicate(leaf, view),
         },
         Test::Leaf(leaf) => eval::predicate(leaf, view),
