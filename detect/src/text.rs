@@ -59,18 +59,36 @@ pub(crate) fn fold(c: char) -> char {
     lower_char(upper_char(c))
 }
 
+/// Bytes that are folded in one step.
+const STEP: usize = 32;
+
 /// Appends the text with letter case folded away; bytes that are no characters stay.
 pub(crate) fn fold_text(text: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
-    out.extend_from_slice(text);
-    let folded = &mut out[start..];
-    // Both without a branch, so that many bytes are one step.
-    folded.make_ascii_lowercase();
-    let is_ascii = folded.iter().fold(0, |all, byte| all | byte) < 0x80;
-    if !is_ascii {
+    out.reserve(text.len() + STEP);
+    let (steps, rest) = text.as_chunks::<STEP>();
+    let mut all = 0;
+    for step in steps {
+        all |= push_lowercase(step, out);
+    }
+    if !rest.is_empty() {
+        // A whole step as well: byte after byte, the rest would take longer than all before it.
+        let mut step = [0; STEP];
+        step[..rest.len()].copy_from_slice(rest);
+        all |= push_lowercase(&step, out);
+        out.truncate(start + text.len());
+    }
+    if all >= 0x80 {
         out.truncate(start);
         fold_wide(text, out);
     }
+}
+
+/// Returns all bits that are set in any byte.
+#[inline]
+fn push_lowercase(step: &[u8; STEP], out: &mut Vec<u8>) -> u8 {
+    out.extend_from_slice(&step.map(|byte| byte.to_ascii_lowercase()));
+    step.iter().fold(0, |all, byte| all | byte)
 }
 
 fn fold_wide(text: &[u8], out: &mut Vec<u8>) {
