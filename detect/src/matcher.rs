@@ -101,7 +101,7 @@ impl Buffers {
         };
         self.state.advance(event);
         let program = rules.program(stream);
-        self.scratch.fill(event, program.fields);
+        self.scratch.fill(event, program.computed);
         let Some(view) = View::new(event, &self.scratch) else {
             return;
         };

@@ -87,7 +87,9 @@ pub(crate) fn fold_text(text: &[u8], out: &mut Vec<u8>) {
 /// Returns all bits that are set in any byte.
 #[inline]
 fn push_lowercase(step: &[u8; STEP], out: &mut Vec<u8>) -> u8 {
-    out.extend_from_slice(&step.map(|byte| byte.to_ascii_lowercase()));
+    let mut folded = *step;
+    folded.make_ascii_lowercase();
+    out.extend_from_slice(&folded);
     step.iter().fold(0, |all, byte| all | byte)
 }
 
@@ -114,6 +116,19 @@ fn fold_wide(text: &[u8], out: &mut Vec<u8>) {
 /// characters.
 fn has_case(c: char) -> bool {
     !matches!(c, '\u{80}'..='\u{b4}' | '\u{b6}'..='\u{bf}' | '\u{2e80}'..='\u{a4cf}')
+}
+
+/// The bytes that hexadecimal digits of either case stand for.
+pub(crate) fn parse_hex(digits: &[u8]) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let (pairs, []) = digits.as_chunks::<2>() else {
+        return None;
+    };
+    let bytes = pairs.iter().map(|[high, low]| {
+        let byte = digit(*high)? << 4 | digit(*low)?;
+        u8::try_from(byte).ok()
+    });
+    bytes.collect()
 }
 
 /// Parts paths, on one system or another.

@@ -324,6 +324,52 @@ fn what_windows_tells_is_not_mixed_up() {
 }
 
 #[test]
+fn a_whole_digest_is_found_in_all_and_absent_where_none_is_known() {
+    let with = |imphash, sha256| {
+        let mut process = full();
+        process.sha256 = sha256;
+        let windows = process.windows.as_mut().unwrap();
+        (windows.md5, windows.sha1, windows.imphash) = (None, None, imphash);
+        exec(process)
+    };
+    let fires = |kind: &EventKind, condition: &str| {
+        let sql = format!("SELECT process.hashes FROM exec WHERE {condition}");
+        findings(&sql, kind.clone())
+    };
+    let part = format!("process.hashes ILIKE '%ImpHash={}%'", "cf".repeat(16));
+    let known = with(Some([0xcf; 16]), None);
+    let found = fires(&known, &part);
+    assert_eq!(
+        found[0].selected[0].1,
+        format!("IMPHASH={}", "CF".repeat(16))
+    );
+    let other = with(Some([0xce; 16]), None);
+    let only_another = with(None, Some([0xcf; 32]));
+    for kind in [&other, &only_another] {
+        assert!(fires(kind, &part).is_empty());
+        assert_eq!(fires(kind, &format!("NOT {part}")).len(), 1);
+    }
+    let none = with(None, None);
+    for condition in [part.clone(), format!("NOT {part}")] {
+        assert!(fires(&none, &condition).is_empty(), "{condition}");
+    }
+    assert_eq!(fires(&none, &format!("({part}) IS UNKNOWN")).len(), 1);
+    // Case matters to LIKE, and all digests together are in capital letters.
+    let like = part.replace("ILIKE", "LIKE");
+    assert!(fires(&known, &like).is_empty());
+    assert_eq!(
+        fires(
+            &known,
+            &like
+                .to_uppercase()
+                .replace("PROCESS.HASHES", "process.hashes")
+        )
+        .len(),
+        1
+    );
+}
+
+#[test]
 fn the_environment_is_an_array_that_may_be_unknown_empty_or_cut() {
     let with = |block: Option<&'static [u8]>| {
         exec(Process {

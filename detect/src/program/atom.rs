@@ -217,10 +217,10 @@ pub(super) fn contained(leaf: &Predicate) -> Option<(Field, Box<[u8]>)> {
     (inside && like.ignore_case()).then(|| (field, folded_text(&literal.text)))
 }
 
-/// The fact that a leaf is, if it is one.
-pub(super) fn as_fact(leaf: &Predicate) -> Option<fact::Fact> {
+/// The column of a leaf, and the fact that it is, if it is one.
+pub(super) fn as_fact(leaf: &Predicate) -> Option<(Field, fact::Fact)> {
     let (field, like) = simple_like(leaf)?;
-    fact::exact(field, like)
+    Some((field, fact::exact(field, like)?))
 }
 
 fn simple_like(leaf: &Predicate) -> Option<(Field, &Like)> {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::atom::{self, Atom, AtomId, Test};
+use super::digests::Digests;
 use super::fact::{self, Fact, GROUPS, Group, Kind};
 use super::lookup::{FactId, Lookup, Search, Speed, Wanted};
 use super::node::{Children, Node, NodeId};
@@ -16,10 +17,16 @@ const MIN_TOGETHER: usize = 4;
 /// The clauses of one stream.
 #[derive(Debug, Default)]
 pub(crate) struct Program {
-    /// Columns to compute before a run.
+    /// Columns that decide.
     pub(crate) fields: FieldSet,
+    /// Of these, the ones to compute before a run.
+    pub(crate) computed: FieldSet,
+    /// Columns of which it matters whether they are known, …
     pub(super) slots: Vec<Field>,
+    /// … and a bit for each whose text is looked at.
+    pub(super) read: u128,
     pub(super) lookups: Vec<SlotLookup>,
+    pub(super) digests: Digests,
     pub(super) fact_count: usize,
     pub(super) marks: Marks,
     /// Words of a set of clauses.
@@ -152,10 +159,15 @@ impl Builder {
         }
         self.program.fact_count = sought.len();
         let mut unsearchable = HashSet::new();
-        for (field, facts) in by_field {
+        for (field, mut facts) in by_field {
+            self.program.digests.add(&facts);
+            facts.retain(|wanted| wanted.fact.kind != Kind::Digest);
+            if facts.is_empty() {
+                continue;
+            }
             let (of, failed) = Lookup::build(&facts);
             unsearchable.extend(failed);
-            let slot = slot(&mut self.slots, &mut self.program.slots, field);
+            let slot = self.read_slot(field);
             let later = facts.iter().filter(|wanted| !wanted.first);
             self.later
                 .extend(later.map(|wanted| (wanted.id, self.program.lookups.len())));
@@ -205,9 +217,6 @@ impl Builder {
             for condition in conditions {
                 condition.collect_fields(&mut self.program.fields);
             }
-        }
-        for field in &self.program.slots {
-            self.program.fields.insert(*field);
         }
     }
 
@@ -305,7 +314,7 @@ impl Builder {
             leaf => (leaf, false),
         };
         let (field, text) = atom::contained(leaf)?;
-        let is_fact = atom::as_fact(leaf).is_some_and(|fact| self.facts.contains_key(&fact));
+        let is_fact = atom::as_fact(leaf).is_some_and(|(_, fact)| self.facts.contains_key(&fact));
         (!is_fact).then_some(((field, sure), text))
     }
 
@@ -313,7 +322,7 @@ impl Builder {
         texts.sort();
         texts.dedup();
         let name = format!("any of {field:?} {texts:?}");
-        let slot = self.slot(field);
+        let slot = self.read_slot(field);
         let next = self.next_atom();
         let id = *self.atoms.entry(name).or_insert(next);
         if id == next {
@@ -399,10 +408,10 @@ impl Builder {
     }
 
     fn leaf(&mut self, leaf: &Predicate) -> Node {
-        if let Some(fact) = atom::as_fact(leaf)
+        if let Some((field, fact)) = atom::as_fact(leaf)
             && let Some(id) = self.facts.get(&fact).copied()
         {
-            return Node::Seen(self.slot(fact.field), id);
+            return Node::Seen(self.slot(field), id);
         }
         Node::Atom(self.atom(leaf))
     }
@@ -432,12 +441,13 @@ impl Builder {
 
     fn test(&mut self, leaf: &Predicate) -> Test {
         if let Some((field, shape)) = atom::folded(leaf) {
-            let slot = self.slot(field);
+            let slot = self.read_slot(field);
             return Test::Folded { slot, shape };
         }
         if let Some((left, right)) = atom::same(leaf) {
-            return Test::Same(self.slot(left), self.slot(right));
+            return Test::Same(self.read_slot(left), self.read_slot(right));
         }
+        leaf.collect_fields(&mut self.program.computed);
         let whole = Box::new(leaf.clone());
         match atom::needs(leaf) {
             Some((field, needs)) => Test::Regex {
@@ -456,16 +466,22 @@ impl Builder {
         Some((field, facts.collect::<Option<_>>()?))
     }
 
+    /// For a column of which it matters whether it is known.
     fn slot(&mut self, field: Field) -> Slot {
-        slot(&mut self.slots, &mut self.program.slots, field)
+        let fields = &mut self.program.slots;
+        *self.slots.entry(field).or_insert_with(|| {
+            fields.push(field);
+            Slot::try_from(fields.len() - 1).expect("there are fewer than 128 columns")
+        })
     }
-}
 
-fn slot(slots: &mut HashMap<Field, Slot>, fields: &mut Vec<Field>, field: Field) -> Slot {
-    *slots.entry(field).or_insert_with(|| {
-        fields.push(field);
-        Slot::try_from(fields.len() - 1).expect("there are fewer than 128 columns")
-    })
+    /// For a column whose text is looked at.
+    fn read_slot(&mut self, field: Field) -> Slot {
+        let slot = self.slot(field);
+        self.program.read |= 1 << slot;
+        self.program.computed.insert(field);
+        slot
+    }
 }
 
 /// Bits that stand for no clause.

@@ -8,7 +8,7 @@ use std::hash::BuildHasher as _;
 
 use super::run::Satisfied;
 use crate::catalog::{Field, FieldSet};
-use crate::view::{Value, View};
+use crate::view::{DIGESTS, Value, View};
 
 /// Entries; a power of two.
 const ENTRIES: usize = 2048;
@@ -101,7 +101,26 @@ impl Cache {
 fn write_key(view: &View<'_>, fields: &[Field], key: &mut Vec<u8>) {
     key.clear();
     for field in fields {
-        write_value(view.get(*field), key);
+        write_column(view, *field, key);
+    }
+}
+
+/// Of digests the bytes: their text is computed for few events.
+fn write_column(view: &View<'_>, field: Field, key: &mut Vec<u8>) {
+    let mut digests = DIGESTS.iter().map(|digest| digest.field);
+    if field == Field::Hashes {
+        digests.for_each(|digest| write_digest(view, digest, key));
+    } else if digests.any(|digest| digest == field) {
+        write_digest(view, field, key);
+    } else {
+        write_value(view.get(field), key);
+    }
+}
+
+fn write_digest(view: &View<'_>, field: Field, key: &mut Vec<u8>) {
+    match view.digest(field) {
+        Some(bytes) => write_bytes(1, bytes, key),
+        None => key.push(0),
     }
 }
 

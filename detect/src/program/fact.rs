@@ -6,7 +6,8 @@ use crate::catalog::Field;
 use crate::ir::{Comparison, Function, Pattern, Predicate, Scalar};
 use crate::like::{Like, Token};
 use crate::regex_literals::{required_chars, required_texts};
-use crate::text::{SEPARATORS, fold_text};
+use crate::text::{SEPARATORS, fold_text, parse_hex};
+use crate::view::DIGESTS;
 
 /// Facts are looked for in so many independent groups: of each, one must be seen.
 pub(crate) const GROUPS: usize = 3;
@@ -31,6 +32,8 @@ pub(crate) enum Kind {
     Base,
     /// It contains the text.
     Contains,
+    /// It is the digest of which the text is the bytes.
+    Digest,
 }
 
 /// Facts of which at least one holds whenever the condition is true.
@@ -86,7 +89,7 @@ fn expected_hits(group: &Group) -> u32 {
         // Few values that many events share.
         (_, Field::IntegrityLevel) => 300,
         (_, Field::Company | Field::Product | Field::User) => 100,
-        (Kind::Equal | Kind::Base, _) => 1,
+        (Kind::Equal | Kind::Base | Kind::Digest, _) => 1,
     };
     group.iter().map(one).fold(0, u32::saturating_add)
 }
@@ -189,13 +192,15 @@ fn group(leaf: &Predicate) -> Option<Group> {
 pub(crate) fn exact(field: Field, like: &Like) -> Option<Fact> {
     let literal = literal(like)?;
     let text = literal.text.as_bytes();
-    let kind = match (literal.open_start, literal.open_end) {
-        (false, false) => Kind::Equal,
-        (true, true) => Kind::Contains,
-        (true, false) if base_of(text).is_some_and(|base| base.len() == text.len()) => Kind::Base,
+    let fact = match (literal.open_start, literal.open_end) {
+        (false, false) => equal_to(field, text),
+        (true, true) => contains(field, text)?,
+        (true, false) if base_of(text).is_some_and(|base| base.len() == text.len()) => {
+            Fact::new(field, Kind::Base, text)
+        }
         _ => return None,
     };
-    (like.ignore_case() && !text.is_empty()).then(|| Fact::new(field, kind, text))
+    (like.ignore_case() && !text.is_empty()).then_some(fact)
 }
 
 /// A pattern that is one run of characters.
@@ -272,10 +277,14 @@ pub(crate) fn base_of(text: &[u8]) -> Option<&[u8]> {
 
 fn equal(value: &Scalar, text: &[u8]) -> Option<Fact> {
     match value {
-        // The empty text is no column's value, but an array's joined form can be.
-        Scalar::Field(field) => Some(Fact::new(*field, Kind::Equal, text)),
+        Scalar::Field(field) => Some(equal_to(*field, text)),
         _ => part(value, text),
     }
+}
+
+/// The empty text is no column's value, but an array's joined form can be.
+fn equal_to(field: Field, text: &[u8]) -> Fact {
+    digest(field, text).unwrap_or_else(|| Fact::new(field, Kind::Equal, text))
 }
 
 /// `value` contains `text`.
@@ -295,10 +304,36 @@ fn part(value: &Scalar, text: &[u8]) -> Option<Fact> {
 }
 
 fn contains(field: Field, text: &[u8]) -> Option<Fact> {
+    if field == Field::Hashes
+        && let Some(fact) = named_digest(text)
+    {
+        return Some(fact);
+    }
     // Half a character may belong to one whose case is folded.
     let whole = std::str::from_utf8(text).is_ok();
     let text = if whole { text } else { longest_ascii(text) };
     (!text.is_empty()).then(|| Fact::new(field, Kind::Contains, text))
+}
+
+/// The fact that a column is the text of this digest: hexadecimal digits need not be written down
+/// to compare it. `None` for another column, and for what is no digest as long as those there.
+fn digest(field: Field, hex: &[u8]) -> Option<Fact> {
+    let of = DIGESTS.iter().find(|digest| digest.field == field)?;
+    let bytes = parse_hex(hex)?;
+    (bytes.len() == of.bytes).then(|| Fact {
+        field,
+        kind: Kind::Digest,
+        text: bytes.into(),
+    })
+}
+
+/// Of `MD5=…`, which the text of all digests contains if it is that digest, and only then.
+fn named_digest(text: &[u8]) -> Option<Fact> {
+    let at = memchr::memchr(b'=', text)?;
+    let (name, hex) = (&text[..at], &text[at + 1..]);
+    let mut digests = DIGESTS.iter();
+    let of = digests.find(|digest| digest.name.eq_ignore_ascii_case(name))?;
+    digest(of.field, hex)
 }
 
 fn longest_ascii(text: &[u8]) -> &[u8] {
@@ -410,6 +445,41 @@ mod tests {
                     fact(CommandLine, Contains, "--long-two"),
                 ],
             ],
+        );
+    }
+
+    #[test]
+    fn whole_digests_are_bytes() {
+        let digest = |field, byte, bytes| Fact {
+            field,
+            kind: Kind::Digest,
+            text: vec![byte; bytes].into(),
+        };
+        let hex = "aB".repeat(16);
+        check(
+            &format!("process.hashes ILIKE '%imphash={hex}%'"),
+            &[&[digest(Field::Imphash, 0xab, 16)]],
+        );
+        check(
+            &format!("process.md5 = '{hex}'"),
+            &[&[digest(Field::Md5, 0xab, 16)]],
+        );
+        let text = |field, kind, text: &str| fact(field, kind, text);
+        check(
+            "process.hashes LIKE '%MD5=AB%'",
+            &[&[text(Field::Hashes, Kind::Contains, "md5=ab")]],
+        );
+        check(
+            &format!("process.hashes LIKE '%SHA1={hex}%'"),
+            &[&[text(
+                Field::Hashes,
+                Kind::Contains,
+                &format!("sha1={}", hex.to_lowercase()),
+            )]],
+        );
+        check(
+            "process.md5 = 'ab'",
+            &[&[text(Field::Md5, Kind::Equal, "ab")]],
         );
     }
 

@@ -16,7 +16,7 @@ pub(crate) struct Halves {
     key: Vec<Field>,
     volatile: Program,
     /// Columns to compute before a run.
-    pub(crate) fields: FieldSet,
+    pub(crate) computed: FieldSet,
 }
 
 impl Halves {
@@ -29,7 +29,7 @@ impl Halves {
         let looked_at = |column: &&crate::catalog::Column| stable.fields.contains(column.field);
         Self {
             key: COLUMNS.iter().filter(looked_at).map(|c| c.field).collect(),
-            fields: stable.fields.union(volatile.fields),
+            computed: stable.computed.union(volatile.computed),
             stable,
             volatile,
         }

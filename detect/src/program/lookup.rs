@@ -20,7 +20,7 @@ const MAX_DFA_BYTES: usize = 64 * 1024;
 pub(crate) type FactId = u32;
 
 /// Filled once from rules; nobody can choose texts that collide to make it slow later.
-type Texts = HashMap<Box<[u8]>, FactId, FixedState>;
+pub(super) type Texts = HashMap<Box<[u8]>, FactId, FixedState>;
 
 /// The facts about one column.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Lookup {
             match fact.kind {
                 Kind::Equal => drop(equal.insert(fact.text.clone(), *id)),
                 Kind::Base => drop(base.insert(fact.text.clone(), *id)),
-                Kind::Contains => {}
+                Kind::Contains | Kind::Digest => {}
             }
         }
         let is_short =

@@ -13,6 +13,7 @@
 mod atom;
 mod build;
 mod cache;
+mod digests;
 mod fact;
 mod grams;
 mod halves;

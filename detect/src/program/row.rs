@@ -17,7 +17,9 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    pub(super) fn fill(&mut self, view: &View<'_>, slots: &[Field]) {
+    /// `read` has a bit for each slot whose text is looked at; of others it only matters whether
+    /// they are known.
+    pub(super) fn fill(&mut self, view: &View<'_>, slots: &[Field], read: u128) {
         self.known = 0;
         self.texts
             .resize_with(slots.len().max(self.texts.len()), Vec::new);
@@ -25,13 +27,19 @@ impl Row {
             text.clear();
             if let Some(raw) = view.text(*field) {
                 self.known |= 1 << slot;
-                fold_text(raw, text);
+                if read >> slot & 1 == 1 {
+                    fold_text(raw, text);
+                }
             }
         }
     }
 
+    pub(super) fn is_known(&self, slot: Slot) -> bool {
+        self.known >> slot & 1 == 1
+    }
+
     /// The folded text; `None` where the column is not known.
     pub(super) fn text(&self, slot: Slot) -> Option<&[u8]> {
-        (self.known >> slot & 1 == 1).then(|| &*self.texts[usize::from(slot)])
+        self.is_known(slot).then(|| &*self.texts[usize::from(slot)])
     }
 }

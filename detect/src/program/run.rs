@@ -97,8 +97,8 @@ impl Program {
             return;
         }
         memo.begin(self);
-        memo.row.fill(view, &self.slots);
-        self.look_up(memo);
+        memo.row.fill(view, &self.slots, self.read);
+        self.look_up(view, memo);
         for word in 0..self.words {
             let bits = self.candidates(&memo.seen, &[], word);
             for position in positions(word, bits) {
@@ -115,9 +115,10 @@ impl Program {
         }
     }
 
-    fn look_up(&self, memo: &mut Memo) {
+    fn look_up(&self, view: &View<'_>, memo: &mut Memo) {
         memo.seen.clear();
         memo.seen.extend_from_slice(&self.preset);
+        self.digests.find(view, |fact| self.note(fact, memo));
         // Taken out so that facts can be noted while the texts are read.
         let row = std::mem::take(&mut memo.row);
         let mut unfinished = 0u128;
@@ -204,7 +205,7 @@ impl Program {
     fn truth(&self, node: NodeId, view: &View<'_>, memo: &mut Memo) -> Truth {
         match self.nodes[node as usize] {
             Node::Atom(atom) => self.atom(atom, view, memo),
-            Node::Seen(slot, fact) => memo.row.text(slot).map(|_| memo.has_seen(fact)),
+            Node::Seen(slot, fact) => memo.row.is_known(slot).then(|| memo.has_seen(fact)),
             Node::And(children) => self.fold(children, view, memo, false),
             Node::Or(children) => self.fold(children, view, memo, true),
             Node::Not(inner) => self.truth(inner, view, memo).map(|truth| !truth),
@@ -260,7 +261,9 @@ fn decide(atom: &Atom, view: &View<'_>, memo: &Memo) -> Truth {
     match atom {
         Atom::Test(test) => decide_test(test, view, memo),
         Atom::Guarded { slot, facts, test } => {
-            memo.row.text(*slot)?;
+            if !memo.row.is_known(*slot) {
+                return None;
+            }
             if facts.iter().any(|fact| memo.has_seen(*fact)) {
                 decide_test(test, view, memo)
             } else {

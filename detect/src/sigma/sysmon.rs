@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::civil;
 use crate::eval::number;
-use crate::text::{basename, is_separator};
+use crate::text::{basename, is_separator, parse_hex};
 
 /// Why a text is no event of Sysmon's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -198,7 +198,7 @@ impl Fields<'_> {
             Some((_, hex)) => hex.to_owned(),
             None => self.text(&algorithm.to_lowercase())?,
         };
-        parse_hex(&hex)
+        parse_hex(hex.as_bytes())?.try_into().ok()
     }
 }
 
@@ -227,17 +227,6 @@ fn same_ids(id: u32) -> Credentials {
         euid: id,
         egid: id,
     }
-}
-
-fn parse_hex<const N: usize>(hex: &str) -> Option<[u8; N]> {
-    let mut hash = [0; N];
-    if hex.len() != 2 * N || !hex.is_ascii() {
-        return None;
-    }
-    for (at, byte) in hash.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(hex.get(2 * at..2 * at + 2)?, 16).ok()?;
-    }
-    Some(hash)
 }
 
 /// <http://www.isthe.com/chongo/tech/comp/fnv/>

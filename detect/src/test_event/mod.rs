@@ -11,7 +11,7 @@ use event::{
 use serde::Deserialize;
 
 use crate::catalog::Stream;
-use crate::text::basename;
+use crate::text::{basename, parse_hex};
 
 /// What a test says about its event; the rest is as for an ordinary process.
 #[derive(Deserialize, Default, PartialEq)]
@@ -305,21 +305,10 @@ fn comm(given: Option<&str>, exe: Option<&str>) -> Bytes {
 
 fn hash<const N: usize>(key: &str, hex: Option<&str>) -> Result<Option<[u8; N]>, String> {
     let Some(hex) = hex else { return Ok(None) };
-    let digit = |byte: u8| {
-        char::from(byte)
-            .to_digit(16)
-            .and_then(|d| u8::try_from(d).ok())
-    };
-    let digits: Option<Vec<u8>> = hex.bytes().map(digit).collect();
-    let mut hash = [0; N];
-    match digits {
-        Some(digits) if digits.len() == 2 * N => {
-            for (byte, pair) in hash.iter_mut().zip(digits.chunks_exact(2)) {
-                *byte = pair[0] << 4 | pair[1];
-            }
-            Ok(Some(hash))
-        }
-        _ => Err(format!(
+    let bytes = parse_hex(hex.as_bytes()).and_then(|bytes| bytes.try_into().ok());
+    match bytes {
+        Some(hash) => Ok(Some(hash)),
+        None => Err(format!(
             "has a `{key}` that is not {} hexadecimal digits",
             2 * N
         )),

@@ -29,7 +29,7 @@ pub(super) fn exec<'v>(
         // Asked for and none set is an answer: an empty array.
         Field::Environment => process.environment.as_ref().map(Value::List),
         Field::Sha256 => process.sha256.and(text(&scratch.sha256)),
-        Field::Hashes => known(&scratch.hashes),
+        Field::Hashes => has_digest(process).and(text(&scratch.hashes)),
         Field::AncestorPid
         | Field::AncestorEntityId
         | Field::AncestorName
@@ -139,6 +139,55 @@ fn namespace(of: Namespaces, field: Field) -> Option<Value<'static>> {
         Field::TimeNs => of.time,
         _ => return None,
     })
+}
+
+/// A column that is the text of a digest.
+#[derive(Debug)]
+pub(crate) struct Digest {
+    pub(crate) field: Field,
+    /// What Sysmon calls it.
+    pub(crate) name: &'static [u8],
+    pub(crate) bytes: usize,
+}
+
+/// In the order of Sysmon.
+pub(crate) const DIGESTS: [Digest; 4] = [
+    Digest {
+        field: Field::Sha1,
+        name: b"SHA1",
+        bytes: 20,
+    },
+    Digest {
+        field: Field::Md5,
+        name: b"MD5",
+        bytes: 16,
+    },
+    Digest {
+        field: Field::Sha256,
+        name: b"SHA256",
+        bytes: 32,
+    },
+    Digest {
+        field: Field::Imphash,
+        name: b"IMPHASH",
+        bytes: 16,
+    },
+];
+
+pub(super) fn digest(process: &Process, field: Field) -> Option<&[u8]> {
+    let windows = process.windows.as_deref();
+    match field {
+        Field::Sha1 => Some(windows?.sha1.as_ref()?),
+        Field::Md5 => Some(windows?.md5.as_ref()?),
+        Field::Sha256 => Some(process.sha256.as_ref()?),
+        Field::Imphash => Some(windows?.imphash.as_ref()?),
+        _ => None,
+    }
+}
+
+fn has_digest(process: &Process) -> Option<()> {
+    let mut digests = DIGESTS.iter();
+    digests.find_map(|of| digest(process, of.field)).map(|_| ())
 }
 
 /// No file that can be executed has inode 0, device 0, no length or a change time of 1970: there

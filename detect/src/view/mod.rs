@@ -11,6 +11,7 @@ use event::{Argv, Event, EventKind, Exit, FailedExec, Fork, Hashed, Header, Lost
 use crate::catalog::{Field, Stream};
 use crate::text::basename;
 pub(crate) use ancestors::Ancestors;
+pub(crate) use exec::DIGESTS;
 use exec::{credential, exec, file};
 pub(crate) use scratch::Scratch;
 
@@ -94,6 +95,17 @@ impl<'v> View<'v> {
         match self.get(field)? {
             Value::Text(Cow::Borrowed(text)) => Some(text),
             Value::List(argv) => Some(argv.as_block()),
+            _ => None,
+        }
+    }
+
+    /// A digest of the file, of a column that is the text of one.
+    pub(crate) fn digest(&self, field: Field) -> Option<&'v [u8]> {
+        match self.body {
+            Body::Exec(process) => exec::digest(process, field),
+            Body::Hashed(hashed) if field == Field::Sha256 => {
+                Some(&hashed.outcome.as_ref().ok()?.sha256)
+            }
             _ => None,
         }
     }

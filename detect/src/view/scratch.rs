@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use event::{Argv, Event, EventKind, Process, ProcessKey};
 
+use super::exec::{DIGESTS, digest};
 use crate::catalog::{Field, FieldSet};
 
 /// Kept between events so that filling it allocates nothing once it has grown.
@@ -40,7 +41,7 @@ impl Scratch {
             write_key(&mut self.parent_entity_id, parent_key(event));
         }
         if fields.contains(Field::Sha256)
-            && let Some(hash) = digest(event)
+            && let Some(hash) = sha256(event)
         {
             write_hex(&mut self.sha256, hash);
         }
@@ -54,28 +55,14 @@ impl Scratch {
         if fields.contains(Field::Hashes) {
             write_hashes(&mut self.hashes, process);
         }
-        let Some(windows) = process.windows.as_deref() else {
-            return;
-        };
-        let digests: [(_, &mut Vec<u8>, Option<&[u8]>); 3] = [
-            (
-                Field::Md5,
-                &mut self.md5,
-                windows.md5.as_ref().map(|h| &h[..]),
-            ),
-            (
-                Field::Sha1,
-                &mut self.sha1,
-                windows.sha1.as_ref().map(|h| &h[..]),
-            ),
-            (
-                Field::Imphash,
-                &mut self.imphash,
-                windows.imphash.as_ref().map(|h| &h[..]),
-            ),
-        ];
-        for (field, out, digest) in digests {
-            if let Some(digest) = digest.filter(|_| fields.contains(field)) {
+        for (field, out) in [
+            (Field::Md5, &mut self.md5),
+            (Field::Sha1, &mut self.sha1),
+            (Field::Imphash, &mut self.imphash),
+        ] {
+            if fields.contains(field)
+                && let Some(digest) = digest(process, field)
+            {
                 write_hex(out, digest);
             }
         }
@@ -126,36 +113,23 @@ fn push_hex(out: &mut Vec<u8>, hash: &[u8], ten: u8) {
     }
 }
 
-/// In the form and order of Sysmon.
+/// In the form of Sysmon.
 fn write_hashes(out: &mut Vec<u8>, process: &Process) {
-    let windows = process.windows.as_deref();
-    let digests: [(&[u8], Option<&[u8]>); 4] = [
-        (
-            b"SHA1=",
-            windows.and_then(|w| w.sha1.as_ref()).map(|h| &h[..]),
-        ),
-        (
-            b"MD5=",
-            windows.and_then(|w| w.md5.as_ref()).map(|h| &h[..]),
-        ),
-        (b"SHA256=", process.sha256.as_ref().map(|h| &h[..])),
-        (
-            b"IMPHASH=",
-            windows.and_then(|w| w.imphash.as_ref()).map(|h| &h[..]),
-        ),
-    ];
     out.clear();
-    for (name, digest) in digests {
-        let Some(digest) = digest else { continue };
+    for of in &DIGESTS {
+        let Some(digest) = digest(process, of.field) else {
+            continue;
+        };
         if !out.is_empty() {
             out.push(b',');
         }
-        out.extend_from_slice(name);
+        out.extend_from_slice(of.name);
+        out.push(b'=');
         push_hex(out, digest, b'A');
     }
 }
 
-fn digest(event: &Event) -> Option<&[u8; 32]> {
+fn sha256(event: &Event) -> Option<&[u8; 32]> {
     match &event.kind {
         EventKind::Exec(exec) => exec.process.sha256.as_ref(),
         EventKind::Hashed(hashed) => hashed.outcome.as_ref().ok().map(|digest| &digest.sha256),
