@@ -14,7 +14,7 @@ use crate::key::LogSecret;
 use crate::keys::PublicKeys;
 use crate::layout;
 use crate::proof::{consistency_path, inclusion_path};
-use crate::prove::{self, Nodes};
+use crate::prove::{self, Indexed, Known as _, Nodes};
 use crate::published;
 use crate::reader::{Live, Reader};
 use crate::recover::{self, Recovery};
@@ -22,9 +22,10 @@ use crate::rotation::{self, OWN_LEAF, Rotation};
 pub use crate::segment::MAX_LEAF_BYTES;
 use crate::segment::{Frame, Header, Nonce};
 use crate::thin;
-use crate::tiles::Tiles;
+use crate::tiles::{TILE_HEIGHT, Tiles};
 use crate::tlog_proof::TlogProof;
-use crate::tree::Frontier;
+use crate::tree::{Frontier, Node};
+use crate::tree_file::GrowingTree;
 
 /// Buffered bytes that are handed to the OS without waiting for the commit.
 const WRITE_BYTES: usize = 1 << 20;
@@ -83,6 +84,7 @@ pub struct Ledger {
     pub(crate) index: Index,
     /// Leaves that the index covers.
     pub(crate) indexed: u64,
+    pub(crate) tree: GrowingTree,
     pub(crate) checkpoints: AppendFile,
     /// The length of that list from which on it is thinned.
     pub(crate) thin_at: u64,
@@ -369,6 +371,8 @@ impl Ledger {
             size,
             root: self.root(),
         };
+        // Before the checkpoint, whose leaves are proven with it.
+        self.extend_tree()?;
         let note = self.key.sign(&text.render(), time);
         let checkpoint = Checkpoint::open(&note, &self.keys)?;
         self.checkpoints
@@ -410,6 +414,7 @@ impl Ledger {
     /// Brings the index up to the durable leaves; `newest` is the newest checkpoint, if the index does
     /// not have it.
     pub(crate) fn write_index(&mut self, newest: Option<&str>) -> Result<(), Error> {
+        self.extend_tree()?;
         let state = State {
             frontier: self.edge.frontier.clone(),
             chain: self.edge.chain,
@@ -432,6 +437,31 @@ impl Ledger {
         Ok(())
     }
 
+    /// Brings the tree that others read up to the durable leaves, out of the index and of what is to
+    /// be put there next.
+    pub(crate) fn extend_tree(&mut self) -> Result<(), Error> {
+        let (kind, offsets) = (self.hash_kind(), &self.edge.offsets);
+        let known = Indexed {
+            dir: &self.dir,
+            tiles: &self.edge.tiles,
+            database: &**self.index.database(),
+        };
+        self.tree.extend(self.edge.frontier.size(), |first| {
+            let node = Node {
+                level: TILE_HEIGHT,
+                index: first >> TILE_HEIGHT,
+            };
+            let place = match offsets.binary_search_by_key(&first, |(leaf, _)| *leaf) {
+                Ok(at) => Some(offsets[at]),
+                Err(_) => known.place(first)?,
+            };
+            // That of a leaf that was dropped is forgotten.
+            let place = place.filter(|(leaf, _)| *leaf == first);
+            let offset = place.map_or(0, |(_, place)| place.offset);
+            Ok((known.subtree(kind, node)?, offset))
+        })
+    }
+
     /// Where the next leaf will stand.
     fn end(&self) -> LeafPlace {
         let buffered = u64::try_from(self.buffer.len()).expect("a buffer's length fits 64 bits");
@@ -441,12 +471,17 @@ impl Ledger {
         }
     }
 
-    pub(crate) fn nodes<'a>(&'a self, reader: &'a mut Reader) -> Nodes<'a, redb::Database> {
-        let tiles = Some(&self.edge.tiles);
+    pub(crate) fn nodes<'a>(
+        &'a self,
+        reader: &'a mut Reader,
+    ) -> Nodes<'a, Indexed<'a, redb::Database>> {
         Nodes {
             kind: self.hash_kind(),
-            tiles,
-            database: self.index.database(),
+            known: Indexed {
+                dir: &self.dir,
+                tiles: &self.edge.tiles,
+                database: self.index.database(),
+            },
             reader,
         }
     }

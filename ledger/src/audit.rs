@@ -47,24 +47,36 @@ pub struct HandOver {
 /// Proves that the tree of the log's last checkpoint begins with that of `since`, the note of a
 /// checkpoint that was kept elsewhere. Works while a writer runs.
 ///
-/// It reads a few tiles and leaves, or all leaves below the last checkpoint where the index cannot
-/// be read. Whether the leaves in the files are those that were signed for is for
+/// It reads a few hashes and leaves, or all leaves below the last checkpoint where the tree beside
+/// the log is of no use. Whether the leaves in the files are those that were signed for is for
 /// [`verify`](crate::verify) to say.
 pub fn audit(dir: &Path, keys: Option<PublicKeys>, since: &str) -> Result<Audit, Error> {
+    audit_telling(dir, keys, since, &mut |_| ())
+}
+
+/// As [`audit`]. Where the tree beside the log is of no use, why is told.
+pub fn audit_telling(
+    dir: &Path,
+    keys: Option<PublicKeys>,
+    since: &str,
+    tell: &mut dyn FnMut(&Error),
+) -> Result<Audit, Error> {
     let (keys, last) = published::signed(dir, keys.as_ref())?;
     let since = Checkpoint::open(since, &keys);
     let since = since.map_err(|source| Error::OutsideCheckpoint { source })?;
     let last =
         last.ok_or_else(|| Error::damaged(&layout::last_checkpoint(dir), 0, 0..0, Cause::Missing))?;
     let hash = prove::hash_kind(dir)?;
-    let path = to_last(dir, hash, (since.size(), since.root()), &last)?;
+    let path = to_last(dir, hash, (since.size(), since.root()), &last, tell)?;
     let rotations = keys.rotations().iter();
     let between = rotations.filter(|rotation| (since.size()..last.size()).contains(&rotation.size));
-    let handed_over = |&Rotation { size, root, .. }: &Rotation| {
-        let path = to_last(dir, hash, (size, root), &last)?;
+    let mut handed_over = |&Rotation { size, root, .. }: &Rotation| {
+        let path = to_last(dir, hash, (size, root), &last, tell)?;
         Ok(HandOver { size, root, path })
     };
-    let rotations = between.map(handed_over).collect::<Result<_, Error>>()?;
+    let rotations = between
+        .map(&mut handed_over)
+        .collect::<Result<_, Error>>()?;
     Ok(Audit {
         hash,
         since,
@@ -93,21 +105,31 @@ pub fn carry_back(
 pub(crate) type Tree = (u64, Hash);
 
 /// The verified proof from a tree to that of the last checkpoint.
-fn to_last(dir: &Path, kind: HashKind, old: Tree, last: &Checkpoint) -> Result<Vec<Hash>, Error> {
-    consistency(dir, kind, old, (last.size(), last.root()), |ranges| {
-        prove::from_index(dir, kind, last, &mut Reader::open(dir)?, ranges)
-    })
+fn to_last(
+    dir: &Path,
+    kind: HashKind,
+    old: Tree,
+    last: &Checkpoint,
+    tell: &mut dyn FnMut(&Error),
+) -> Result<Vec<Hash>, Error> {
+    let known = |ranges: &[_]| prove::from_tree(dir, kind, &mut Reader::open(dir)?, ranges);
+    let last = (last.size(), last.root());
+    let (path, unusable) = consistency(dir, kind, old, last, known)?;
+    if let Some(unusable) = unusable {
+        tell(&prove::of_the_tree(dir, unusable));
+    }
+    Ok(path)
 }
 
-/// The verified proof from one tree to another. The hashes of `indexed` are not trusted: if they lead
-/// nowhere, all leaves are read, which must be those of the new tree.
+/// The verified proof from one tree to another. The hashes that are `known` are not trusted: if they
+/// lead nowhere, all leaves are read, which must be those of the new tree, and why is returned too.
 pub(crate) fn consistency(
     dir: &Path,
     kind: HashKind,
     (old, old_root): Tree,
     (new, new_root): Tree,
-    indexed: impl FnOnce(&[Range<u64>]) -> Result<Vec<Hash>, Error>,
-) -> Result<Vec<Hash>, Error> {
+    known: impl FnOnce(&[Range<u64>]) -> Result<Vec<Hash>, Error>,
+) -> Result<(Vec<Hash>, Option<Error>), Error> {
     if old > new {
         return Err(Error::HistoryTruncated {
             log_size: new,
@@ -116,18 +138,19 @@ pub(crate) fn consistency(
     }
     let ranges = consistency_path(old, new);
     let verified = |path: &[Hash]| verify_consistency(kind, old, old_root, new, new_root, path);
-    if let Ok(path) = indexed(&ranges)
-        && verified(&path).is_ok()
-    {
-        return Ok(path);
-    }
+    let rewritten = || Error::HistoryRewritten {
+        checkpoint_size: old,
+    };
+    let unusable = match known(&ranges) {
+        Ok(path) if verified(&path).is_ok() => return Ok((path, None)),
+        Ok(_) => rewritten(),
+        Err(error) => error,
+    };
     let path = from_leaves(dir, kind, (new, new_root), &ranges);
     let path = path.map_err(|error| error.too_old(old))?;
     match verified(&path) {
-        Ok(()) => Ok(path),
-        Err(_) => Err(Error::HistoryRewritten {
-            checkpoint_size: old,
-        }),
+        Ok(()) => Ok((path, Some(unusable))),
+        Err(_) => Err(rewritten()),
     }
 }
 

@@ -50,6 +50,11 @@ pub(crate) fn index(dir: &Path) -> PathBuf {
     dir.join("index.redb")
 }
 
+/// The tree, for who does not have the index.
+pub(crate) fn tree(dir: &Path) -> PathBuf {
+    dir.join("tree")
+}
+
 /// Where a damaged index is put when a new one is built.
 pub(crate) fn bad_index(dir: &Path) -> PathBuf {
     dir.join("index.redb.bad")

@@ -45,16 +45,17 @@ mod thin;
 mod tiles;
 mod tlog_proof;
 mod tree;
+mod tree_file;
 mod witness;
 
 pub use append::{Ledger, MAX_LEAF_BYTES, Options};
-pub use audit::{Audit, HandOver, audit, carry_back};
+pub use audit::{Audit, HandOver, audit, audit_telling, carry_back};
 pub use batch::verify_batch;
 pub use checkpoint::{Checkpoint, CheckpointText};
 pub use error::{Cause, Damage, Error};
 pub use evidence::{
     BatchProof, ConsistencyProof, Evidence, EvidenceError, MAX_EVIDENCE_BYTES, MAX_EVIDENCE_LEAVES,
-    Proven, gather,
+    Proven, gather, gather_telling,
 };
 pub use export::Export;
 pub use fsck::{Age, IndexStatus, Progress, Report, TornTail, VerifyOptions, verify};
@@ -64,7 +65,7 @@ pub use keys::{Epoch, PublicKeys};
 pub use note::{KeyKind, NoteError, PublicKey, SignedNote};
 pub use overview::{Overview, overview};
 pub use proof::{ProofError, verify_consistency, verify_inclusion};
-pub use prove::prove;
+pub use prove::{prove, prove_telling};
 pub use published::{newest_checkpoint, public_keys};
 pub use reader::{Leaves, Reader};
 pub use recover::{IndexRecovery, Recovery, RotationRecovery};

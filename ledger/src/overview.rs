@@ -32,7 +32,7 @@ pub struct Overview {
     pub bytes: u64,
     /// Bytes of hashes that are left of dropped leaves.
     pub remains_bytes: u64,
-    /// Bytes of the index.
+    /// Bytes of the index and of the tree beside it.
     pub index_bytes: u64,
     /// Bytes of the list of checkpoints.
     pub checkpoint_bytes: u64,
@@ -61,7 +61,7 @@ pub fn overview(dir: &Path) -> Result<Overview, Error> {
             .map(|first| len(layout::segment(dir, *first)))
             .sum(),
         remains_bytes: remains.map(|first| len(layout::remains(dir, first))).sum(),
-        index_bytes: len(layout::index(dir)),
+        index_bytes: len(layout::index(dir)) + len(layout::tree(dir)),
         checkpoint_bytes: len(layout::checkpoints(dir)),
         last_checkpoint,
         gaps: gap::listed(dir, &keys, Verified::All)?,

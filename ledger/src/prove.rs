@@ -1,4 +1,4 @@
-//! Builds proofs: from tiles and a few leaves, or, when the index is in use, from a whole scan.
+//! Builds proofs: from the tree and a few leaves, or, where those lead nowhere, from a whole scan.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use crate::checkpoint::Checkpoint;
 use crate::disk;
 use crate::error::{Cause, Error};
 use crate::hash::{Hash, HashKind};
-use crate::index::{self, OFFSET_STRIDE};
+use crate::index::{self, LeafPlace, OFFSET_STRIDE};
 use crate::keys::PublicKeys;
 use crate::layout;
 use crate::proof::{inclusion_path, verify_inclusion};
@@ -21,28 +21,54 @@ use crate::segment;
 use crate::tiles::{self, TILE_HEIGHT, Tiles};
 use crate::tlog_proof::TlogProof;
 use crate::tree::{Node, hash_of, perfect_root, subtrees};
+use crate::tree_file::TreeFile;
 
 /// Proves that the leaf at `index` is in the log in `dir`, at checkpoint `at` or else the last one of the
-/// leaf's epoch.
-///
-/// Works while a writer runs: then the index is in use and the log is read from its start.
+/// leaf's epoch. Works while a writer runs.
 pub fn prove(dir: &Path, index: u64, at: Option<&Checkpoint>) -> Result<TlogProof, Error> {
+    prove_telling(dir, index, at, &mut |_| ())
+}
+
+/// As [`prove`]. Where the tree beside the log is of no use, the proof is made of all leaves, which
+/// takes as long as the log is; why is then told.
+pub fn prove_telling(
+    dir: &Path,
+    index: u64,
+    at: Option<&Checkpoint>,
+    tell: &mut dyn FnMut(&Error),
+) -> Result<TlogProof, Error> {
     let (keys, last) = published::signed(dir, None)?;
     let checkpoint = &vouching(dir, &keys, index, at, last.as_ref())?;
     let size = checkpoint.size();
     let kind = hash_kind(dir)?;
     let path = inclusion_path(index, size);
-    let mut reader = Reader::open(dir)?;
-    let found = match from_index(dir, kind, checkpoint, &mut reader, &path) {
-        // Not trusted: a proof that does not lead to the signed root is built again from the log.
-        Ok(hashes) => proof(kind, index, hashes, checkpoint, &mut reader).ok(),
-        Err(_) => None,
+    // Not trusted: a proof that does not lead to the signed root is built again from the log.
+    let reader = &mut Reader::open(dir)?;
+    let built = from_tree(dir, kind, reader, &path)
+        .and_then(|hashes| proof(kind, index, hashes, checkpoint, reader));
+    let unusable = match built {
+        Ok(proof) => return Ok(proof),
+        Err(error) => of_the_tree(dir, error),
     };
-    match found {
-        Some(proof) => Ok(proof),
-        None => {
-            let hashes = from_scan(dir, kind, size, &path)?;
-            proof(kind, index, hashes, checkpoint, &mut reader)
+    let hashes = from_scan(dir, kind, size, &path)?;
+    let proof = proof(
+        kind,
+        index,
+        hashes,
+        checkpoint,
+        &mut Reader::without_places(dir)?,
+    )?;
+    tell(&unusable);
+    Ok(proof)
+}
+
+/// Why the tree beside the log was of no use, as it turned out when the log itself was.
+pub(crate) fn of_the_tree(dir: &Path, error: Error) -> Error {
+    match error {
+        Error::Damaged(damage) if damage.file == layout::tree(dir) => Error::Damaged(damage),
+        _ => {
+            let cause = Cause::Index("it is not the tree that was signed for");
+            Error::damaged(&layout::tree(dir), 0, 0..0, cause)
         }
     }
 }
@@ -96,15 +122,56 @@ pub(crate) fn proof(
     }
 }
 
-/// Where complete subtrees come from: tiles from level 8 up, leaves below.
-pub(crate) struct Nodes<'a, D> {
-    pub(crate) kind: HashKind,
-    pub(crate) tiles: Option<&'a Tiles>,
+/// What knows the hashes of subtrees of level 8 or more, and where leaves stand. Nothing of it is
+/// trusted.
+pub(crate) trait Known {
+    fn subtree(&self, kind: HashKind, node: Node) -> Result<Hash, Error>;
+
+    /// A place at or before `leaf`.
+    fn place(&self, leaf: u64) -> Result<Option<(u64, LeafPlace)>, Error>;
+}
+
+/// The writer's index, with what it does not have yet.
+pub(crate) struct Indexed<'a, D> {
+    pub(crate) dir: &'a Path,
+    pub(crate) tiles: &'a Tiles,
     pub(crate) database: &'a D,
+}
+
+impl<D: ReadableDatabase> Known for Indexed<'_, D> {
+    fn subtree(&self, kind: HashKind, node: Node) -> Result<Hash, Error> {
+        if let Some(hash) = self.tiles.node(kind, node) {
+            return Ok(hash);
+        }
+        let (id, _) = tiles::place(node);
+        let tile = index::tile(self.database, id).map_err(|e| self.failed(e))?;
+        let hash = tile.and_then(|tile| tiles::node_in(kind, &tile, node));
+        let missing = Cause::Index("a tile is missing");
+        hash.ok_or_else(|| Error::damaged(&layout::index(self.dir), 0, node.leaves(), missing))
+    }
+
+    fn place(&self, leaf: u64) -> Result<Option<(u64, LeafPlace)>, Error> {
+        index::place(self.database, leaf).map_err(|e| self.failed(e))
+    }
+}
+
+impl<D> Indexed<'_, D> {
+    fn failed(&self, source: redb::Error) -> Error {
+        Error::Index {
+            path: layout::index(self.dir),
+            source: Box::new(source),
+        }
+    }
+}
+
+/// Where complete subtrees come from: what is known from level 8 up, leaves below.
+pub(crate) struct Nodes<'a, K> {
+    pub(crate) kind: HashKind,
+    pub(crate) known: K,
     pub(crate) reader: &'a mut Reader,
 }
 
-impl<D: ReadableDatabase> Nodes<'_, D> {
+impl<K: Known> Nodes<'_, K> {
     pub(crate) fn hashes(&mut self, path: &[Range<u64>]) -> Result<Vec<Hash>, Error> {
         // From the last on: so the reader ends near the leaf that the first stands beside, which is
         // read next. Elsewhere it would have to walk there from the start of its segment.
@@ -117,22 +184,8 @@ impl<D: ReadableDatabase> Nodes<'_, D> {
     pub(crate) fn hash(&mut self, leaves: &Range<u64>) -> Result<Hash, Error> {
         let kind = self.kind;
         hash_of(kind, leaves, |node| match node.level >= TILE_HEIGHT {
-            true => self.tiled(node),
+            true => self.known.subtree(kind, node),
             false => self.hashed(node),
-        })
-    }
-
-    fn tiled(&self, node: Node) -> Result<Hash, Error> {
-        if let Some(hash) = self.tiles.and_then(|tiles| tiles.node(self.kind, node)) {
-            return Ok(hash);
-        }
-        let (id, _) = tiles::place(node);
-        let tile = index::tile(self.database, id).map_err(|e| self.index_error(e))?;
-        let hash = tile.and_then(|tile| tiles::node_in(self.kind, &tile, node));
-        hash.ok_or_else(|| {
-            let leaves = node.index << node.level..(node.index + 1) << node.level;
-            let file = self.reader.index_file();
-            Error::damaged(&file, 0, leaves, Cause::Index("a tile is missing"))
         })
     }
 
@@ -157,8 +210,9 @@ impl<D: ReadableDatabase> Nodes<'_, D> {
 
     fn hash_leaves(&mut self, node: Node) -> Result<Hash, Error> {
         let first = node.index << node.level;
-        let place = index::place(self.database, first).map_err(|e| self.index_error(e))?;
-        if let Some((leaf, place)) = place.filter(|(leaf, _)| first - leaf < OFFSET_STRIDE) {
+        // What the writer alone knows is the place of the last block, which is not whole.
+        let is_near = |leaf: u64| first - leaf < 2 * OFFSET_STRIDE;
+        if let Some((leaf, place)) = self.known.place(first)?.filter(|(leaf, _)| is_near(*leaf)) {
             self.reader.hint(leaf, place)?;
         }
         let leaves = first..first + (1 << node.level);
@@ -168,13 +222,6 @@ impl<D: ReadableDatabase> Nodes<'_, D> {
             hashes.collect::<Result<_, Error>>()?,
         ))
     }
-
-    fn index_error(&self, source: redb::Error) -> Error {
-        Error::Index {
-            path: self.reader.index_file(),
-            source: Box::new(source),
-        }
-    }
 }
 
 pub(crate) fn leaf(reader: &mut Reader, index: u64) -> Result<Vec<u8>, Error> {
@@ -183,31 +230,20 @@ pub(crate) fn leaf(reader: &mut Reader, index: u64) -> Result<Vec<u8>, Error> {
     leaf.ok_or_else(missing)
 }
 
-pub(crate) fn from_index(
+/// Reads the hashes of a path from the tree beside the log and a few leaves.
+pub(crate) fn from_tree(
     dir: &Path,
     kind: HashKind,
-    checkpoint: &Checkpoint,
     reader: &mut Reader,
     path: &[Range<u64>],
 ) -> Result<Vec<Hash>, Error> {
-    let unusable = |cause| Error::damaged(&layout::index(dir), 0, 0..0, Cause::Index(cause));
-    let database = index::open_read_only(dir)
-        .map_err(|_| unusable("it is corrupt"))?
-        .map_err(|_| unusable("it cannot be opened"))?;
-    let read = || {
-        let state = index::state(&database, checkpoint.origin()).ok().flatten();
-        if state.is_none_or(|state| state.frontier.size() < checkpoint.size()) {
-            return Err(unusable("it does not reach the checkpoint"));
-        }
-        Nodes {
-            kind,
-            tiles: None,
-            database: &database,
-            reader,
-        }
-        .hashes(path)
-    };
-    index::guarded(read).map_err(|_| unusable("it is corrupt"))?
+    let known = TreeFile::open(dir)?;
+    Nodes {
+        kind,
+        known,
+        reader,
+    }
+    .hashes(path)
 }
 
 /// Hashes all leaves below `size`, keeping only the nodes that the path needs.
@@ -220,7 +256,7 @@ pub(crate) fn from_scan(
     let wanted = path.iter().flat_map(subtrees).map(|node| (node, None));
     let mut nodes: HashMap<Node, Option<Hash>> = wanted.collect();
     let mut frontier = remains::frontier(dir, kind, take_in(&mut nodes))?;
-    let mut reader = Reader::open(dir)?;
+    let mut reader = Reader::without_places(dir)?;
     let kept_from = frontier.size();
     let is_gone = |(node, hash): (&Node, &Option<Hash>)| {
         (hash.is_none() && node.leaves().end <= kept_from).then(|| node.leaves().start)

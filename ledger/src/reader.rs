@@ -10,9 +10,11 @@ use crate::error::{Cause, Error};
 use crate::hash::Hash;
 use crate::index::{self, LeafPlace, OFFSET_STRIDE};
 use crate::layout;
+use crate::prove::Known as _;
 use crate::remains;
 use crate::segment::{self, Header, Scanner, Step};
 use crate::tree::Node;
+use crate::tree_file::TreeFile;
 
 /// Reads leaves by index, also while the ledger's writer runs.
 ///
@@ -23,6 +25,8 @@ use crate::tree::Node;
 pub struct Reader {
     dir: PathBuf,
     live: Option<Arc<Live>>,
+    /// Segments are not read from their start where a place nearer to the leaf is known.
+    by_places: bool,
     open: Option<OpenSegment>,
 }
 
@@ -69,6 +73,7 @@ impl Clone for Reader {
         Reader {
             dir: self.dir.clone(),
             live: self.live.clone(),
+            by_places: self.by_places,
             open: None,
         }
     }
@@ -81,14 +86,23 @@ impl Reader {
         Ok(Reader {
             dir: dir.to_owned(),
             live: None,
+            by_places: true,
             open: None,
         })
+    }
+
+    /// As [`Reader::open`], of the entries alone: a leaf's index is what it was counted to be.
+    pub(crate) fn without_places(dir: &Path) -> Result<Reader, Error> {
+        let mut reader = Reader::open(dir)?;
+        reader.by_places = false;
+        Ok(reader)
     }
 
     pub(crate) fn new(dir: &Path, live: Arc<Live>) -> Reader {
         Reader {
             dir: dir.to_owned(),
             live: Some(live),
+            by_places: true,
             open: None,
         }
     }
@@ -134,25 +148,33 @@ impl Reader {
             return Ok(());
         };
         let len = file.metadata().map_err(Error::io("read", &path))?.len();
-        if (Header::LEN as u64..=len).contains(&place.offset) {
-            let scanner = Scanner::new(file, header.nonce, place.offset, len)
-                .map_err(Error::io("read", &path))?;
-            let marks = vec![(leaf, place.offset)];
-            let (first, next) = (place.segment, leaf);
-            self.open = Some(OpenSegment {
-                path,
-                first,
-                next,
-                scanner,
-                marks,
-                by_hint: true,
-            });
+        if !(Header::LEN as u64..=len).contains(&place.offset) {
+            return Ok(());
         }
+        let mut scanner = Scanner::new(file, header.nonce, place.offset, len)
+            .map_err(Error::io("read", &path))?;
+        // A place is known of durable leaves alone.
+        if scanner.next().map_err(Error::io("read", &path))? != Step::Leaf {
+            return Ok(());
+        }
+        scanner
+            .seek(place.offset)
+            .map_err(Error::io("read", &path))?;
+        let marks = vec![(leaf, place.offset)];
+        let (first, next) = (place.segment, leaf);
+        self.open = Some(OpenSegment {
+            path,
+            first,
+            next,
+            scanner,
+            marks,
+            by_hint: true,
+        });
         Ok(())
     }
 
     /// How many leaves there are: the durable ones, or, to a reader from outside, those that stand
-    /// whole in the files. It is counted in the last segment.
+    /// whole in the files. It is counted in the last segment, after the last place that is known.
     pub fn size(&mut self) -> Result<u64, Error> {
         if let Some(live) = &self.live {
             return Ok(live.durable());
@@ -182,10 +204,6 @@ impl Reader {
 
     pub(crate) fn entries(&self) -> PathBuf {
         layout::entries(&self.dir)
-    }
-
-    pub(crate) fn index_file(&self) -> PathBuf {
-        layout::index(&self.dir)
     }
 
     fn try_read(&mut self, index: u64) -> Result<Option<Vec<u8>>, Error> {
@@ -244,10 +262,18 @@ impl Reader {
     }
 
     fn seek_by_index(&mut self, index: u64) -> Result<(), Error> {
+        if !self.by_places {
+            return Ok(());
+        }
         let database = self.live.as_ref().and_then(|live| live.index.upgrade());
-        // The index only saves time here: without an answer the segment is read from its start.
-        let place = database.and_then(|database| index::place(&*database, index).ok()?);
-        match place {
+        // It only saves time here: without an answer the segment is read from its start.
+        let place = match database {
+            Some(database) => index::place(&*database, index).ok(),
+            None => TreeFile::open(&self.dir)
+                .and_then(|tree| tree.place(index))
+                .ok(),
+        };
+        match place.flatten() {
             Some((leaf, place)) => self.hint(leaf, place),
             None => Ok(()),
         }

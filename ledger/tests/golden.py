@@ -196,6 +196,22 @@ def rotation(size):
     return text + "\n" + KEYS[0].line(text, TIME) + NEXT[0].line(text, TIME)
 
 
+def tree_of_empty_leaves():
+    """Two blocks, the second of which completes a pair."""
+    block = leaf_hash(b"")
+    for _ in range(8):
+        block = blake3(b"\x01" + block + block)
+    out = b""
+    for number, offset in enumerate((96, 96 + 256 * 40)):
+        place = struct.pack("<Q", offset)
+        out += place + struct.pack("<I", crc32c(struct.pack("<Q", number) + place)) + block
+    return out + blake3(b"\x01" + block + block)
+
+
+def hexadecimal(data):
+    return "".join(data[i : i + 32].hex() + "\n" for i in range(0, len(data), 32))
+
+
 def files():
     statement = rotation(3)
     LEAVES.append((statement.encode(), True))
@@ -212,9 +228,8 @@ def files():
         "the secret of epoch 0": "".join(key.secret() for key in KEYS),
         "ledger.pub": vkeys(KEYS),
         "rotations.txt": statement,
-        "entries/0000000000000000.seg": "".join(
-            data[i : i + 32].hex() + "\n" for i in range(0, len(data), 32)
-        ),
+        "entries/0000000000000000.seg": hexadecimal(data),
+        "tree": hexadecimal(tree_of_empty_leaves()),
         "checkpoints.txt": "\n".join([checkpoint(0, KEYS), checkpoint(3, KEYS), last]),
         "last-checkpoint": last,
         "2.tlog-proof": proof,

@@ -13,7 +13,7 @@ use ledger::{
 };
 use serde_json::{Value, json};
 
-use super::prove::{Wanted, prove};
+use super::prove::{Wanted, log_was_read, prove};
 use crate::args;
 use crate::exit::{Code, Failure, WithCode};
 use crate::output::{counted, line};
@@ -252,7 +252,8 @@ pub(super) fn cosignatures_json(cosignatures: &[Cosignature]) -> Value {
 fn audit(state: &State, since: &Path, key: Option<&Path>, json: bool) -> Result<ExitCode, Failure> {
     let keys = key.map(read_keys).transpose().code(Code::BadInput)?;
     let since = read_text(since).code(Code::BadInput)?;
-    let audit = ledger::audit(&state.ledger(), keys, &since).map_err(invalid)?;
+    let audit = ledger::audit_telling(&state.ledger(), keys, &since, &mut log_was_read);
+    let audit = audit.map_err(invalid)?;
     if json {
         let hashes = |path: &[ledger::Hash]| -> Vec<String> {
             path.iter().map(ToString::to_string).collect()

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use event::{Leaf, codec, json};
-use ledger::{Checkpoint, Reader, TlogProof};
+use ledger::{Checkpoint, Reader};
 use pipeline::CommitPolicy;
 use serde_json::json;
 
@@ -40,9 +40,10 @@ pub(crate) fn prove(state: &State, wanted: &Wanted<'_>, json: bool) -> Result<Ex
     let mut reader = Reader::open(&dir).map_err(invalid)?;
     let commit = COMMIT.min(wanted.patience);
     let (index, leaf) = entry(&dir, &mut reader, (wanted.index, wanted.finding), commit)?;
+    let prove = || ledger::prove_telling(&dir, index, wanted.at.as_ref(), &mut log_was_read);
     let proof = match &wanted.at {
-        Some(at) => ledger::prove(&dir, index, Some(at)).map_err(invalid)?,
-        None => proof(&dir, index, wanted.patience)?,
+        Some(_) => prove().map_err(invalid)?,
+        None => once_signed(&dir, index, wanted.patience, prove)?,
     };
     // Checked as a third party would: from the proof, the leaf and the key alone.
     let checkpoint = proof
@@ -102,8 +103,12 @@ fn finding(reader: &mut Reader, index: u64, rule: &str) -> Result<Option<(u64, V
     Ok(None)
 }
 
-fn proof(dir: &Path, index: u64, patience: Duration) -> Result<TlogProof, Failure> {
-    once_signed(dir, index, patience, || ledger::prove(dir, index, None))
+/// Says why the tree beside the log was of no use, and what to do.
+pub(super) fn log_was_read(why: &ledger::Error) {
+    notice(format_args!(
+        "{why}; made of all entries instead, which takes longer. Once that file is removed, the \
+         daemon's next start writes it anew"
+    ));
 }
 
 /// What can be made of the ledger once a checkpoint covers the entry.

@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 
 use super::disk::{Fault, Simulation, make, temporary_dir};
 use crate::disk::Change;
+use crate::remains::BLOCK;
 use crate::rotation::OWN_LEAF;
-use crate::{Error, IndexStatus, Ledger, Options, Report, Retention, VerifyOptions, verify};
+use crate::{
+    Error, IndexStatus, Ledger, Options, Report, Retention, VerifyOptions, prove_telling, verify,
+};
 
 /// What must outlast everything from here on.
 #[derive(Debug, Default)]
@@ -32,7 +35,8 @@ fn options() -> Options {
 }
 
 fn leaf(index: u64) -> Vec<u8> {
-    format!("leaf {index} ").repeat(60).into_bytes()
+    let repeated = if index < 30 { 60 } else { 1 };
+    format!("leaf {index} ").repeat(repeated).into_bytes()
 }
 
 /// All but the newest segment.
@@ -40,6 +44,8 @@ const NOTHING: Retention = Retention {
     bytes: Some(0),
     seconds: None,
 };
+
+type Life = fn(&Path, &mut Promised) -> Result<(), Error>;
 
 /// Leaves of more than a page, so that a commit reaches the disk in parts.
 fn life(dir: &Path, promised: &mut Promised) -> Result<(), Error> {
@@ -65,6 +71,19 @@ fn life(dir: &Path, promised: &mut Promised) -> Result<(), Error> {
     }
     ledger.retain(&NOTHING, u64::MAX)?;
     *promised = Promised::by(&ledger);
+    Ok(())
+}
+
+/// Leaves enough for a block of the tree beside the log.
+fn life_of_a_tree(dir: &Path, promised: &mut Promised) -> Result<(), Error> {
+    let (mut ledger, _) = Ledger::open(dir, &options())?;
+    for size in [BLOCK - 1, BLOCK + 1] {
+        while ledger.size() < size {
+            ledger.append(&leaf(ledger.size()))?;
+        }
+        ledger.checkpoint()?;
+        *promised = Promised::by(&ledger);
+    }
     Ok(())
 }
 
@@ -112,7 +131,7 @@ enum After {
     DeathInOpen(u64),
 }
 
-fn check(fault: Fault, after: After, number: u64, seed: u64) -> bool {
+fn check(fault: Fault, after: After, (number, seed): (u64, u64), life: Life) -> bool {
     let told = Told(fault, after, number, seed);
     let root = temporary_dir();
     let dir: PathBuf = root.path().join("state/ledger");
@@ -149,7 +168,11 @@ fn check(fault: Fault, after: After, number: u64, seed: u64) -> bool {
     }
     reopen(&dir, &mut promised);
     let (ledger, _) = Ledger::open(&dir, &options()).unwrap();
-    ledger.close().unwrap();
+    let last = ledger.close().unwrap();
+    if let Some(index) = last.size().checked_sub(1) {
+        let mut tell = |error: &Error| panic!("the tree beside the log: {error}");
+        prove_telling(dir.as_path(), index, None, &mut tell).unwrap();
+    }
     let report = verified(&dir, &promised);
     assert_eq!((report.unsealed(), report.index), (0, IndexStatus::Agrees));
     std::mem::forget(told);
@@ -167,10 +190,15 @@ impl Drop for Told {
 }
 
 fn at_each_call(fault: Fault, after: impl Fn(u64) -> After) {
-    let struck = (0..).take_while(|&number| check(fault, after(number), number, number));
-    let calls = struck.count();
+    let calls = at_each_call_of(life, fault, after);
     assert!(calls > 80, "{calls}");
+}
+
+fn at_each_call_of(life: Life, fault: Fault, after: impl Fn(u64) -> After) -> usize {
+    let struck = (0..).take_while(|&number| check(fault, after(number), (number, number), life));
+    let calls = struck.count();
     eprintln!("{fault:?} at each of {calls} calls");
+    calls
 }
 
 #[test]
@@ -241,6 +269,13 @@ fn an_index_built_again_covers_nothing_that_can_be_lost() {
         !killed
     });
     assert!(opened > Some(40), "{opened:?}");
+}
+
+/// Every proof at the end is made with it.
+#[test]
+fn the_tree_beside_the_log_outlasts_every_fault() {
+    at_each_call_of(life_of_a_tree, Fault::Death, |_| After::OpenThenPowerLoss);
+    at_each_call_of(life_of_a_tree, Fault::Refused, |_| After::PowerLoss);
 }
 
 #[test]

@@ -11,7 +11,8 @@ use crate::disk::Change;
 use crate::layout;
 use crate::rotation::OWN_LEAF;
 use crate::{
-    Error, IndexStatus, Ledger, Options, Report, Retention, RotationRecovery, VerifyOptions, verify,
+    Error, IndexStatus, Ledger, Options, Report, Retention, RotationRecovery, VerifyOptions,
+    prove_telling, verify,
 };
 
 const RUNS: u64 = 60;
@@ -64,6 +65,8 @@ struct Seen {
     cut_rotations: u64,
     gaps: u64,
     rebuilt_over_gaps: u64,
+    /// Whole ones in the tree beside the log.
+    blocks: u64,
 }
 
 impl Seen {
@@ -87,7 +90,7 @@ impl Seen {
         let losses = [met.lost_pages, met.lost_names, self.lost_leaves];
         let found = [self.cuts, self.cut_checkpoints, self.rebuilt, self.poisoned];
         let rotated = [self.rotations, self.cut_rotations];
-        let gaps = [self.gaps, self.rebuilt_over_gaps];
+        let gaps = [self.gaps, self.rebuilt_over_gaps, self.blocks];
         let all = [&faults[..], &losses, &found, &rotated, &gaps].concat();
         assert!(all.iter().all(|&count| count > 0), "{self:?}");
     }
@@ -345,7 +348,10 @@ impl Run {
         for _ in 0..4.min(last.size()) {
             let index = self.random.u64(ledger.kept_from()..last.size());
             ledger.prove(index, None).unwrap();
+            let mut tell = |error: &Error| panic!("the tree beside the log: {error}");
+            prove_telling(&self.dir, index, None, &mut tell).unwrap();
         }
+        seen.blocks += (last.size() - ledger.kept_from()) / 256;
         drop(ledger);
         self.acknowledged = self.leaves.len();
         self.sealed = Some((last.size(), last.note().to_owned()));

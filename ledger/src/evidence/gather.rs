@@ -17,13 +17,21 @@ use crate::reader::Reader;
 
 /// Gathers the leaves at `indexes` of the log in `dir`, and what proves them at checkpoint `at` or
 /// else the last one; with `outside`, a checkpoint of this log, also that the two are of one history.
-///
-/// While a writer runs its index is in use, and the log is read from its start once.
 pub fn gather(
     dir: &Path,
     indexes: &BTreeSet<u64>,
     at: Option<&Checkpoint>,
     outside: Option<&Checkpoint>,
+) -> Result<Evidence, Error> {
+    gather_telling(dir, indexes, (at, outside), &mut |_| ())
+}
+
+/// As [`gather`]. Where the tree beside the log is of no use, all leaves are read; why is then told.
+pub fn gather_telling(
+    dir: &Path,
+    indexes: &BTreeSet<u64>,
+    (at, outside): (Option<&Checkpoint>, Option<&Checkpoint>),
+    tell: &mut dyn FnMut(&Error),
 ) -> Result<Evidence, Error> {
     let Some(&most) = indexes
         .last()
@@ -55,7 +63,7 @@ pub fn gather(
         outside,
         indexes: indexes.iter().copied().collect(),
     };
-    plan.carry_out(dir)
+    plan.carry_out(dir, tell)
 }
 
 /// What a bundle is to prove.
@@ -68,18 +76,20 @@ struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    fn carry_out(&self, dir: &Path) -> Result<Evidence, Error> {
-        let mut reader = Reader::open(dir)?;
+    fn carry_out(&self, dir: &Path, tell: &mut dyn FnMut(&Error)) -> Result<Evidence, Error> {
         let ranges = self.ranges();
         // Not trusted: what does not lead to the signed root is built again from the log.
-        let hashes = prove::from_index(dir, self.kind, self.reach(), &mut reader, &ranges);
-        if let Ok(hashes) = hashes
-            && let Ok(evidence) = self.verified(&mut reader, hashes)
-        {
-            return Ok(evidence);
-        }
+        let reader = &mut Reader::open(dir)?;
+        let gathered = prove::from_tree(dir, self.kind, reader, &ranges)
+            .and_then(|hashes| self.verified(reader, hashes));
+        let unusable = match gathered {
+            Ok(evidence) => return Ok(evidence),
+            Err(error) => prove::of_the_tree(dir, error),
+        };
         let hashes = prove::from_scan(dir, self.kind, self.reach().size(), &ranges)?;
-        self.verified(&mut reader, hashes)
+        let evidence = self.verified(&mut Reader::without_places(dir)?, hashes)?;
+        tell(&unusable);
+        Ok(evidence)
     }
 
     /// The larger of the two trees.

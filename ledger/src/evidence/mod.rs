@@ -7,7 +7,7 @@ mod proof;
 
 use std::collections::BTreeMap;
 
-pub use gather::gather;
+pub use gather::{gather, gather_telling};
 pub use proof::{BatchProof, ConsistencyProof};
 
 use crate::batch::verify_batch;

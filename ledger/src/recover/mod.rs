@@ -24,12 +24,13 @@ use crate::index::{self, Index, LeafPlace, Opened, State};
 use crate::keys::{self, PublicKeys};
 use crate::layout;
 use crate::note::NoteError;
-use crate::prove::Nodes;
+use crate::prove::{Indexed, Nodes};
 use crate::published;
 use crate::reader::{Live, Reader};
 use crate::segment::{Header, Nonce, Scanner};
 use crate::thin;
 use crate::tiles::Tiles;
+use crate::tree_file::GrowingTree;
 use create::{create_log, first_edge, hash_kind, secrets};
 use scan::{Scan, Scanned};
 use secret::Secrets;
@@ -225,6 +226,7 @@ impl Found<'_> {
         // Only now: the leaf that names a successor must be durable before the old secret goes.
         let key = settled.apply(self.dir, &mut self.keys)?;
         let size = examined.scanned.edge.size();
+        let is_rebuilt = examined.rebuilt.is_some();
         let replayed = match examined.rebuilt {
             None => size - examined.indexed,
             Some(_) => {
@@ -257,6 +259,14 @@ impl Found<'_> {
             },
         };
         let dropping = gap.as_ref().is_some_and(|gap| self.has_before(gap.end));
+        let known = Indexed {
+            dir: self.dir,
+            tiles: &examined.scanned.edge.tiles,
+            database: &**examined.index.database(),
+        };
+        // Durable is what an index covers that was there.
+        let in_tree = if is_rebuilt { 0 } else { examined.indexed };
+        let tree = GrowingTree::open(self.dir, (self.kind, in_tree), &known)?;
         let mut ledger = Ledger {
             dir: self.dir.to_owned(),
             key,
@@ -271,6 +281,7 @@ impl Found<'_> {
             live: Arc::new(Live::new(size, examined.index.database())),
             index: examined.index,
             indexed: examined.indexed,
+            tree,
             checkpoints,
             thin_at: thin::next_at(0),
             last_checkpoint: Some(examined.sealed_by),
@@ -286,6 +297,7 @@ impl Found<'_> {
             let newest = ledger.last_checkpoint.clone();
             ledger.write_index(newest.as_ref().map(Checkpoint::note))?;
         }
+        ledger.extend_tree()?;
         Ok((ledger, recovery))
     }
 
@@ -615,12 +627,15 @@ impl Found<'_> {
         let root = match watched {
             Some(root) => root,
             None => {
-                let tiles = Some(&scanned.edge.tiles);
-                let reader = &mut Reader::open(self.dir)?;
+                let reader = &mut Reader::without_places(self.dir)?;
+                let known = Indexed {
+                    dir: self.dir,
+                    tiles: &scanned.edge.tiles,
+                    database: &**index.database(),
+                };
                 Nodes {
                     kind: self.kind,
-                    tiles,
-                    database: &**index.database(),
+                    known,
                     reader,
                 }
                 .hash(&(0..checkpoint_size))?

@@ -153,3 +153,21 @@ fn the_pages_are_what_another_program_computes() {
         Err(e) => skipped(format_args!("python3 does not run: {e}")),
     }
 }
+
+/// 512 empty leaves.
+#[test]
+fn the_documented_tree_is_what_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(
+        dir.path().join("ledger.key"),
+        block("the secret of epoch 0"),
+    )
+    .unwrap();
+    let (mut ledger, _) = Ledger::open(dir.path(), &options()).unwrap();
+    for _ in 0..512 {
+        ledger.append(b"").unwrap();
+    }
+    ledger.close().unwrap();
+    let tree = fs::read(dir.path().join("tree")).unwrap();
+    assert_eq!(hex_lines(&tree), block("tree"));
+}

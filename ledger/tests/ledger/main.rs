@@ -16,3 +16,4 @@ mod seals;
 mod start;
 mod support;
 mod tamper;
+mod tree_file;

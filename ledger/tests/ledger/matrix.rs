@@ -231,6 +231,27 @@ fn deleted_swapped_and_duplicated_checkpoints_are_found_or_change_nothing() {
     });
 }
 
+/// Who proves with it finds that: `tree_file.rs` has each kind of damage.
+#[test]
+fn a_changed_tree_changes_nothing() {
+    let tree = |log: &Log| log.dir.path().join("tree");
+    check("a changed hash in the tree", &Found::ByNobody, |log| {
+        let mut bytes = fs::read(tree(log)).unwrap();
+        bytes[20] ^= 1;
+        fs::write(tree(log), bytes).unwrap();
+        let mut told = Vec::new();
+        let mut tell = |error: &Error| told.push(error.to_string());
+        ledger::prove_telling(log.dir.path(), 290, None, &mut tell).unwrap();
+        assert!(told[0].contains("it is not the tree that was signed for"));
+    });
+    check("a tree of another log", &Found::ByNobody, |log| {
+        fs::copy(tree(&self::log(u64::MAX)), tree(log)).unwrap();
+    });
+    check("no tree", &Found::ByNobody, |log| {
+        fs::remove_file(tree(log)).unwrap();
+    });
+}
+
 #[test]
 fn truncation_is_found_as_far_as_was_signed() {
     let cut = |log: &Log, leaves: usize| reorder(&entries(log), |all| all.truncate(leaves));

@@ -20,7 +20,7 @@ use super::ledger::{
     ago, cosignatures_json, invalid, now, of_evidence, public_keys, read_checkpoint, read_keys,
     read_text, read_witnesses,
 };
-use super::prove::{COMMIT, entry, once_signed};
+use super::prove::{COMMIT, entry, log_was_read, once_signed};
 use crate::args::{self, AlertId};
 use crate::exit::{Code, Failure, WithCode};
 use crate::output::line;
@@ -43,7 +43,8 @@ pub(crate) fn write(
     let mut indexes = entries(&dir, &asked.alert, patience)?;
     indexes.extend(&asked.with);
     let newest = indexes.last().copied().unwrap_or(asked.alert.index);
-    let gather = || ledger::gather(&dir, &indexes, at.as_ref(), outside.as_ref());
+    let checkpoints = (at.as_ref(), outside.as_ref());
+    let gather = || ledger::gather_telling(&dir, &indexes, checkpoints, &mut log_was_read);
     let evidence = match &at {
         Some(_) => gather().map_err(invalid)?,
         None => once_signed(&dir, newest, patience, gather)?,

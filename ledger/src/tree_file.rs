@@ -1,0 +1,229 @@
+//! The tree as a plain file, for who proves leaves while the writer has the index locked: every
+//! subtree of whole blocks at a place that its number tells, so that a proof takes a few reads.
+//! `docs/ledger-format.md` draws it.
+//!
+//! It is no evidence. What is read of it is held against what was signed by whoever uses it.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use crate::disk::{self, Access, AppendFile};
+use crate::error::{Cause, Error};
+use crate::hash::{Hash, HashKind};
+use crate::index::LeafPlace;
+use crate::layout;
+use crate::prove::Known;
+use crate::remains::BLOCK;
+use crate::tiles::TILE_HEIGHT;
+use crate::tree::{Frontier, Node, subtrees};
+
+/// Where a block begins, and the checksum of that.
+const PLACE_BYTES: u64 = 12;
+const HASH_BYTES: u64 = Hash::LEN as u64;
+
+/// Buffered bytes that are handed to the OS.
+const WRITE_BYTES: usize = 1 << 20;
+
+/// Subtrees of whole blocks that end in the first `blocks` blocks.
+fn nodes_in(blocks: u64) -> u64 {
+    2 * blocks - u64::from(blocks.count_ones())
+}
+
+/// Bytes of the file for so many blocks.
+fn len_of(blocks: u64) -> u64 {
+    PLACE_BYTES * blocks + HASH_BYTES * nodes_in(blocks)
+}
+
+/// Where the hash of a node of level 8 or more stands; `None` for one that no file is long enough for.
+fn offset_of(node: Node) -> Option<u64> {
+    let height = node.level.checked_sub(TILE_HEIGHT)?;
+    let blocks = node.index.checked_add(1)?.checked_mul(1 << height)?;
+    let fits = blocks < u64::MAX >> TILE_HEIGHT;
+    fits.then(|| len_of(blocks - 1) + PLACE_BYTES + HASH_BYTES * u64::from(height))
+}
+
+/// Where block number `block` begins, in its segment, as the file has it.
+fn place_bytes(block: u64, offset: u64) -> [u8; PLACE_BYTES as usize] {
+    let mut bytes = [0; PLACE_BYTES as usize];
+    bytes[..8].copy_from_slice(&offset.to_le_bytes());
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&block.to_le_bytes()), &bytes[..8]);
+    bytes[8..].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+/// The file, to be read.
+#[derive(Debug)]
+pub(crate) struct TreeFile {
+    dir: PathBuf,
+    file: File,
+    len: u64,
+}
+
+impl TreeFile {
+    pub(crate) fn open(dir: &Path) -> Result<TreeFile, Error> {
+        let path = layout::tree(dir);
+        let file = disk::open(&path).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => Error::damaged(&path, 0, 0..0, Cause::Missing),
+            _ => Error::io("open", &path)(e),
+        })?;
+        let len = file.metadata().map_err(Error::io("read", &path))?.len();
+        let dir = dir.to_owned();
+        Ok(TreeFile { dir, file, len })
+    }
+
+    fn read<const N: usize>(&self, offset: u64) -> io::Result<[u8; N]> {
+        let (mut bytes, mut file) = ([0; N], &self.file);
+        file.seek(SeekFrom::Start(offset))?;
+        file.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Whole blocks that it is long enough for, or a few less.
+    fn blocks(&self) -> u64 {
+        self.len / (PLACE_BYTES + 2 * HASH_BYTES)
+    }
+
+    fn place_of(&self, block: u64) -> io::Result<Option<u64>> {
+        let read: [u8; PLACE_BYTES as usize] = self.read(len_of(block))?;
+        let offset = u64::from_le_bytes(*read.first_chunk().expect("12 bytes"));
+        Ok((read == place_bytes(block, offset)).then_some(offset))
+    }
+}
+
+impl Known for TreeFile {
+    fn subtree(&self, _: HashKind, node: Node) -> Result<Hash, Error> {
+        let path = layout::tree(&self.dir);
+        let short = || Error::damaged(&path, self.len, 0..0, Cause::Truncated);
+        let offset = offset_of(node).ok_or_else(short)?;
+        match self.read(offset) {
+            Ok(hash) => Ok(Hash(hash)),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(short()),
+            Err(e) => Err(Error::io("read", &path)(e)),
+        }
+    }
+
+    /// That of the last whole block that begins at or before `leaf`.
+    fn place(&self, leaf: u64) -> Result<Option<(u64, LeafPlace)>, Error> {
+        let Some(last) = self.blocks().checked_sub(1) else {
+            return Ok(None);
+        };
+        let block = last.min(leaf >> TILE_HEIGHT);
+        let read = self.place_of(block);
+        let offset = read.map_err(Error::io("read", &layout::tree(&self.dir)))?;
+        let first = block << TILE_HEIGHT;
+        let segments = disk::segments(&self.dir)?;
+        let segment = segments.into_iter().rfind(|segment| *segment <= first);
+        let place = offset.zip(segment);
+        Ok(place.map(|(offset, segment)| (first, LeafPlace { segment, offset })))
+    }
+}
+
+/// The file, to be continued: the one that writes to it is the ledger's writer.
+#[derive(Debug)]
+pub(crate) struct GrowingTree {
+    file: AppendFile,
+    /// Of the blocks that it has.
+    frontier: Frontier,
+}
+
+impl GrowingTree {
+    /// Goes on from what the file has of the first `size` leaves, or from nothing where that is not
+    /// what is `known`.
+    pub(crate) fn open(
+        dir: &Path,
+        (kind, size): (HashKind, u64),
+        known: &impl Known,
+    ) -> Result<GrowingTree, Error> {
+        let mut file = AppendFile::open(&layout::tree(dir), Access::Owner)?;
+        let written = TreeFile::open(dir)?;
+        let blocks = match size >> TILE_HEIGHT {
+            covered if len_of(covered) <= file.len() => covered,
+            _ => written.blocks(),
+        };
+        let frontier = frontier(&written, (kind, blocks), known)?;
+        let frontier = frontier.unwrap_or_else(|| Frontier::new(kind));
+        let len = len_of(frontier.size() >> TILE_HEIGHT);
+        // What a run that was killed left behind it, or what is not of this log.
+        if file.len() > len {
+            file.cut(len)?;
+        }
+        Ok(GrowingTree { file, frontier })
+    }
+
+    /// Adds the blocks that end in the first `size` leaves, durably. `block` tells the root of the one
+    /// that begins with a leaf, and where it begins in its segment.
+    pub(crate) fn extend(
+        &mut self,
+        size: u64,
+        mut block: impl FnMut(u64) -> Result<(Hash, u64), Error>,
+    ) -> Result<(), Error> {
+        let last = self.frontier.size();
+        let mut bytes = Vec::new();
+        while size - self.frontier.size() >= BLOCK {
+            let first = self.frontier.size();
+            let (root, offset) = block(first)?;
+            bytes.extend_from_slice(&place_bytes(first >> TILE_HEIGHT, offset));
+            self.frontier.push_subtree(TILE_HEIGHT, root, |_, hash| {
+                bytes.extend_from_slice(&hash.0);
+            });
+            if bytes.len() >= WRITE_BYTES {
+                self.file.write(&bytes)?;
+                bytes.clear();
+            }
+        }
+        if self.frontier.size() > last {
+            self.file.write(&bytes)?;
+            // Before the index says that it covers these leaves: the next start goes on from there.
+            self.file.sync()?;
+        }
+        Ok(())
+    }
+}
+
+/// The frontier after the first `blocks` blocks, if the file has what is known.
+fn frontier(
+    written: &TreeFile,
+    (kind, blocks): (HashKind, u64),
+    known: &impl Known,
+) -> Result<Option<Frontier>, Error> {
+    let size = blocks << TILE_HEIGHT;
+    let mut nodes = Vec::new();
+    for node in subtrees(&(0..size)) {
+        let hash = written.subtree(kind, node)?;
+        if hash != known.subtree(kind, node)? {
+            return Ok(None);
+        }
+        nodes.push(hash);
+    }
+    Ok(Frontier::restore(kind, size, nodes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Drawn with the file: 4 blocks, of which the second completes a pair and the fourth two.
+    #[test]
+    fn nodes_stand_in_the_order_in_which_they_are_completed() {
+        let at = |level, index| offset_of(Node { level, index });
+        let expected = [
+            (at(8, 0), 12),
+            (at(8, 1), 56),
+            (at(9, 0), 88),
+            (at(8, 2), 132),
+            (at(8, 3), 176),
+            (at(9, 1), 208),
+            (at(10, 0), 240),
+            (at(8, 4), 284),
+        ];
+        for (found, offset) in expected {
+            assert_eq!(found, Some(offset));
+        }
+        assert_eq!([0, 1, 2, 3, 4].map(len_of), [0, 44, 120, 164, 272]);
+        assert_eq!(
+            (at(7, 0), at(63, u64::MAX), at(8, u64::MAX >> 8)),
+            (None, None, None)
+        );
+    }
+}
