@@ -18,6 +18,9 @@ pub(crate) struct Args {
     sizes: Vec<u64>,
     #[arg(long, default_value_t = 300)]
     leaf_bytes: usize,
+    /// Bytes of entries to keep; beyond, the oldest segments are dropped
+    #[arg(long)]
+    keep_bytes: Option<u64>,
     /// Leaves in a commit
     #[arg(long, default_value_t = 1000)]
     batch: u64,
@@ -53,7 +56,7 @@ impl Mark {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Value> {
-    let mut store = Signed::create(&args.dir)?;
+    let mut store = Signed::create(&args.dir)?.keep(args.keep_bytes);
     let mut leaves = Leaves::new(args.leaf_bytes);
     let (mut appended, mut told) = (0, Vec::new());
     for &size in &args.sizes {
@@ -73,6 +76,11 @@ pub(crate) fn run(args: &Args) -> Result<Value> {
         told.push(mark.told(size)?);
     }
     store.finish()?;
+    let kept_from = store.ledger.kept_from();
     drop(store);
-    Ok(json!({ "sizes": told, "disk_bytes": process::disk_bytes(&args.dir)? }))
+    Ok(json!({
+        "sizes": told,
+        "kept_from": kept_from,
+        "disk_bytes": process::disk_bytes(&args.dir)?,
+    }))
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use ledger::{Ledger, Options};
+use ledger::{Ledger, Options, Retention};
 use rusqlite::Connection;
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -42,6 +42,7 @@ pub(crate) fn create(kind: Kind, dir: &Path) -> Result<Box<dyn Store>> {
 /// A ledger that signs as often as the daemon's does.
 pub(crate) struct Signed {
     pub(crate) ledger: Ledger,
+    keep: Retention,
     unsigned: u64,
     signed_at: Instant,
 }
@@ -54,13 +55,24 @@ impl Signed {
         let (ledger, _) = Ledger::open(dir, &Options::new("daemoneye/bench"))?;
         Ok(Self {
             ledger,
+            keep: Retention::default(),
             unsigned: 0,
             signed_at: Instant::now(),
         })
     }
 
+    /// The oldest segments go where there are more bytes.
+    pub(crate) fn keep(self, bytes: Option<u64>) -> Self {
+        let keep = Retention {
+            bytes,
+            seconds: None,
+        };
+        Self { keep, ..self }
+    }
+
     fn sign(&mut self) -> Result<()> {
         self.ledger.checkpoint()?;
+        self.ledger.retain(&self.keep, u64::MAX)?;
         (self.unsigned, self.signed_at) = (0, Instant::now());
         Ok(())
     }

@@ -35,7 +35,8 @@ pub(crate) struct Args {
     /// Bytes in a leaf of the log that grows; small ones show a large log on a small disk
     #[arg(long, default_value_t = 300)]
     leaf_bytes: u64,
-    /// GB that the log that grows may take at most, and half of what is free
+    /// GB that the log that grows may take at most, and half of what is free; beyond, its oldest
+    /// entries are dropped
     #[arg(long, default_value_t = 8.0)]
     disk_gb: f64,
     /// Seconds at the steady rate

@@ -54,6 +54,7 @@ impl Reading {
         let mut table = Table::new(["proof", "ms p50", "p99", "bytes, most"]);
         for (name, times, bytes) in [
             ("inclusion, by the writer", "live_ms", "bytes"),
+            ("inclusion, beside a writer", "beside_ms", "bytes"),
             ("inclusion, without a writer", "closed_ms", "bytes"),
             ("consistency", "consistency_ms", "consistency_bytes"),
         ] {
@@ -94,6 +95,7 @@ impl Reading {
         let times = |name| self.proof(name).map(Quantiles::json);
         json!({
             "proof_live_ms": times("live_ms"),
+            "proof_beside_ms": times("beside_ms"),
             "proof_closed_ms": times("closed_ms"),
             "proof_bytes": times("bytes"),
             "consistency_ms": times("consistency_ms"),
