@@ -199,9 +199,71 @@ fn frontier(
     Ok(Frontier::restore(kind, size, nodes))
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
+    use crate::crash::disk::{Simulation, temporary_dir};
+
+    /// What an index would know of blocks whose roots are their numbers.
+    struct Numbered(HashMap<Node, Hash>);
+
+    impl Numbered {
+        fn new(blocks: u64) -> Numbered {
+            let (mut frontier, mut nodes) = (Frontier::new(HashKind::Blake3), HashMap::new());
+            for block in 0..blocks {
+                frontier.push_subtree(TILE_HEIGHT, root(block), |node, hash| {
+                    nodes.insert(node, hash);
+                });
+            }
+            Numbered(nodes)
+        }
+    }
+
+    impl Known for Numbered {
+        fn subtree(&self, _: HashKind, node: Node) -> Result<Hash, Error> {
+            Ok(self.0[&node])
+        }
+
+        fn place(&self, _: u64) -> Result<Option<(u64, LeafPlace)>, Error> {
+            Ok(None)
+        }
+    }
+
+    fn root(block: u64) -> Hash {
+        HashKind::Blake3.leaf(&block.to_le_bytes())
+    }
+
+    /// Its length alone would tell little: a page of it could be lost.
+    #[test]
+    fn what_was_added_outlasts_a_power_loss() {
+        const BLOCKS: u64 = 500;
+        let known = Numbered::new(BLOCKS);
+        let open = |dir: &Path, blocks| {
+            GrowingTree::open(dir, (HashKind::Blake3, blocks << TILE_HEIGHT), &known).unwrap()
+        };
+        for seed in 0..8 {
+            let temporary = temporary_dir();
+            let dir = temporary.path().join("ledger");
+            let simulation = Simulation::start(temporary.path(), seed);
+            disk::create_dir(&dir).unwrap();
+            for blocks in [0, 1, 60, 61, 199, BLOCKS] {
+                let mut tree = open(&dir, blocks / 2);
+                let add = |first| Ok((root(first >> TILE_HEIGHT), 96));
+                tree.extend(blocks << TILE_HEIGHT, add).unwrap();
+                drop(tree);
+                simulation.lose_all_unsynced();
+                simulation.start_again();
+                let tree = TreeFile::open(&dir).unwrap();
+                assert_eq!(tree.len, len_of(blocks));
+                let all = known.0.iter();
+                for (node, hash) in all.filter(|(node, _)| node.leaves().end <= blocks << 8) {
+                    assert_eq!(tree.subtree(HashKind::Blake3, *node).unwrap(), *hash);
+                }
+            }
+        }
+    }
 
     /// Drawn with the file: 4 blocks, of which the second completes a pair and the fourth two.
     #[test]
