@@ -10,15 +10,9 @@ use ledger::segment::{Frame, Header};
 use ledger::{Hash, Reader, VerifyOptions};
 use libfuzzer_sys::fuzz_target;
 
-/// The log of the page, in a directory of this process, in memory where there is such a place.
+/// The log of the page.
 static DIR: LazyLock<PathBuf> = LazyLock::new(|| {
-    let memory = PathBuf::from("/dev/shm");
-    let place = if memory.is_dir() {
-        memory
-    } else {
-        std::env::temp_dir()
-    };
-    let dir = place.join(format!("daemoneye-fuzz-{}", std::process::id()));
+    let dir = fuzz::directory();
     fs::create_dir_all(dir.join("entries")).unwrap();
     for name in ["ledger.pub", "last-checkpoint"] {
         fs::write(dir.join(name), fuzz::block(name)).unwrap();

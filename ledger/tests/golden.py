@@ -166,8 +166,12 @@ def root(leaves):
     return blake3(b"\x01" + root(leaves[:split]) + root(leaves[split:]))
 
 
+def chain_start():
+    return blake3(b"daemoneye.start1" + b"\x01" + ORIGIN.encode())
+
+
 def segment():
-    chain = blake3(b"daemoneye.start1" + b"\x01" + ORIGIN.encode())
+    chain = chain_start()
     start = b"DEYESEG\n" + struct.pack("<HBB", 1, 1, 0)
     rest = struct.pack("<Q", 0) + NONCE + blake3(ORIGIN.encode()) + chain
     out = start + struct.pack("<I", crc32c(start + rest)) + rest
@@ -208,11 +212,26 @@ def tree_of_empty_leaves():
     return out + blake3(b"\x01" + block + block)
 
 
+def gap():
+    """Leaves 0 and 1, each commit in a segment of its own: what is left of them, and the statement."""
+    kept = root([leaf for leaf, _ in LEAVES[:2]])
+    remains = b"DEYETRE\n" + struct.pack("<HBBIQQ", 1, 1, 0, 1, 0, 2) + blake3(ORIGIN.encode())
+    remains += struct.pack("<QQ", 1, 0) + kept
+    chain, length = chain_start(), 96
+    for leaf, _ in LEAVES[:2]:
+        chain = blake3(chain + leaf_hash(leaf), CHAIN_KEY)
+        length += 40 + len(leaf)
+    hashes = lines([kept, chain, blake3(remains)])
+    text = f"daemoneye ledger gap v1\n{ORIGIN}\n3\n0\n1\nsize\n{length}\n{hashes}{TIME}\n"
+    return text + "\n" + KEYS[0].line(text, TIME), remains
+
+
 def hexadecimal(data):
     return "".join(data[i : i + 32].hex() + "\n" for i in range(0, len(data), 32))
 
 
 def files():
+    gap_statement, remains = gap()
     statement = rotation(3)
     LEAVES.append((statement.encode(), True))
     data = segment()
@@ -233,6 +252,8 @@ def files():
         "checkpoints.txt": "\n".join([checkpoint(0, KEYS), checkpoint(3, KEYS), last]),
         "last-checkpoint": last,
         "2.tlog-proof": proof,
+        "gaps.txt": gap_statement,
+        "entries/0000000000000000.tree": hexadecimal(remains),
         "proof.txt": "daemoneye batch proof v1\nhash blake3\nindex 0\nindex 2\n" + lines(siblings),
         "consistency/3": "daemoneye consistency proof v1\nfrom 3\nto 4\n" + lines(link),
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use ledger::segment::Header;
-use ledger::{Ledger, Options, PublicKeys, Reader, gather};
+use ledger::{Ledger, Options, PublicKeys, Reader, Retention, gather};
 
 use crate::support::{skipped, verify};
 
@@ -170,4 +170,38 @@ fn the_documented_tree_is_what_is_written() {
     ledger.close().unwrap();
     let tree = fs::read(dir.path().join("tree")).unwrap();
     assert_eq!(hex_lines(&tree), block("tree"));
+}
+
+/// The first segment of three.
+#[test]
+fn the_documented_gap_is_what_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(
+        dir.path().join("ledger.key"),
+        block("the secret of epoch 0"),
+    )
+    .unwrap();
+    let options = Options {
+        segment_bytes: 1,
+        ..options()
+    };
+    let (mut ledger, _) = Ledger::open(dir.path(), &options).unwrap();
+    ledger.append(b"alpha").unwrap();
+    ledger.append(b"").unwrap();
+    ledger.commit().unwrap();
+    ledger.append(b"gamma").unwrap();
+    ledger.checkpoint().unwrap();
+    let all = Retention {
+        bytes: Some(0),
+        seconds: None,
+    };
+    ledger.retain(&all, u64::MAX).unwrap();
+    let file = |name| fs::read(dir.path().join(name)).unwrap();
+    let gaps = block("gaps.txt");
+    assert_eq!(file("gaps.txt"), format!("{gaps}\n").as_bytes());
+    assert_eq!(ledger.reader().read(3).unwrap().unwrap(), gaps.as_bytes());
+    let remains = "entries/0000000000000000.tree";
+    assert_eq!(hex_lines(&file(remains)), block(remains));
+    drop(ledger);
+    assert_eq!(verify(dir.path()).unwrap().kept_from(), 2);
 }
