@@ -22,6 +22,7 @@ use crate::args::Alerts;
 use crate::exit::{Code, Failure, WithCode};
 use crate::holder::Holder;
 use crate::output::{counted, notice};
+use crate::privileges;
 use crate::state::State;
 use crate::stats;
 use crate::status::Publisher;
@@ -440,6 +441,7 @@ impl Feed for LedgerFeed {
 pub(crate) fn open_ledger(state: &State, segment_bytes: Option<u64>) -> Result<Ledger, Failure> {
     let mut options = ledger::Options::new(format!("daemoneye/{}", host_name()));
     options.segment_bytes = segment_bytes.unwrap_or(options.segment_bytes);
+    privileges::guard_memory()?;
     let opened = Ledger::open(&state.ledger(), &options);
     let (ledger, recovery) = opened.map_err(|error| not_opened(state, error))?;
     match recovery.rotation {
@@ -455,6 +457,14 @@ pub(crate) fn open_ledger(state: &State, segment_bytes: Option<u64>) -> Result<L
         ));
     }
     Ok(ledger)
+}
+
+/// Opens the ledger of a command that writes to one that exists.
+pub(crate) fn open_existing(state: &State) -> Result<Result<Ledger, ledger::Error>, Failure> {
+    privileges::guard_memory()?;
+    // Never used: a ledger that exists keeps its own origin.
+    let options = ledger::Options::new("daemoneye");
+    Ok(Ledger::open(&state.ledger(), &options).map(|(ledger, _)| ledger))
 }
 
 /// When the ledger's keys are to be replaced, counted from the start of their epoch. One whose clock
@@ -483,6 +493,7 @@ pub(crate) fn not_opened(state: &State, error: ledger::Error) -> Failure {
     let place = format!("state directory {}", state.dir().display());
     let (code, error) = match error {
         Error::Locked { .. } => (Code::StateUnusable, in_use(state)),
+        error @ Error::KeyOpenToOthers { .. } => (Code::StateUnusable, error.into()),
         // An index that is damaged is built anew: what is left is that it cannot be written.
         Error::Io { .. } | Error::Index { .. } | Error::Poisoned => {
             (Code::StateUnusable, error.into())

@@ -118,6 +118,35 @@ fn permitted() -> CapabilitySet {
     capabilities(None).unwrap().permitted
 }
 
+/// Whoever runs as the daemon's account could read the ledger's keys out of its memory, and a core
+/// dump held them, unless the daemon had been root before.
+#[test]
+fn the_memory_of_a_daemon_that_never_was_root_is_its_own() {
+    use std::os::unix::process::CommandExt;
+
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    fs::create_dir(&state).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_daemoneye"));
+    command
+        .args(["run", "--sensor", "poll", "--state-dir"])
+        .arg(&state);
+    let mut user = geteuid().as_raw();
+    if user == 0 {
+        user = ACCOUNT.parse().unwrap();
+        for dir in [dir.path(), &state] {
+            std::os::unix::fs::chown(dir, Some(user), Some(user)).unwrap();
+        }
+        command.uid(user).gid(user);
+    }
+    let mut daemon = Daemon::spawn(command);
+    assert!(daemon.is_ready(), "{}", daemon.said);
+    // What belongs to a process that can be dumped is its user's.
+    let memory = fs::metadata(format!("/proc/{}/mem", daemon.process.id())).unwrap();
+    assert_eq!((memory.uid(), state.metadata().unwrap().uid()), (0, user));
+    assert!(daemon.stop().success(), "{}", daemon.said);
+}
+
 #[test]
 fn polling_keeps_what_reads_other_processes_and_no_more() {
     let dir = TempDir::new().unwrap();

@@ -155,6 +155,17 @@ pub(crate) fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Err
     }
 }
 
+/// The permission bits of a file; none elsewhere than on Unix, where they say nothing.
+pub(crate) fn mode(path: &Path) -> Result<u32, Error> {
+    #[cfg(unix)]
+    {
+        let file = fs::metadata(path).map_err(Error::io("read", path))?;
+        Ok(std::os::unix::fs::MetadataExt::mode(&file) & 0o7777)
+    }
+    #[cfg(not(unix))]
+    Ok(0)
+}
+
 /// Replaces a file whole: after a crash it holds the old bytes or the new ones.
 pub(crate) fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<(), Error> {
     let temporary = path.with_added_extension("tmp");

@@ -191,6 +191,18 @@ pub enum Error {
         /// What is wrong with it.
         cause: &'static str,
     },
+    /// Others than its owner can read or write the signing key. Nothing was signed with it.
+    #[error(
+        "signing key {} is open to others than its owner (mode {mode:04o}): take that away \
+         (chmod 600); and if somebody may have read it, rotate the keys",
+        path.display()
+    )]
+    KeyOpenToOthers {
+        /// The key file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// A signed note or key text is malformed or its signature does not verify.
     #[error(transparent)]
     Note(#[from] NoteError),

@@ -24,7 +24,9 @@ pub(crate) struct LogSecret {
 }
 
 impl LogSecret {
-    /// Reads a key file, or `None` when there is none, or one that was erased.
+    /// Reads a key file, or `None` when there is none, or one that was erased. One that others than
+    /// its owner can read or write is refused, as `ssh` does: they may have signed with it, and what
+    /// is signed from here on would look as if nobody could have.
     pub(crate) fn load(path: &Path) -> Result<Option<LogSecret>, Error> {
         let Some(bytes) = disk::read_small(path, MAX_KEY_FILE_BYTES)? else {
             return Ok(None);
@@ -33,6 +35,7 @@ impl LogSecret {
         if !bytes.is_empty() && bytes.iter().all(|byte| *byte == 0) {
             return Ok(None);
         }
+        require_private(path)?;
         let key = LogSecret::parse(&bytes);
         key.map(Some).map_err(|cause| Error::Key {
             path: path.to_owned(),
@@ -47,6 +50,8 @@ impl LogSecret {
             time: SecretKey::create(origin, KeyKind::Cosignature)?,
         };
         disk::replace(path, key.render().as_bytes(), Access::Owner)?;
+        // A filesystem without permissions keeps no secret.
+        require_private(path)?;
         Ok(key)
     }
 
@@ -92,6 +97,17 @@ impl LogSecret {
             text.push_str(line);
         }
         text
+    }
+}
+
+fn require_private(path: &Path) -> Result<(), Error> {
+    let mode = disk::mode(path)?;
+    match mode & 0o077 {
+        0 => Ok(()),
+        _ => Err(Error::KeyOpenToOthers {
+            path: path.to_owned(),
+            mode,
+        }),
     }
 }
 

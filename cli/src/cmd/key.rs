@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use ledger::{Epoch, Ledger, PublicKeys};
+use ledger::{Epoch, PublicKeys};
 use serde_json::{Value, json};
 
-use super::ledger::{ORIGIN_OF_EXISTING, invalid};
+use super::ledger::invalid;
 use crate::args;
 use crate::exit::Failure;
 use crate::output::line;
@@ -64,9 +64,8 @@ fn epoch_json(epoch: &Epoch) -> Value {
 
 fn rotate(mut state: State, json: bool) -> Result<ExitCode, Failure> {
     state.become_owner()?;
-    let options = ledger::Options::new(ORIGIN_OF_EXISTING);
-    let opened = Ledger::open(&state.ledger(), &options);
-    let (mut ledger, _) = opened.map_err(|error| session::not_opened(&state, error))?;
+    let opened = session::open_existing(&state)?;
+    let mut ledger = opened.map_err(|error| session::not_opened(&state, error))?;
     let index = ledger.rotate().map_err(invalid)?;
     let epoch = ledger.public_keys().epoch();
     ledger.close().map_err(invalid)?;

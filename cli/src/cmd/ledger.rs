@@ -341,9 +341,8 @@ pub(super) fn read_witnesses((keys, needed): (&Path, usize)) -> Result<Witnesses
 fn checkpoint(mut state: State, json: bool) -> Result<ExitCode, Failure> {
     state.become_owner()?;
     let dir = state.ledger();
-    let options = ledger::Options::new(ORIGIN_OF_EXISTING);
-    let (note, fresh) = match ledger::Ledger::open(&dir, &options) {
-        Ok((ledger, _)) => (ledger.close().map_err(invalid)?.note().to_owned(), true),
+    let (note, fresh) = match session::open_existing(&state)? {
+        Ok(ledger) => (ledger.close().map_err(invalid)?.note().to_owned(), true),
         Err(ledger::Error::Locked { .. }) => (last_note(&dir)?, false),
         Err(error) => return Err(session::not_opened(&state, error)),
     };
@@ -354,9 +353,6 @@ fn checkpoint(mut state: State, json: bool) -> Result<ExitCode, Failure> {
     }
     Ok(ExitCode::SUCCESS)
 }
-
-/// Never used: a ledger that exists keeps its own origin.
-pub(super) const ORIGIN_OF_EXISTING: &str = "daemoneye";
 
 /// The newest checkpoint of a running daemon.
 fn last_note(dir: &Path) -> Result<String, Failure> {
@@ -393,7 +389,7 @@ pub(crate) fn invalid(error: ledger::Error) -> Failure {
     let code = match &error {
         Error::Io { source, .. } if is_of_the_place(source.kind()) => Code::StateUnusable,
         // The index could not be read or written; the entries are sound.
-        Error::Index { .. } => Code::StateUnusable,
+        Error::Index { .. } | Error::KeyOpenToOthers { .. } => Code::StateUnusable,
         Error::Io { .. } | Error::Locked { .. } | Error::Poisoned => Code::Failure,
         Error::NotIntegrated { .. } | Error::NotKept { .. } | Error::TooOld { .. } => {
             Code::NotThere

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use ledger::{Gap, Ledger};
+use ledger::Gap;
 use pipeline::resume_from;
 use serde_json::{Value, json};
 
-use super::ledger::{ORIGIN_OF_EXISTING, invalid};
+use super::ledger::invalid;
 use crate::args;
 use crate::exit::{Code, Failure};
 use crate::output::{counted, line};
@@ -20,9 +20,8 @@ pub(crate) fn retain(keep: &args::Keep, mut state: State, json: bool) -> Result<
         return Err(Failure::new(Code::Usage, error));
     };
     state.become_owner()?;
-    let options = ledger::Options::new(ORIGIN_OF_EXISTING);
-    let opened = Ledger::open(&state.ledger(), &options);
-    let (mut ledger, _) = opened.map_err(|error| session::not_opened(&state, error))?;
+    let opened = session::open_existing(&state)?;
+    let mut ledger = opened.map_err(|error| session::not_opened(&state, error))?;
     let gaps = ledger.retain(&retention, resume_from(&ledger));
     let gaps = gaps.map_err(invalid)?;
     let kept_from = ledger.kept_from();

@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result};
 use rustix::io::Errno;
-use rustix::process::{Gid, Uid};
+use rustix::process::{DumpableBehavior, Gid, Uid, set_dumpable_behavior};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set,
     set_capabilities, set_keep_capabilities, set_no_new_privs, set_thread_groups,
@@ -32,6 +32,12 @@ pub(crate) fn drop(account: Option<Account>, keep: Keep) -> Result<()> {
     limit_capabilities(kept).context("dropping capabilities")?;
     set_no_new_privs(true).context("no_new_privs")?;
     seccomp::refuse()
+}
+
+/// Keeps others of the same account, and core dumps, from this process's memory, in which the
+/// ledger's keys are from now on. A change of account does so too, but not every start makes one.
+pub(crate) fn guard_memory() -> Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("guarding the memory of keys")
 }
 
 fn wanted(keep: Keep) -> CapabilitySet {

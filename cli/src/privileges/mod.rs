@@ -17,7 +17,7 @@ use crate::output::notice;
 #[cfg(target_os = "linux")]
 pub(crate) use account::Account;
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{drop, lacking_to_read_others};
+pub(crate) use linux::{drop, guard_memory, lacking_to_read_others};
 
 /// Nobody to become: other systems have no such step yet, see the table in the README.
 #[cfg(not(target_os = "linux"))]
@@ -55,6 +55,11 @@ impl Account {
 
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn drop(_: Option<Account>, _: Keep) -> anyhow::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn guard_memory() -> anyhow::Result<()> {
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use fastrand::Rng;
@@ -395,7 +395,14 @@ impl Disk {
         for (path, inode) in &self.names {
             match inode {
                 None => fs::create_dir(path).unwrap(),
-                Some(inode) => fs::write(path, &self.files[inode].durable).unwrap(),
+                Some(inode) => {
+                    let mut options = fs::OpenOptions::new();
+                    // Of keys nothing else is taken.
+                    let file = options.write(true).create_new(true).mode(0o600).open(path);
+                    file.unwrap()
+                        .write_all_at(&self.files[inode].durable, 0)
+                        .unwrap();
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ use std::process::Command;
 use ledger::segment::Header;
 use ledger::{Ledger, Options, PublicKeys, Reader, Retention, gather};
 
-use crate::support::{skipped, verify};
+use crate::support::{skipped, verify, write_secret};
 
 const DOCUMENT: &str = include_str!("../../../docs/ledger-format.md");
 const EVIDENCE: &str = include_str!("../../../docs/evidence-format.md");
@@ -62,7 +62,7 @@ fn documented_checkpoints(size: u64) -> String {
 fn the_documented_log_is_what_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let secret = block("the secret of epoch 0");
-    fs::write(dir.path().join("ledger.key"), secret).unwrap();
+    write_secret(&dir.path().join("ledger.key"), secret);
     // The nonce is random, so the documented one, with its header, takes the place of the first.
     drop(Ledger::open(dir.path(), &options()).unwrap());
     let first = dir.path().join("entries/0000000000000000.seg");
@@ -89,7 +89,8 @@ fn the_documented_log_is_what_is_written() {
 fn the_documented_log_is_read_and_continued() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("entries")).unwrap();
-    for name in ["ledger.key", "ledger.pub", "last-checkpoint"] {
+    write_secret(&dir.path().join("ledger.key"), block("ledger.key"));
+    for name in ["ledger.pub", "last-checkpoint"] {
         fs::write(dir.path().join(name), block(name)).unwrap();
     }
     for name in ["checkpoints.txt", "rotations.txt"] {
@@ -158,11 +159,10 @@ fn the_pages_are_what_another_program_computes() {
 #[test]
 fn the_documented_tree_is_what_is_written() {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(
-        dir.path().join("ledger.key"),
+    write_secret(
+        &dir.path().join("ledger.key"),
         block("the secret of epoch 0"),
-    )
-    .unwrap();
+    );
     let (mut ledger, _) = Ledger::open(dir.path(), &options()).unwrap();
     for _ in 0..512 {
         ledger.append(b"").unwrap();
@@ -176,11 +176,10 @@ fn the_documented_tree_is_what_is_written() {
 #[test]
 fn the_documented_gap_is_what_is_written() {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(
-        dir.path().join("ledger.key"),
+    write_secret(
+        &dir.path().join("ledger.key"),
         block("the secret of epoch 0"),
-    )
-    .unwrap();
+    );
     let options = Options {
         segment_bytes: 1,
         ..options()

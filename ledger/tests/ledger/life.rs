@@ -160,6 +160,47 @@ fn secrets_are_the_owners_alone() {
     assert_eq!(mode("ledger.pub") & 0o600, 0o600);
 }
 
+/// A key that others could read was signed with as if it were secret.
+#[test]
+#[cfg(unix)]
+fn a_key_that_others_can_read_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).close().unwrap();
+    let key = dir.path().join("ledger.key");
+    let set = |mode| fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+    for mode in [0o640, 0o620, 0o604, 0o644, 0o610, 0o666] {
+        set(mode);
+        let before = fs::read(dir.path().join("checkpoints.txt")).unwrap();
+        let Err(Error::KeyOpenToOthers { path, mode: found }) =
+            Ledger::open(dir.path(), &options())
+        else {
+            panic!("a key of mode {mode:o} was taken");
+        };
+        assert_eq!((path, found), (key.clone(), mode));
+        assert_eq!(
+            fs::read(dir.path().join("checkpoints.txt")).unwrap(),
+            before
+        );
+    }
+    for mode in [0o600, 0o400, 0o700] {
+        set(mode);
+        open(dir.path());
+    }
+    // So it is with the secret of an epoch that is about to begin.
+    let next = dir.path().join("next.key");
+    fs::copy(&key, &next).unwrap();
+    fs::set_permissions(&next, fs::Permissions::from_mode(0o640)).unwrap();
+    let refused = Ledger::open(dir.path(), &options());
+    assert!(
+        matches!(refused, Err(Error::KeyOpenToOthers { .. })),
+        "{refused:?}"
+    );
+    // One that was erased is none any more.
+    fs::write(&next, [0; 64]).unwrap();
+    open(dir.path());
+}
+
 #[test]
 fn after_an_io_error_nothing_is_taken_until_reopened() {
     let dir = tempfile::tempdir().unwrap();

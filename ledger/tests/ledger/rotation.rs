@@ -11,7 +11,7 @@ use ledger::{
     TlogProofError, VerifyOptions,
 };
 
-use crate::support::{copy, damage, grow, leaf, open, options, verify};
+use crate::support::{copy, damage, grow, leaf, open, options, verify, write_secret};
 
 /// Epoch 0 to 5 leaves, epoch 1 to 9, epoch 2 to 12; closed.
 fn three_epochs(dir: &Path) -> PublicKeys {
@@ -209,7 +209,7 @@ fn a_key_signs_for_its_own_epoch_alone() {
     };
     // A log of the thief's own, signed by that secret from its first leaf on.
     let forged = tempfile::tempdir().unwrap();
-    fs::write(forged.path().join("ledger.key"), secret).unwrap();
+    write_secret(&forged.path().join("ledger.key"), secret);
     let mut ledger = open(forged.path());
     let mut notes = Vec::new();
     for size in [0, 3, 5, 9, 10, 30] {
@@ -507,7 +507,7 @@ fn a_secret_that_is_not_the_newest_is_refused_and_nothing_changed() {
     assert!(matches!(refused(dir.path()), Error::Key { .. }));
     fs::remove_file(dir.path().join("ledger.key")).unwrap();
     assert!(matches!(refused(dir.path()), Error::Key { .. }));
-    fs::write(dir.path().join("ledger.key"), newest).unwrap();
+    write_secret(&dir.path().join("ledger.key"), newest);
     open(dir.path());
 }
 

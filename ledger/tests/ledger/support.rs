@@ -75,6 +75,13 @@ pub(crate) fn last_segment(dir: &Path) -> PathBuf {
     segments(dir).pop().unwrap()
 }
 
+/// Writes a key file, which must be its owner's alone.
+pub(crate) fn write_secret(file: &Path, bytes: impl AsRef<[u8]>) {
+    fs::write(file, bytes).unwrap();
+    #[cfg(unix)]
+    fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+}
+
 /// Copies a ledger that no writer holds, or holds still.
 pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();

@@ -8,6 +8,7 @@ use ledger::{Cause, Damage, Error, HashKind, IndexStatus, Ledger, Options};
 
 use crate::support::{
     chained, copy, damage, grow, leaf, open, options, recovered, segments, small_segments, verify,
+    write_secret,
 };
 
 /// Ten leaves in two segments, sealed at 4 and at 10. Without its index, which `verify` reports on
@@ -147,7 +148,7 @@ fn a_flipped_byte_of_the_secret_key_stops_the_writer() {
     fs::remove_file(&file).unwrap();
     let refused = Ledger::open(dir.path(), &options());
     assert!(matches!(refused, Err(Error::Key { .. })), "{refused:?}");
-    fs::write(&file, sound).unwrap();
+    write_secret(&file, sound);
     open(dir.path());
 }
 
