@@ -496,8 +496,8 @@ pub(crate) enum Key {
         #[command(flatten)]
         state: StateDir,
     },
-    /// Hand over to new keys and erase the old ones. Not while a daemon runs: it does so itself,
-    /// see `run --rotate-keys`.
+    /// Hand over to new keys and erase the old ones. A daemon that runs is asked to, and does so within
+    /// 10 seconds; it does so by itself now and then, see `run --rotate-keys`.
     Rotate {
         #[command(flatten)]
         state: StateDir,

@@ -11,6 +11,7 @@ mod output;
 mod privileges;
 mod progress;
 mod replaced;
+mod requests;
 mod sensor;
 mod session;
 mod state;

@@ -23,6 +23,7 @@ use crate::exit::{Code, Failure, WithCode};
 use crate::holder::Holder;
 use crate::output::{counted, notice};
 use crate::privileges;
+use crate::requests::Requests;
 use crate::state::State;
 use crate::stats;
 use crate::status::Publisher;
@@ -49,6 +50,8 @@ pub(crate) struct Parts {
     pub(crate) policy: Policy,
     pub(crate) format: Format,
     pub(crate) wakes: Wakes,
+    /// Of a daemon, which others ask.
+    pub(crate) requests: Option<Requests>,
 }
 
 /// What reaches a session from other threads.
@@ -80,6 +83,7 @@ pub(crate) struct Session {
     observer: Observer,
     progress: Arc<Progress>,
     wakes: Wakes,
+    requests: Option<Requests>,
     live: bool,
 }
 
@@ -159,6 +163,7 @@ impl Session {
             observer,
             progress,
             wakes: parts.wakes,
+            requests: parts.requests,
             live: parts.config.live,
         })
     }
@@ -229,7 +234,19 @@ impl Session {
                 Ok(Wake::Stop) => return Asked::Yes,
                 Ok(Wake::AgentEnded) | Err(RecvTimeoutError::Disconnected) => return Asked::No,
                 Ok(Wake::News) => self.publish(publisher),
-                Err(RecvTimeoutError::Timeout) => self.publish_if_due(publisher),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.look_for_requests();
+                    self.publish_if_due(publisher);
+                }
+            }
+        }
+    }
+
+    fn look_for_requests(&self) {
+        if self.requests.as_ref().is_some_and(Requests::rotation) {
+            match self.handle.rotate_keys() {
+                Ok(()) => notice("the ledger's keys are rotated, as was asked"),
+                Err(error) => tracing::error!("the ledger's keys are not rotated: {error}"),
             }
         }
     }

@@ -76,6 +76,9 @@ fn ledger(stats: &pipeline::Stats) -> Value {
         "rotations": stats.rotations,
         "gaps": stats.gaps,
         "kept_from": stats.kept_from,
+        "held_up_bytes": stats.held_up,
+        "drop_errors": stats.drop_errors,
+        "drops_fail": stats.drops_fail,
         "last_checkpoint": stats.last_checkpoint.map(|signed| json!({
             "size": signed.size, "at_ms": ms(signed.at),
         })),

@@ -42,6 +42,11 @@ impl Place {
 
     /// A daemon that copies its checkpoints, from start to end.
     fn run(&self) -> Output {
+        self.run_with(|| ())
+    }
+
+    /// The same, with something done while it runs.
+    fn run_with(&self, meanwhile: impl FnOnce()) -> Output {
         let mut command = self.command(&["run", "--sensor", "poll"]);
         let mut process = command
             .arg("--checkpoint-dir")
@@ -54,6 +59,7 @@ impl Place {
         let mut said = String::new();
         while !said.contains("ready (sensor") && stderr.read_line(&mut said).unwrap() > 0 {}
         if said.contains("ready (sensor") {
+            meanwhile();
             kill_process(Pid::from_child(&process), Signal::TERM).unwrap();
         }
         while stderr.read_line(&mut said).unwrap() > 0 {}
@@ -181,4 +187,45 @@ fn keys_are_rotated_shown_and_exported() {
         copies,
         fs::read(place.path("state/ledger/rotations.txt")).unwrap()
     );
+}
+
+/// It was refused, since the daemon holds the ledger.
+#[test]
+fn the_keys_of_a_running_daemon_are_rotated() {
+    let place = Place::new();
+    let rotate = || {
+        let rotated = place.ledger(&["--json", "key", "rotate"]);
+        check(&rotated, 0, "\"epoch\":1");
+        let told: Value = serde_json::from_slice(&rotated.stdout).unwrap();
+        let shown = place.ledger(&["--json", "show", &told["entry"].to_string()]);
+        check(&shown, 0, "daemoneye ledger rotation v1");
+        assert!(!place.path("state/rotate-keys").exists());
+    };
+    check(&place.run_with(rotate), 0, "rotated, as was asked");
+    check(&place.ledger(&["verify"]), 0, "is intact");
+    // A request that nobody took in time is not for the next daemon.
+    fs::write(place.path("state/rotate-keys"), "").unwrap();
+    check(&place.run(), 0, "signed");
+    check(&place.ledger(&["--json", "key", "show"]), 0, "\"epoch\":1");
+}
+
+#[test]
+fn who_holds_a_ledger_and_does_not_rotate_its_keys_is_told() {
+    let place = Place::new();
+    check(&place.run(), 0, "signed");
+    let lock = fs::File::open(place.path("state/ledger/lock")).unwrap();
+    lock.lock().unwrap();
+    let mut command = place.command(&["ledger", "key", "rotate"]);
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let asking = command.spawn().unwrap();
+    while !place.path("state/rotate-keys").exists() {
+        std::thread::yield_now();
+    }
+    lock.unlock().unwrap();
+    check(
+        &asking.wait_with_output().unwrap(),
+        5,
+        "asked to rotate the keys and did not",
+    );
+    assert!(!place.path("state/rotate-keys").exists());
 }

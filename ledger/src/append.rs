@@ -95,6 +95,8 @@ pub struct Ledger {
     pub(crate) gap: Option<Gap>,
     /// Segments of it are still there.
     pub(crate) dropping: bool,
+    /// Bytes that a retention would drop and leaves still to be read keep.
+    pub(crate) held_up: u64,
     /// The index has places of leaves before this one, which are gone.
     pub(crate) forget_places: Option<u64>,
     pub(crate) poisoned: bool,

@@ -76,6 +76,12 @@ impl Ledger {
         }
     }
 
+    /// Bytes of segments that would go as well by the retention that was last asked for, and stay,
+    /// because a leaf in them is still to be read.
+    pub fn held_up(&self) -> u64 {
+        self.held_up
+    }
+
     /// Appends the leaf that states the gap, signs for it, and drops the leaves. Returns the index of
     /// the leaf.
     pub fn drop_expired(&mut self, expired: Expired) -> Result<u64, Error> {
@@ -99,17 +105,29 @@ impl Ledger {
         self.gap.as_ref().map_or(0, |gap| gap.end)
     }
 
-    fn find_expired(&self, retention: &Retention, needed: u64) -> Result<Option<Expired>, Error> {
+    fn find_expired(
+        &mut self,
+        retention: &Retention,
+        needed: u64,
+    ) -> Result<Option<Expired>, Error> {
         let read = self.cursors.values().copied().min().unwrap_or(needed);
         let sealed = self.last_checkpoint.as_ref().map_or(0, |last| last.size());
-        let segments = Segments::list(&self.dir, needed.min(read).min(sealed))?;
+        let mut segments = Segments::list(&self.dir, sealed)?;
         let now = (self.clock)();
         let aged = match retention.seconds {
             Some(seconds) => aged(&self.dir, &self.keys, now.saturating_sub(seconds))?,
             None => 0,
         };
-        let (by_age, by_size) = (segments.before(aged), segments.over(retention.bytes));
-        let Some(wanted) = by_age.max(by_size) else {
+        let chosen = |segments: &Segments| {
+            let (by_age, by_size) = (segments.before(aged), segments.over(retention.bytes));
+            (by_age, by_age.max(by_size))
+        };
+        let (_, if_read) = chosen(&segments);
+        segments.needed = needed.min(read).min(sealed);
+        let (by_age, wanted) = chosen(&segments);
+        let bytes = |end: Option<u64>| end.map_or(0, |end| segments.bytes(end));
+        self.held_up = bytes(if_read) - bytes(wanted);
+        let Some(wanted) = wanted else {
             return Ok(None);
         };
         let end = segments.at_once(wanted);

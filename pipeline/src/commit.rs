@@ -25,6 +25,9 @@ pub struct CommitPolicy {
     pub checkpoint_leaves: u64,
     /// Without leaves, a checkpoint is signed again so long after the last: that nothing came.
     pub heartbeat: Duration,
+    /// Leaves that could not be dropped are tried again so much later, and each time after twice that,
+    /// up to an hour.
+    pub drop_retry: Duration,
 }
 
 impl Default for CommitPolicy {
@@ -35,6 +38,7 @@ impl Default for CommitPolicy {
             checkpoint_interval: Duration::from_secs(10),
             checkpoint_leaves: 1 << 17,
             heartbeat: Duration::from_secs(300),
+            drop_retry: Duration::from_secs(10),
         }
     }
 }
@@ -56,6 +60,7 @@ pub(crate) trait Log: Send {
         retention: &Retention,
         needed: u64,
     ) -> Result<Option<Expired>, ledger::Error>;
+    fn held_up(&self) -> u64;
     fn drop_expired(&mut self, expired: Expired) -> Result<u64, ledger::Error>;
 }
 
@@ -94,6 +99,10 @@ impl Log for Ledger {
         needed: u64,
     ) -> Result<Option<Expired>, ledger::Error> {
         Ledger::expired(self, retention, needed)
+    }
+
+    fn held_up(&self) -> u64 {
+        Ledger::held_up(self)
     }
 
     fn drop_expired(&mut self, expired: Expired) -> Result<u64, ledger::Error> {
@@ -135,6 +144,46 @@ struct Keeping {
     expired: Option<Expired>,
     /// When to look at the age of leaves next.
     age_due: Instant,
+    /// Bytes that would go and stay for the agent: as last seen, and as last seen with their age.
+    held_up: (u64, u64),
+    /// After a failure: when to look again, and how long to wait after the next one.
+    retry: Option<(Instant, Duration)>,
+}
+
+/// Longest wait between two attempts to drop leaves.
+const MAX_DROP_RETRY: Duration = Duration::from_secs(3600);
+
+impl Keeping {
+    /// What is looked at now, if anything is.
+    fn looks_at(&mut self, now: Instant) -> Option<Retention> {
+        if self.expired.is_some() || self.retry.is_some_and(|(at, _)| now < at) {
+            return None;
+        }
+        let mut retention = self.retention;
+        match self.age_due <= now {
+            true => self.age_due = now + AGE_INTERVAL,
+            false => retention.seconds = None,
+        }
+        Some(retention)
+    }
+
+    /// Bytes that stay for the agent, given what was just looked at.
+    fn holds_up(&mut self, bytes: u64, looked_at: &Retention) -> u64 {
+        self.held_up.0 = bytes;
+        if looked_at.seconds.is_some() {
+            self.held_up.1 = bytes;
+        }
+        self.held_up.0.max(self.held_up.1)
+    }
+
+    /// How long until it is tried again.
+    fn failed(&mut self, now: Instant, first: Duration) -> Duration {
+        let wait = self.retry.map_or(first, |(_, next)| next);
+        self.retry = Some((now + wait, (wait * 2).min(MAX_DROP_RETRY)));
+        // The age is to be looked at then, too.
+        self.age_due = now;
+        wait
+    }
 }
 
 /// Between two looks at the age of leaves, which read the list of checkpoints.
@@ -193,6 +242,8 @@ impl<L: Log> Committer<L> {
             ask,
             expired: None,
             age_due: Instant::now(),
+            held_up: (0, 0),
+            retry: None,
         });
         self
     }
@@ -319,32 +370,57 @@ impl<L: Log> Committer<L> {
     /// Finds leaves to drop, and asks for an index for the leaf that states it.
     fn look_for_expired(&mut self, now: Instant) {
         let needed = self.acknowledged.min(self.end);
-        let Some(keeping) = self
-            .keeping
-            .as_mut()
-            .filter(|keeping| keeping.expired.is_none())
-        else {
+        let Some(keeping) = self.keeping.as_mut() else {
             return;
         };
-        let mut retention = keeping.retention;
-        match keeping.age_due <= now {
-            true => keeping.age_due = now + AGE_INTERVAL,
-            false => retention.seconds = None,
-        }
-        match self.log.expired(&retention, needed) {
+        let Some(retention) = keeping.looks_at(now) else {
+            return;
+        };
+        let held_up = match self.log.expired(&retention, needed) {
             Ok(expired) => {
                 keeping.expired = expired;
                 if keeping.expired.is_some() {
                     // Never full: it is asked for one at a time.
                     let _ = keeping.ask.try_send(());
                 }
+                if keeping.retry.take().is_some() {
+                    tracing::info!("the ledger's oldest leaves can be dropped again");
+                }
+                keeping.holds_up(self.log.held_up(), &retention)
             }
             Err(error) => {
                 let error = Error::Ledger(error);
                 let causes = error.with_causes();
-                tracing::error!("{causes}; no leaves are dropped any more");
-                self.keeping = None;
+                let wait = keeping.failed(now, self.policy.drop_retry).as_secs();
+                tracing::error!(
+                    "{causes}; the ledger's oldest leaves are not dropped, tried again in {wait} s"
+                );
+                self.shared.counters.update(|stats| {
+                    stats.drop_errors += 1;
+                    stats.drops_fail = true;
+                });
+                return;
             }
+        };
+        self.tell_held_up(held_up, needed);
+    }
+
+    /// The ledger takes more room than it may, since the agent stands still or is far behind: what it
+    /// has not matched is not dropped.
+    fn tell_held_up(&self, held_up: u64, agent: u64) {
+        let mut before = 0;
+        self.shared.counters.update(|stats| {
+            before = std::mem::replace(&mut stats.held_up, held_up);
+            stats.drops_fail = false;
+        });
+        match (before, held_up) {
+            (0, 1..) => tracing::warn!(
+                "the ledger is {held_up} bytes larger than it may be: the agent is at leaf {agent} \
+                 of {}, and what it has not matched is not dropped",
+                self.end
+            ),
+            (1.., 0) => tracing::info!("the ledger is no larger than it may be again"),
+            _ => {}
         }
     }
 
@@ -499,5 +575,64 @@ impl Pending {
 
     fn count(&self) -> u64 {
         self.events + self.findings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_drops_are_tried_again_ever_later_up_to_an_hour() {
+        let now = Instant::now();
+        let mut keeping = Keeping {
+            retention: Retention {
+                bytes: Some(1),
+                seconds: Some(1),
+            },
+            ask: crossbeam_channel::bounded(1).0,
+            expired: None,
+            age_due: now,
+            held_up: (0, 0),
+            retry: None,
+        };
+        assert_eq!(keeping.looks_at(now), Some(keeping.retention));
+        let second = Duration::from_secs(1);
+        assert_eq!(keeping.looks_at(now + second).unwrap().seconds, None);
+        let mut waits = Vec::new();
+        for _ in 0..12 {
+            let wait = keeping.failed(now, 10 * second);
+            assert_eq!(keeping.looks_at(now + wait - second), None);
+            // The age, too, which was not looked at to its end.
+            assert_eq!(keeping.looks_at(now + wait), Some(keeping.retention));
+            waits.push(wait.as_secs());
+        }
+        assert_eq!(waits[..4], [10, 20, 40, 80]);
+        assert_eq!(waits[9..], [3_600; 3]);
+    }
+
+    /// Between two looks at their age it is not known how many aged leaves the agent holds up.
+    #[test]
+    fn what_the_agent_holds_up_by_age_is_remembered_until_the_next_look() {
+        let retention = Retention {
+            bytes: Some(1),
+            seconds: Some(1),
+        };
+        let by_size = Retention {
+            seconds: None,
+            ..retention
+        };
+        let mut keeping = Keeping {
+            retention,
+            ask: crossbeam_channel::bounded(1).0,
+            expired: None,
+            age_due: Instant::now(),
+            held_up: (0, 0),
+            retry: None,
+        };
+        assert_eq!(keeping.holds_up(7, &retention), 7);
+        assert_eq!(keeping.holds_up(0, &by_size), 7);
+        assert_eq!(keeping.holds_up(9, &by_size), 9);
+        assert_eq!(keeping.holds_up(0, &retention), 0);
     }
 }

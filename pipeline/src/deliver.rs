@@ -456,6 +456,7 @@ pub struct Findings {
 #[derive(Debug)]
 pub(crate) enum Request {
     Append(Box<Finding>),
+    Rotate,
     Finish,
 }
 

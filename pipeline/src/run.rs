@@ -73,6 +73,8 @@ enum Input {
     Timer,
     /// The ledger's thread has leaves to drop.
     Expired,
+    /// The keys are to hand over now.
+    Rotate,
     Drained,
     Finish,
 }
@@ -142,6 +144,7 @@ impl Stages {
                 Input::Hashed(done) => self.hashed(done),
                 Input::Timer => {}
                 Input::Expired => self.gap()?,
+                Input::Rotate => self.rotate_now()?,
                 Input::Drained => self.drained()?,
                 Input::Finish => {
                     // Even without a leaf: the ledger is to know how far the agent is.
@@ -183,6 +186,7 @@ impl Stages {
             },
             recv(self.requests) -> request => match request {
                 Ok(Request::Append(finding)) => Input::Finding(finding),
+                Ok(Request::Rotate) => Input::Rotate,
                 Ok(Request::Finish) | Err(_) => Input::Finish,
             },
             recv(hashes) -> done => Input::Hashed(done.ok()),
@@ -341,10 +345,16 @@ impl Stages {
     /// Gives an index to the leaf by which the ledger's keys hand over, once that is due.
     fn rotate(&mut self) -> Result<(), Closed> {
         let now = Instant::now();
-        let Some(next) = self.rotation.as_mut().filter(|next| next.due <= now) else {
-            return Ok(());
-        };
-        next.due = now + next.every;
+        match &self.rotation {
+            Some(next) if next.due <= now => self.rotate_now(),
+            _ => Ok(()),
+        }
+    }
+
+    fn rotate_now(&mut self) -> Result<(), Closed> {
+        if let Some(next) = &mut self.rotation {
+            next.due = Instant::now() + next.every;
+        }
         self.own_leaf(Own::Rotation, ROTATION_LEAF)
     }
 

@@ -90,6 +90,12 @@ pub struct Stats {
     pub gaps: u64,
     /// The first leaf that the ledger keeps.
     pub kept_from: u64,
+    /// Bytes that the ledger would drop and keeps, because the agent has not matched what is in them.
+    pub held_up: u64,
+    /// Times that leaves could not be dropped; each is tried again.
+    pub drop_errors: u64,
+    /// The last time was one of these.
+    pub drops_fail: bool,
     /// Checkpoints signed.
     pub checkpoints: u64,
     /// The last of them; `None` before the first one of this run.

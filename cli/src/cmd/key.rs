@@ -1,14 +1,18 @@
 //! `daemoneye ledger key show|rotate|export-public`.
 
 use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use ledger::{Epoch, PublicKeys};
 use serde_json::{Value, json};
 
 use super::ledger::invalid;
 use crate::args;
-use crate::exit::Failure;
+use crate::exit::{Code, Failure, WithCode};
+use crate::holder::Holder;
 use crate::output::line;
+use crate::requests::Rotation;
 use crate::session;
 use crate::state::State;
 
@@ -64,11 +68,16 @@ fn epoch_json(epoch: &Epoch) -> Value {
 
 fn rotate(mut state: State, json: bool) -> Result<ExitCode, Failure> {
     state.become_owner()?;
-    let opened = session::open_existing(&state)?;
-    let mut ledger = opened.map_err(|error| session::not_opened(&state, error))?;
-    let index = ledger.rotate().map_err(invalid)?;
-    let epoch = ledger.public_keys().epoch();
-    ledger.close().map_err(invalid)?;
+    let (epoch, index) = match session::open_existing(&state)? {
+        Ok(mut ledger) => {
+            let index = ledger.rotate().map_err(invalid)?;
+            let epoch = ledger.public_keys().epoch();
+            ledger.close().map_err(invalid)?;
+            (epoch, index)
+        }
+        Err(error @ ledger::Error::Locked { .. }) => ask(&state, error)?,
+        Err(error) => return Err(session::not_opened(&state, error)),
+    };
     if json {
         line(json!({ "epoch": epoch, "entry": index }))?;
     } else {
@@ -77,6 +86,34 @@ fn rotate(mut state: State, json: bool) -> Result<ExitCode, Failure> {
         ))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How long a daemon may take, which looks for requests every 10 s.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Has the daemon that holds the ledger rotate its keys; the new epoch and the entry that it begins
+/// with.
+fn ask(state: &State, locked: ledger::Error) -> Result<(u64, u64), Failure> {
+    let keys = || ledger::public_keys(&state.ledger()).map_err(invalid);
+    let before = keys()?.epoch();
+    let request = Rotation::ask(state).code(Code::StateUnusable)?;
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let keys = keys()?;
+        if let Some(newest) = keys.epochs().last().filter(|_| keys.epoch() > before) {
+            return Ok((newest.number, newest.from - 1));
+        }
+        let is_held = Holder::of(&state.ledger()).is_some();
+        if !is_held || Instant::now() >= end {
+            drop(request);
+            let why = "it was asked to rotate the keys and did not: is it `daemoneye run`, and does \
+                       its log say why? Else try again once it has ended";
+            return Err(session::not_opened(state, locked).context(why.to_owned()));
+        }
+        thread::sleep(PAUSE);
+    }
 }
 
 fn export_public(state: &State, json: bool) -> Result<ExitCode, Failure> {

@@ -41,6 +41,7 @@ pub(crate) fn replay(args: &Replay, json: bool) -> Result<ExitCode, Failure> {
         policy: session::policy(&args.alerts),
         format: session::format(json),
         wakes: Wakes::new(),
+        requests: None,
     })?;
     let outcome = session.wait(None)?;
     stats_file.write(&outcome.json())?;

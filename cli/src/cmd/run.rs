@@ -15,6 +15,7 @@ use crate::copies::Copies;
 use crate::exit::{Code, Failure, WithCode};
 use crate::output::notice;
 use crate::privileges::Keep;
+use crate::requests::Requests;
 use crate::session::{self, Parts, Session, Wakes};
 use crate::state::State;
 use crate::stats::StatsFile;
@@ -60,7 +61,9 @@ pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
     );
     let (told, wakes) = (Arc::new(RulesState::new(&rules)), Wakes::new());
     let capabilities = sensor.capabilities();
-    let mut publisher = Publisher::start(&state, metrics_file, capabilities, Arc::clone(&told))?;
+    let doing = copies.as_ref().map(Copies::doing);
+    let rules_state = Arc::clone(&told);
+    let mut publisher = Publisher::start(&state, metrics_file, capabilities, rules_state, doing)?;
     let news = wakes.news();
     let reloaded = move |outcome: Result<&RuleSet, &agent::Error>| {
         tell(outcome);
@@ -86,6 +89,7 @@ pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
         policy: session::policy(&args.alerts),
         format: session::format(json),
         wakes,
+        requests: Some(Requests::open(&state)),
     })?;
     let stop = Stop::or_reload(session.stopper(), Some(Box::new(reloader.ask())))?;
     publisher.running(session.counters());

@@ -158,6 +158,7 @@ fn rows(snapshot: &Value, life: Life, now: WallTime) -> Vec<(&'static str, Strin
         rows.push(("processes", told.processes()));
         rows.push(("hashing", told.hashing()));
         rows.push(("ledger", told.ledger()));
+        rows.extend(told.copies().map(|copies| ("copies", copies)));
         rows.extend(told.agent());
     }
     rows.extend(told.rules());
@@ -289,11 +290,38 @@ impl Told<'_> {
                 self.since("/ledger/last_checkpoint/at_ms")
             ),
         };
+        let held_up = match self.count("/ledger/held_up_bytes") {
+            0 => String::new(),
+            bytes => format!("; {bytes} bytes TOO LARGE, since the agent is behind"),
+        };
+        let fails = match self.snapshot.pointer("/ledger/drops_fail") {
+            Some(Value::Bool(true)) => "; OLD LEAVES ARE NOT DROPPED, the log says why",
+            _ => "",
+        };
         format!(
-            "{} leaves, {} durable; {signed}",
+            "{} leaves, {} durable; {signed}{held_up}{fails}",
             self.count("/ledger/size"),
             self.count("/ledger/durable_size"),
         )
+    }
+
+    /// Of `--checkpoint-dir`.
+    fn copies(&self) -> Option<String> {
+        self.snapshot.pointer("/copies/state")?;
+        let newest = match self.snapshot.pointer("/copies/last_checkpoint/size") {
+            None => "no checkpoint is known to be there".to_owned(),
+            Some(size) => format!(
+                "checkpoint of {size} signed {} ago",
+                self.since("/copies/last_checkpoint/at_ms")
+            ),
+        };
+        let state = match self.text("/copies/state") {
+            "ok" => "",
+            "hanging" => "; IT DOES NOT ANSWER",
+            "refused" => "; REFUSED: it is of another history, the log says why",
+            _ => "; COPIES FAIL, the log says why",
+        };
+        Some(format!("{newest} in {}{state}", self.text("/copies/dir")))
     }
 
     fn agent(&self) -> Vec<(&'static str, String)> {

@@ -223,6 +223,26 @@ const METRICS: &[Metric] = &[
         "Commits.",
     ),
     metric(
+        "ledger_kept_from",
+        Number("/ledger/kept_from"),
+        "The first leaf that is kept.",
+    ),
+    metric(
+        "ledger_held_up_bytes",
+        Number("/ledger/held_up_bytes"),
+        "Bytes that would be dropped and are kept: the agent has not matched them.",
+    ),
+    metric(
+        "ledger_drop_errors_total",
+        Number("/ledger/drop_errors"),
+        "Times that the oldest leaves could not be dropped.",
+    ),
+    metric(
+        "ledger_drops_failing",
+        Number("/ledger/drops_fail"),
+        "Whether the last time was one of these.",
+    ),
+    metric(
         "ledger_checkpoints_total",
         Number("/ledger/checkpoints"),
         "Checkpoints signed.",
@@ -236,6 +256,21 @@ const METRICS: &[Metric] = &[
         "ledger_checkpoint_time_seconds",
         Time("/ledger/last_checkpoint/at_ms"),
         "When it was signed.",
+    ),
+    metric(
+        "checkpoint_copies_ok",
+        Number("/copies/ok"),
+        "Whether --checkpoint-dir takes the checkpoints.",
+    ),
+    metric(
+        "checkpoint_copies_size",
+        Number("/copies/last_checkpoint/size"),
+        "Leaves that the newest checkpoint there covers.",
+    ),
+    metric(
+        "checkpoint_copies_time_seconds",
+        Time("/copies/last_checkpoint/at_ms"),
+        "When that was signed.",
     ),
     metric(
         "agent_position",

@@ -13,6 +13,7 @@ use anyhow::Context;
 use event::{Capabilities, WallTime};
 use serde_json::{Value, json};
 
+use crate::copies::Doing;
 use crate::exit::{Code, Failure, WithCode};
 use crate::replaced::{Access, Replaced};
 use crate::state::State;
@@ -52,6 +53,7 @@ pub(crate) struct Publisher {
     sensor: Value,
     started: WallTime,
     rules: Arc<RulesState>,
+    copies: Option<Doing>,
     rates: Rates,
     due: Instant,
     /// The next snapshot of a running daemon is the first: it can hold no figures yet.
@@ -81,6 +83,7 @@ impl Publisher {
         metrics: MetricsFile,
         sensor: &Capabilities,
         rules: Arc<RulesState>,
+        copies: Option<Doing>,
     ) -> Result<Self, Failure> {
         let status = Replaced::open(&state.place().join(FILE), Access::Private)
             .with_context(|| format!("state directory {}", state.dir().display()))
@@ -91,6 +94,7 @@ impl Publisher {
             sensor: described(sensor),
             started: now(),
             rules,
+            copies,
             rates: Rates::default(),
             due: Instant::now(),
             soon: true,
@@ -152,6 +156,7 @@ impl Publisher {
         document["interval_ms"] = (INTERVAL.as_millis() as u64).into();
         document["rates"] = rates;
         document["rules"] = self.rules.document();
+        document["copies"] = self.copies.as_ref().map(Doing::document).into();
         document["source"] = self.sensor.clone();
         document
     }

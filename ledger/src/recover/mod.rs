@@ -288,6 +288,7 @@ impl Found<'_> {
             cursors: examined.cursors,
             cursors_changed: false,
             dropping,
+            held_up: 0,
             forget_places: gap.as_ref().map(|gap| gap.end),
             gap,
             poisoned: false,

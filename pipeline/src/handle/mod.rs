@@ -242,6 +242,16 @@ impl Handle {
         Findings::new(self.requests.clone())
     }
 
+    /// Has the ledger's keys hand over to new ones now. Returns at once; [`Stats::rotations`] tells when
+    /// it is done.
+    ///
+    /// # Errors
+    /// [`Error::Ended`]: the pipeline is finished or has failed, or more is asked of it than it can take.
+    pub fn rotate_keys(&self) -> Result<(), Error> {
+        let asked = self.requests.try_send(Request::Rotate);
+        asked.map_err(|_| Error::Ended)
+    }
+
     /// Counters as of now.
     #[must_use]
     pub fn stats(&self) -> Stats {

@@ -1,6 +1,7 @@
 //! What happens when the ledger fails or a thread panics, which a real ledger cannot be asked for.
 
 use std::io;
+use std::time::Instant;
 
 use event::sensor::BatchEnd;
 use event::{Capabilities, EventKind, Fork, Header, ProcessKey, SensorError};
@@ -14,6 +15,8 @@ struct Failing {
     ledger: Ledger,
     commits_left: u32,
     how: Failure,
+    /// So many times no leaves can be dropped.
+    drops_to_fail: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -68,7 +71,17 @@ impl Log for Failing {
         retention: &Retention,
         needed: u64,
     ) -> Result<Option<Expired>, ledger::Error> {
+        if let Some(left) = self.drops_to_fail.checked_sub(1) {
+            self.drops_to_fail = left;
+            let source = io::ErrorKind::Other.into();
+            let (call, path) = ("read", "/bad".into());
+            return Err(ledger::Error::Io { call, path, source });
+        }
         self.ledger.expired(retention, needed)
+    }
+
+    fn held_up(&self) -> u64 {
+        self.ledger.held_up()
     }
 
     fn drop_expired(&mut self, expired: Expired) -> Result<u64, ledger::Error> {
@@ -126,8 +139,25 @@ impl Sensor for Endless {
 }
 
 fn failing(commits_left: u32, how: Failure) -> (tempfile::TempDir, Handle) {
+    let config = Config {
+        live: false,
+        ..Config::default()
+    };
+    failing_with(commits_left, how, 0, &config)
+}
+
+fn failing_with(
+    commits_left: u32,
+    how: Failure,
+    drops_to_fail: u64,
+    config: &Config,
+) -> (tempfile::TempDir, Handle) {
     let dir = tempfile::tempdir().unwrap();
-    let (ledger, _) = Ledger::open(dir.path(), &Options::new("test.example/log")).unwrap();
+    let options = Options {
+        segment_bytes: 5_000,
+        ..Options::new("test.example/log")
+    };
+    let (ledger, _) = Ledger::open(dir.path(), &options).unwrap();
     let log = LogStart {
         size: 0,
         durable_size: 0,
@@ -139,17 +169,43 @@ fn failing(commits_left: u32, how: Failure) -> (tempfile::TempDir, Handle) {
         capabilities: Capabilities::default(),
         next: 0,
     });
-    let config = Config {
-        live: false,
-        ..Config::default()
-    };
     let failing = Failing {
         ledger,
         commits_left,
         how,
+        drops_to_fail,
     };
-    let handle = start(sensor, Vec::new(), failing, log, &config).unwrap();
+    let handle = start(sensor, Vec::new(), failing, log, config).unwrap();
     (dir, handle)
+}
+
+/// After one failure nothing was dropped until the next start.
+#[test]
+fn a_drop_that_failed_is_tried_again_and_told() {
+    let mut config = Config {
+        live: false,
+        retention: Some(Retention {
+            bytes: Some(20_000),
+            seconds: None,
+        }),
+        ..Config::default()
+    };
+    config.commit.checkpoint_leaves = 1;
+    config.commit.drop_retry = Duration::ZERO;
+    let (dir, handle) = failing_with(u32::MAX, Failure::Panic, 3, &config);
+    let mut subscription = handle.subscribe(0);
+    let patience = Instant::now() + Duration::from_secs(60);
+    while handle.stats().kept_from == 0 {
+        assert!(Instant::now() < patience, "{:?}", handle.stats());
+        if let Next::Leaves(_) = subscription.next(Duration::from_secs(1)).unwrap() {
+            subscription.acknowledge(subscription.position());
+        }
+    }
+    let stats = handle.stats();
+    assert_eq!((stats.drop_errors, stats.drops_fail), (3, false));
+    drop(subscription);
+    handle.finish().result.unwrap();
+    ledger::verify(dir.path(), ledger::VerifyOptions::default()).unwrap();
 }
 
 /// Runs until it fails by itself; checks what holds in every failure.
