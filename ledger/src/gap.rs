@@ -204,10 +204,14 @@ pub(crate) fn settle(dir: &Path) -> Result<AppendFile, Error> {
 }
 
 /// The index of the first leaf that is kept and can be verified, in a directory whose first segment
-/// begins at `first`: where that is within a gap, its removal was cut short.
-pub(crate) fn floor(dir: &Path, gaps: &[Gap], first: u64) -> Result<u64, Error> {
-    if first == 0 {
-        return Ok(0);
+/// begins at `first`: where that is within a gap, its removal was cut short. Of a gap whose leaf is
+/// among the `sealed` ones nothing is needed: what is there of it is about to go, or was put back.
+pub(crate) fn floor(dir: &Path, gaps: &[Gap], first: u64, sealed: u64) -> Result<u64, Error> {
+    let mut newest_first = gaps.iter().rev();
+    let dropped = newest_first.find(|gap| gap.index < sealed);
+    let dropped = dropped.map_or(0, |gap| gap.end);
+    if first <= dropped {
+        return Ok(dropped);
     }
     let recorded = gaps.partition_point(|gap| gap.end < first);
     let unrecorded = || {

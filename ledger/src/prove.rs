@@ -282,7 +282,8 @@ fn take_in(nodes: &mut HashMap<Node, Option<Hash>>) -> impl FnMut(Node, Hash) {
 }
 
 pub(crate) fn hash_kind(dir: &Path) -> Result<HashKind, Error> {
-    let first = disk::segments(dir)?.first().copied().unwrap_or(0);
+    // The newest, which is never dropped.
+    let first = disk::segments(dir)?.last().copied().unwrap_or(0);
     let path = layout::segment(dir, first);
     let mut file = disk::open(&path).map_err(Error::io("open", &path))?;
     let header = segment::read_header(&mut file).map_err(Error::io("read", &path))?;

@@ -254,7 +254,13 @@ impl Reader {
                     false => return Ok(false),
                 }
             }
-            if next == open.first || !layout::segment(&self.dir, next).exists() {
+            let first = open.first;
+            if next == first || !layout::segment(&self.dir, next).exists() {
+                // Dropped while it was read, and what followed with it.
+                if self.oldest()? > first {
+                    self.open = self.open_segment(index)?;
+                    continue;
+                }
                 return Ok(false);
             }
             self.open = self.open_segment(next)?;
@@ -418,9 +424,9 @@ impl OpenSegment {
     /// Sees what was appended; whether that is anything.
     fn refresh(&mut self) -> Result<bool, Error> {
         let read = Error::io("read", &self.path);
-        let len = std::fs::metadata(&self.path)
-            .map_err(Error::io("read", &self.path))?
-            .len();
+        // Of what is open: its name is gone once it is dropped.
+        let len = self.scanner.file_len();
+        let len = len.map_err(Error::io("read", &self.path))?;
         let grown = len > self.scanner.limit();
         if grown {
             self.scanner.set_limit(len);

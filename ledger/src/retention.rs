@@ -113,6 +113,11 @@ impl Ledger {
         let read = self.cursors.values().copied().min().unwrap_or(needed);
         let sealed = self.last_checkpoint.as_ref().map_or(0, |last| last.size());
         let mut segments = Segments::list(&self.dir, sealed)?;
+        if segments.first() < self.kept_from() {
+            // Somebody put back what was dropped: the next checkpoint removes it.
+            self.dropping = true;
+            return Ok(None);
+        }
         let now = (self.clock)();
         let aged = match retention.seconds {
             Some(seconds) => aged(&self.dir, &self.keys, now.saturating_sub(seconds))?,

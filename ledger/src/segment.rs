@@ -246,6 +246,11 @@ impl Scanner {
         self.nonce
     }
 
+    /// How long the file is by now.
+    pub(crate) fn file_len(&self) -> io::Result<u64> {
+        Ok(self.file.get_ref().metadata()?.len())
+    }
+
     pub(crate) fn limit(&self) -> u64 {
         self.limit
     }

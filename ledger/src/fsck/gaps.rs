@@ -23,11 +23,12 @@ pub(super) struct Gone {
 
 impl Gone {
     pub(super) fn read(dir: &Path, trusted: Option<&PublicKeys>) -> Result<Gone, Error> {
-        let keys = published::keys_of(dir, trusted)?;
+        let (keys, last) = published::signed(dir, trusted)?;
         // Listed last: what is gone by then is recorded.
         let first = disk::segments(dir)?.first().copied().unwrap_or(0);
         let listed = gap::listed(dir, &keys, Verified::All)?;
-        let floor = gap::floor(dir, &listed, first)?;
+        let sealed = last.as_ref().map_or(0, Checkpoint::size);
+        let floor = gap::floor(dir, &listed, first, sealed)?;
         Ok(Gone { listed, floor })
     }
 

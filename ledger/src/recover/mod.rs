@@ -119,7 +119,8 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<(Ledger, Recovery), 
         .ok_or_else(|| Error::damaged(&layout::last_checkpoint(dir), 0, 0..0, Cause::Missing))?;
     let firsts = disk::segments(dir)?;
     let gaps = gap::listed(dir, &keys, Verified::Newest)?;
-    let floor = gap::floor(dir, &gaps, firsts.first().copied().unwrap_or(0))?;
+    let first = firsts.first().copied().unwrap_or(0);
+    let floor = gap::floor(dir, &gaps, first, last.size())?;
     let gone = gaps.iter().find(|gap| gap.end == floor).cloned();
     let found = Found {
         dir,

@@ -440,3 +440,132 @@ fn a_copy_can_be_verified_and_read_while_leaves_are_dropped() {
     });
     assert!(ledger.kept_from() > 1_500);
 }
+
+/// A reader that stood in a segment when it was dropped failed at its end, and one that stood at the
+/// end when what followed was dropped as well waited for ever.
+#[test]
+fn a_reader_goes_on_after_what_is_dropped_while_it_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = six_segments(dir.path());
+    let size = ledger.size();
+    let firsts: Vec<u64> = segments(dir.path())
+        .iter()
+        .map(|path| first_of(path))
+        .collect();
+    ledger.checkpoint().unwrap();
+    drop(ledger);
+    let starts = [0, 10, firsts[1] - 1, firsts[1], firsts[2] + 3];
+    for (start, outside) in starts
+        .into_iter()
+        .flat_map(|start| [(start, false), (start, true)])
+    {
+        let copied = tempfile::tempdir().unwrap();
+        crate::support::copy(dir.path(), copied.path());
+        let mut ledger = Ledger::open(copied.path(), &few_leaves(HashKind::Blake3))
+            .unwrap()
+            .0;
+        let mut reader = match outside {
+            true => Reader::open(copied.path()).unwrap(),
+            false => ledger.reader(),
+        };
+        assert_eq!(reader.read(start).unwrap(), Some(leaf(start)));
+        // What is open can be read to its end, and then what comes next is told to be gone.
+        ledger.retain(&NOTHING, u64::MAX).unwrap();
+        let mut next = start + 1;
+        let mut gone = 0;
+        loop {
+            match reader.read(next) {
+                Ok(Some(read)) => assert!(read == leaf(next) || next >= size),
+                Ok(None) => break,
+                Err(Error::NotKept { index, oldest }) => {
+                    assert_eq!((index, oldest), (next, ledger.kept_from()));
+                    (gone, next) = (gone + 1, oldest - 1);
+                }
+                Err(other) => panic!("leaf {next}, from {start}: {other}"),
+            }
+            next += 1;
+        }
+        assert_eq!(
+            (next, gone),
+            (ledger.size(), 1),
+            "from {start}, outside: {outside}"
+        );
+    }
+}
+
+fn first_of(segment: &Path) -> u64 {
+    let name = segment.file_stem().unwrap().to_str().unwrap();
+    u64::from_str_radix(name, 16).unwrap()
+}
+
+/// What was dropped and is put back (by a backup, by whoever wants it to be believed) is not read as
+/// the log's, does not make the log look damaged, and goes.
+#[test]
+fn segments_of_dropped_leaves_that_are_put_back_are_no_part_of_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = six_segments(dir.path());
+    let dropped = tempfile::tempdir().unwrap();
+    crate::support::copy(dir.path(), dropped.path());
+    ledger.retain(&NOTHING, u64::MAX).unwrap();
+    let (kept_from, size) = (ledger.kept_from(), ledger.size());
+    let remains = fs::read(dir.path().join("entries/0000000000000000.tree")).unwrap();
+    let gone: Vec<_> = segments(dropped.path());
+    let gone: Vec<_> = gone
+        .iter()
+        .filter(|path| first_of(path) < kept_from)
+        .collect();
+    assert!(gone.len() > 3);
+    let put_back = |which: &[usize], altered: bool| {
+        for &which in which {
+            let mut bytes = fs::read(gone[which]).unwrap();
+            if altered {
+                let at = bytes.len() - 50;
+                bytes[at] ^= 1;
+            }
+            let to = dir
+                .path()
+                .join("entries")
+                .join(gone[which].file_name().unwrap());
+            fs::write(to, bytes).unwrap();
+        }
+    };
+    let check = |put_back: &dyn Fn()| {
+        put_back();
+        let report = verify(dir.path()).unwrap();
+        assert_eq!((report.kept_from(), report.gaps.len()), (kept_from, 1));
+        // Also where the index has to be built anew.
+        let copied = tempfile::tempdir().unwrap();
+        crate::support::copy(dir.path(), copied.path());
+        fs::remove_file(copied.path().join("index.redb")).unwrap();
+        let (mut ledger, _) = Ledger::open(copied.path(), &few_leaves(HashKind::Blake3)).unwrap();
+        grow(&mut ledger, size + 3, 1);
+        ledger.checkpoint().unwrap();
+        assert_eq!(first_of(&segments(copied.path())[0]), kept_from);
+        all_is_provable(&mut ledger, &[]);
+        drop(ledger);
+        assert_eq!(verify(copied.path()).unwrap().kept_from(), kept_from);
+        for path in segments(dir.path())
+            .iter()
+            .filter(|path| first_of(path) < kept_from)
+        {
+            fs::remove_file(path).unwrap();
+        }
+    };
+    let all: Vec<usize> = (0..gone.len()).collect();
+    check(&|| put_back(&all, false));
+    check(&|| put_back(&all, true));
+    check(&|| put_back(&[0], false));
+    check(&|| put_back(&[1], true));
+    check(&|| put_back(&[gone.len() - 1], false));
+
+    // A running writer does not count them, nor states anew what it stated; it takes them away.
+    put_back(&[0, 1], false);
+    assert!(ledger.expired(&NOTHING, u64::MAX).unwrap().is_none());
+    let kept = fs::read(dir.path().join("entries/0000000000000000.tree")).unwrap();
+    assert_eq!(kept, remains);
+    grow(&mut ledger, size + 3, 1);
+    ledger.checkpoint().unwrap();
+    assert_eq!(first_of(&segments(dir.path())[0]), kept_from);
+    drop(ledger);
+    verify(dir.path()).unwrap();
+}
