@@ -29,7 +29,7 @@ impl Promised {
 
 fn options() -> Options {
     Options {
-        segment_bytes: 7_000,
+        segment_bytes: 2_500,
         ..Options::new("daemoneye/crash")
     }
 }
@@ -126,6 +126,8 @@ enum After {
     OpenThenPowerLoss,
     /// That one also signs for what it found.
     SealThenPowerLoss,
+    /// The next process finds no more room than the one before, and then there is some.
+    OpenWithoutRoom,
     /// The next process is killed too, before call so and so; the one after it opens the log, and
     /// then the machine stops.
     DeathInOpen(u64),
@@ -142,9 +144,18 @@ fn check(fault: Fault, after: After, (number, seed): (u64, u64), life: Life) -> 
     let struck = simulation.has_failed();
     assert!(lived.is_ok() || struck, "{lived:?}");
     simulation.start_again();
+    if let After::OpenWithoutRoom = after {
+        let opened = Ledger::open(&dir, &options());
+        let is_refused = |error: &Error| matches!(error, Error::Io { .. } | Error::Index { .. });
+        assert!(opened.as_ref().err().is_none_or(is_refused), "{opened:?}");
+        drop(opened);
+        simulation.has_failed();
+        // What the refused start wrote is not known to be durable.
+        simulation.lose_power();
+    }
     simulation.free_space();
     match after {
-        After::PowerLoss => {}
+        After::PowerLoss | After::OpenWithoutRoom => {}
         After::OpenThenPowerLoss => reopen(&dir, &mut promised),
         After::SealThenPowerLoss => {
             let mut ledger = reopened(&dir, &mut promised);
@@ -281,6 +292,66 @@ fn the_tree_beside_the_log_outlasts_every_fault() {
 #[test]
 fn a_full_disk_loses_nothing() {
     at_each_call(Fault::Full, |_| After::OpenThenPowerLoss);
+}
+
+#[test]
+fn a_start_without_room_loses_nothing() {
+    at_each_call(Fault::Full, |_| After::OpenWithoutRoom);
+}
+
+/// Or a fault at each of its calls would not be one at those of thinning and dropping.
+#[test]
+fn the_life_thins_its_list_drops_leaves_and_rotates() {
+    let root = temporary_dir();
+    let dir = root.path().join("state/ledger");
+    let _simulation = Simulation::start(root.path(), 0);
+    let mut promised = Promised::default();
+    life(&dir, &mut promised).unwrap();
+    let report = verified(&dir, &promised);
+    assert_eq!((report.gaps.len(), report.keys.epoch()), (2, 1));
+    // Of size 0, and two or more for each sealing, rotation and gap.
+    assert!(report.checkpoints < 9, "{report:?}");
+}
+
+/// A drop that failed leaves a ledger that goes on, and drops later: a daemon tries again.
+#[test]
+fn drops_that_fail_at_any_call_are_made_by_the_same_writer_later() {
+    // After the last write a full disk is none.
+    for (fault, least) in [(Fault::Refused, 5), (Fault::Full, 3)] {
+        let struck = (0..).take_while(|&number| drop_again(fault, number));
+        let calls = struck.count();
+        assert!(calls >= least, "{fault:?}: {calls}");
+    }
+}
+
+fn drop_again(fault: Fault, number: u64) -> bool {
+    let told = Told(fault, After::PowerLoss, number, number);
+    let root = temporary_dir();
+    let dir = root.path().join("state/ledger");
+    let simulation = Simulation::start(root.path(), number);
+    let (mut ledger, _) = Ledger::open(&dir, &options()).unwrap();
+    for _ in 0..60 {
+        ledger.append(&leaf(ledger.size())).unwrap();
+        ledger.commit().unwrap();
+    }
+    ledger.checkpoint().unwrap();
+    simulation.plan(number, fault);
+    let expired = ledger.expired(&NOTHING, u64::MAX);
+    let struck = simulation.has_failed();
+    assert_eq!(expired.is_err(), struck, "{expired:?}");
+    simulation.free_space();
+    // Chosen anew, since leaves have come.
+    ledger.append(&leaf(ledger.size())).unwrap();
+    ledger.checkpoint().unwrap();
+    ledger.retain(&NOTHING, u64::MAX).unwrap();
+    assert!(ledger.kept_from() > 40);
+    let mut promised = Promised::by(&ledger);
+    drop(ledger);
+    simulation.lose_all_unsynced();
+    verified(&dir, &promised);
+    reopen(&dir, &mut promised);
+    std::mem::forget(told);
+    struck
 }
 
 /// All leaves after the last index commit were, which took longer than the rest of a start.
