@@ -27,9 +27,12 @@ use crate::tiles::TILE_HEIGHT;
 use crate::tree::{Frontier, Node, subtrees};
 use crate::witness;
 
-/// Most leaves that go in one gap, unless they are in one segment: their hashes are held in memory,
-/// 2 MiB of them.
-const GAP_LEAVES: u64 = 1 << 24;
+/// What goes in one gap, unless one segment is more: the writer does nothing else meanwhile. Each takes
+/// about a tenth of a second: hashes of the leaves, 512 KiB of them; files to remove; and sizes that
+/// were signed, for each of which a block of leaves is read.
+const GAP_LEAVES: u64 = 1 << 22;
+const GAP_SEGMENTS: usize = 64;
+const GAP_SIZES: usize = if cfg!(test) { 2 } else { 512 };
 
 /// What a log keeps of its leaves. The newest segment is always kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -135,13 +138,16 @@ impl Ledger {
         let Some(wanted) = wanted else {
             return Ok(None);
         };
-        let end = segments.at_once(wanted);
+        let (first, most) = (segments.first(), segments.at_once(wanted));
+        let mut asked = self.asked(first, most)?;
+        let end = segments.with_few(asked.keys().copied(), most);
+        asked.retain(|size, _| is_near(*size, first, end));
         let reason = if Some(end) <= by_age {
             Reason::Age
         } else {
             Reason::Size
         };
-        let (remains, root) = self.remains(segments.first(), end)?;
+        let (remains, root) = self.remains(first, end, &asked)?;
         let gap = Gap {
             first: remains.first,
             end,
@@ -191,8 +197,12 @@ impl Ledger {
 
     /// What has to be left of the leaves `first..end`, and the root at `end`. All of it leads to what
     /// the last checkpoint signed, and to what those between signed.
-    fn remains(&self, first: u64, end: u64) -> Result<(Remains, Hash), Error> {
-        let asked = self.asked(first, end)?;
+    fn remains(
+        &self,
+        first: u64,
+        end: u64,
+        asked: &BTreeMap<u64, Option<Hash>>,
+    ) -> Result<(Remains, Hash), Error> {
         let mut reader = self.reader();
         let mut nodes = self.nodes(&mut reader);
         let mut blocks = Vec::new();
@@ -200,7 +210,10 @@ impl Ledger {
             blocks.push(nodes.hash(&(block << TILE_HEIGHT..(block + 1) << TILE_HEIGHT))?);
         }
         let mut low = BTreeMap::new();
-        for node in wanted(asked.keys().copied(), first, end) {
+        let mut wanted = wanted(asked.keys().copied(), first, end);
+        // As the leaves stand in the files.
+        wanted.sort_unstable_by_key(|node| (node.leaves().start, node.level));
+        for node in wanted {
             if let Entry::Vacant(unknown) = low.entry(node) {
                 unknown.insert(nodes.hash(&node.leaves())?);
             }
@@ -216,7 +229,7 @@ impl Ledger {
             blocks,
             low: low.into_iter().collect(),
         };
-        let root = self.checked(&remains, &asked, before)?;
+        let root = self.checked(&remains, asked, before)?;
         Ok((remains, root))
     }
 
@@ -264,8 +277,7 @@ impl Ledger {
     /// The sizes at which hashes must be left: those in whose block a leaf of `first..end` is, of the
     /// checkpoints that are listed or were witnessed, and of rotations. With the root, if signed.
     fn asked(&self, first: u64, end: u64) -> Result<BTreeMap<u64, Option<Hash>>, Error> {
-        let is_near =
-            |size: u64| size.next_multiple_of(BLOCK) > first && size / BLOCK * BLOCK < end;
+        let is_near = |size| is_near(size, first, end);
         let mut asked = BTreeMap::new();
         let rotations = self.keys.rotations().iter();
         let rotations = rotations.map(|rotation| (rotation.size, Some(rotation.root)));
@@ -292,6 +304,11 @@ impl Ledger {
         let damaged = |cause| Error::damaged(&path, 0, first..first + 1, cause);
         header.map(|header| header.chain).map_err(damaged)
     }
+}
+
+/// Whether a leaf of `first..end` is in the block that a size is in.
+fn is_near(size: u64, first: u64, end: u64) -> bool {
+    size.next_multiple_of(BLOCK) > first && size / BLOCK * BLOCK < end
 }
 
 /// The subtrees smaller than a block that must be left of the leaves `first..end`, for these sizes
@@ -359,7 +376,17 @@ impl Segments {
     /// As many of the segments before `end` as go in one gap.
     fn at_once(&self, end: u64) -> u64 {
         let most = self.first() + GAP_LEAVES;
-        let fits = self.ends().rev().find(|at| *at <= end.min(most));
+        let few = self.ends().take(GAP_SEGMENTS);
+        let fits = few.take_while(|at| *at <= end.min(most)).last();
+        fits.or_else(|| self.ends().next()).unwrap_or(end)
+    }
+
+    /// As many of the segments before `end` as hold few of these sizes, which ascend.
+    fn with_few(&self, sizes: impl Iterator<Item = u64>, end: u64) -> u64 {
+        let Some(beyond) = sizes.take_while(|size| *size < end).nth(GAP_SIZES) else {
+            return end;
+        };
+        let fits = self.ends().take_while(|at| *at <= beyond).last();
         fits.or_else(|| self.ends().next()).unwrap_or(end)
     }
 
@@ -404,4 +431,32 @@ fn each_listed(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All that had to go went at once, which held up the writer for as long as it took.
+    #[test]
+    fn what_goes_in_one_gap_is_bounded() {
+        let segments = |leaves: u64, count: u64| Segments {
+            all: (0..=count).map(|number| (number * leaves, 1)).collect(),
+            needed: u64::MAX,
+        };
+        let many = segments(10, 1_000);
+        assert_eq!(many.at_once(10_000), 640);
+        assert_eq!(many.at_once(50), 50);
+        let large = segments(GAP_LEAVES / 3 + 1, 10);
+        assert_eq!(large.at_once(u64::MAX), 2 * (GAP_LEAVES / 3 + 1));
+        // A segment goes whole, whatever is in it.
+        assert_eq!(
+            segments(GAP_LEAVES * 2, 2).at_once(u64::MAX),
+            GAP_LEAVES * 2
+        );
+        assert_eq!(many.with_few([1, 2, 3].into_iter(), 50), 10);
+        assert_eq!(many.with_few([1, 12, 30, 31].into_iter(), 50), 30);
+        assert_eq!(many.with_few([1, 12, 29, 31].into_iter(), 50), 20);
+        assert_eq!(many.with_few([1, 12, 50].into_iter(), 50), 50);
+    }
 }
