@@ -13,7 +13,7 @@ import hashlib
 import pathlib
 import struct
 import sys
-import zipfile
+import zlib
 
 from blake3 import blake3
 from cryptography.exceptions import InvalidSignature
@@ -52,18 +52,66 @@ def decode(text, length=None):
 # --- the archive ---
 
 
+# Not with `zipfile`: it takes archives that other programs read otherwise.
+LOCAL, RECORD, END = "<4s2xHH4xIIIHH", "<4s4xHH4xIIIHHH4xII", "<4s4xHHIIH"
+EXTRA_FIELDS = {0x000A, 0x5455, 0x5855, 0x7855, 0x7875}  # times and owners
+
+
+def take(data, layout, at, mark):
+    require(0 <= at <= len(data) - struct.calcsize(layout), "the archive is cut short")
+    fields = struct.unpack_from(layout, data, at)
+    require(fields[0] == mark, "it is no ZIP archive of stored files, one behind the other")
+    return fields[1:]
+
+
+def check_extra(extra, name):
+    while extra:
+        kind, length = struct.unpack("<HH", extra[:4])
+        require(kind in EXTRA_FIELDS and length <= len(extra) - 4, f"{name!r} has unknown extra fields")
+        extra = extra[4 + length :]
+
+
+def read_files(data):
+    """Files by name: each where the one before ends, the directory behind, nothing else."""
+    end = len(data) - struct.calcsize(END)
+    here, count, directory_len, record, comment = take(data, END, end, b"PK\5\6")
+    require(here == count <= 2 * MAX_LEAVES + 1 + len(TEXTS), "too many files")
+    require(comment == 0 and record + directory_len == end, "bytes belong to no file")
+    files, at, directory = {}, 0, record
+    for _ in range(count):
+        *told, name_len, extra_len, comment, attributes, start = take(data, RECORD, record, b"PK\1\2")
+        record += struct.calcsize(RECORD)
+        name, extra = data[record : record + name_len], data[record + name_len : record + name_len + extra_len]
+        record += name_len + extra_len + comment
+        text = name.decode()
+        require(start == at and text not in files, f"{text!r} is there twice, or overlaps")
+        require(comment == 0, f"{text!r} has a comment")
+        require(attributes >> 28 in (0, 8), f"{text!r} is no plain file")
+        check_extra(extra, text)
+        *before, name_len, extra_len = take(data, LOCAL, at, b"PK\3\4")
+        at += struct.calcsize(LOCAL)
+        require(data[at : at + name_len] == name, f"{text!r} has another name elsewhere")
+        check_extra(data[at + name_len : at + name_len + extra_len], text)
+        at += name_len + extra_len
+        (flags, method, crc, packed, length) = told
+        require(flags & ~0x808 == 0 and method == 0 and packed == length, f"{text!r} is not stored")
+        content, at = data[at : at + length], at + length
+        require(len(content) == length and zlib.crc32(content) == crc, f"{text!r} is damaged")
+        unknown = [flags, method, 0, 0, 0] if flags & 8 else told
+        require(before in (told, unknown), f"the two headers of {text!r} differ")
+        if flags & 8:
+            descriptor = struct.pack("<III", crc, packed, length)
+            forms = [form for form in (b"PK\7\x08" + descriptor, descriptor) if data.startswith(form, at)]
+            require(forms, f"what follows {text!r} is not as it is")
+            at += len(forms[0])
+        files[text] = content
+    require(at == directory and record == end, "bytes belong to no file")
+    return files
+
+
 def read_archive(path):
     require(pathlib.Path(path).stat().st_size <= MAX_BYTES, "the archive is larger than 64 MiB")
-    files = {}
-    with zipfile.ZipFile(path) as archive:
-        infos = archive.infolist()
-        require(len(infos) <= 2 * MAX_LEAVES + 1 + len(TEXTS), "too many files")
-        require(sum(info.file_size for info in infos) <= MAX_BYTES, "files are larger than their archive")
-        for info in infos:
-            name = info.filename
-            require(info.compress_type == zipfile.ZIP_STORED, f"{name!r} is not stored")
-            require(name not in files, f"{name!r} is there twice")
-            files[name] = archive.read(info)  # checks name and CRC
+    files = read_files(pathlib.Path(path).read_bytes())
     texts = {name: files.pop(name).decode() for name in TEXTS if name in files}
     for name in TEXTS[1:]:
         require(texts.get(name, "").endswith("\n"), f"{name} is missing or cut short")
@@ -216,6 +264,7 @@ def read_proof(text, leaves):
     indexes = [number(line[6:]) for line in lines if line.startswith("index ")]
     require(indexes == list(leaves), "proof.txt is of other leaves than are there")
     path = [decode(line, 32) for line in lines[len(indexes) :]]
+    require(len(indexes) <= MAX_LEAVES, "proof.txt is of too many leaves")
     require(len(path) <= MAX_PATH * len(indexes), "proof.txt has too many hashes")
     return HASHES[kind[5:]], path
 
@@ -275,7 +324,7 @@ def main():
     texts = [pathlib.Path(path).read_text(encoding="utf-8") for path in sys.argv[2:]]
     try:
         verify(sys.argv[1], *texts)
-    except (Unproven, ValueError, IndexError, zipfile.BadZipFile) as error:
+    except (Unproven, ValueError, IndexError, struct.error) as error:
         sys.exit(f"NOT PROVEN: {error}")
 
 

@@ -242,6 +242,51 @@ fn a_bundle_is_held_against_key_checkpoint_age_and_witnesses() {
     );
 }
 
+/// What other programs would read otherwise is refused, by the script too.
+#[test]
+fn an_archive_that_others_read_otherwise_is_refused() {
+    let (place, _) = Place::new();
+    check(
+        &place.call("ledger evidence 1:shell --state-dir state -o case.zip"),
+        0,
+        &[],
+    );
+    let zip = fs::read(place.path("case.zip")).unwrap();
+    python(&place, &["case.zip", "pub"], true, "proven");
+    let refused = |changed: &[u8]| {
+        fs::write(place.path("changed.zip"), changed).unwrap();
+        check(
+            &place.call("ledger verify-evidence changed.zip --key pub"),
+            3,
+            &[],
+        );
+        python(&place, &["changed.zip", "pub"], false, "NOT PROVEN");
+    };
+    let at = |at: usize| usize::try_from(u32::from_le_bytes(zip[at..at + 4].try_into().unwrap()));
+    let record = at(zip.len() - 22 + 16).unwrap();
+    let altered = |at: usize, bytes: &[u8]| {
+        let mut changed = zip.clone();
+        changed[at..at + bytes.len()].copy_from_slice(bytes);
+        refused(&changed);
+    };
+    refused(&[b"#!/bin/sh\n", &zip[..]].concat());
+    refused(&[&zip[..], b"more"].concat());
+    // A symbolic link; a name in front that differs; lengths in front; an unknown flag.
+    altered(record + 40, &0o120_777_u16.to_le_bytes());
+    altered(30, b"S");
+    altered(22, &[1]);
+    altered(record + 8, &[zip[record + 8] ^ 1]);
+    // A descriptor that says otherwise.
+    let first = 30 + "summary.txt".len() + usize::from(zip[28]);
+    altered(
+        first + at(record + 24).unwrap() + 4,
+        &[zip[first + at(record + 24).unwrap() + 4] ^ 1],
+    );
+    // Bytes between the directory and its end.
+    let (files, end) = zip.split_at(zip.len() - 22);
+    refused(&[files, b"more", end].concat());
+}
+
 /// Each file of the bundle, changed and packed again.
 #[test]
 fn a_manipulated_bundle_is_told_with_its_exit_code() {

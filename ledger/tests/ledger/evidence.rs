@@ -316,6 +316,200 @@ fn an_archive_that_could_be_read_in_two_ways_is_refused() {
     check(&vec![0; MAX_EVIDENCE_BYTES + 1], "larger than 64 MiB");
 }
 
+/// A ZIP archive of files, with what is put into their headers: extra fields and a comment in the
+/// directory and in front of the file, the mode, the lengths in front, and what follows.
+#[derive(Default)]
+struct Raw<'a> {
+    record_extra: &'a [u8],
+    local_extra: &'a [u8],
+    comment: &'a [u8],
+    mode: u32,
+    local_flags: u16,
+    flags: u16,
+    longer_in_front: u32,
+    follows: &'a [u8],
+    after_directory: &'a [u8],
+}
+
+impl Raw<'_> {
+    fn packed(&self, files: &Files) -> Vec<u8> {
+        let (mut zip, mut directory) = (Vec::new(), Vec::new());
+        for (name, bytes) in files {
+            let len = u32::try_from(bytes.len()).unwrap();
+            let sum = [rawzip::crc32(bytes), len, len]
+                .map(u32::to_le_bytes)
+                .concat();
+            let front = [
+                rawzip::crc32(bytes),
+                len + self.longer_in_front,
+                len + self.longer_in_front,
+            ];
+            let front = front.map(u32::to_le_bytes).concat();
+            let u16 = |n: usize| u16::try_from(n).unwrap().to_le_bytes();
+            let offset = u32::try_from(zip.len()).unwrap().to_le_bytes();
+            let head =
+                |flags: u16| [&[20, 0], &flags.to_le_bytes()[..], &[0, 0, 0, 0, 0x21, 0]].concat();
+            zip.extend([b"PK\x03\x04", &head(self.local_flags)[..], &front].concat());
+            zip.extend([u16(name.len()), u16(self.local_extra.len())].concat());
+            zip.extend([name.as_bytes(), self.local_extra, bytes, self.follows].concat());
+            directory.extend([b"PK\x01\x02\x14\x03", &head(self.flags)[..], &sum].concat());
+            let lens = [
+                name.len(),
+                self.record_extra.len(),
+                self.comment.len(),
+                0,
+                0,
+            ];
+            directory.extend(lens.map(u16).concat());
+            directory.extend([(self.mode << 16).to_le_bytes(), offset].concat());
+            directory.extend([name.as_bytes(), self.record_extra, self.comment].concat());
+        }
+        let count = u16::try_from(files.len()).unwrap().to_le_bytes();
+        let lens = [directory.len(), zip.len()].map(|n| u32::try_from(n).unwrap().to_le_bytes());
+        directory.extend(self.after_directory);
+        let end = [
+            b"PK\x05\x06\0\0\0\0",
+            &count[..],
+            &count,
+            &lens.concat(),
+            &[0, 0],
+        ]
+        .concat();
+        [zip, directory, end].concat()
+    }
+}
+
+/// What one program takes for a bundle and another for something else: 24 bytes behind each file could
+/// be of none, and fields that name a file otherwise were passed over.
+#[test]
+fn an_archive_whose_headers_leave_two_readings_is_refused() {
+    let case = Case::new();
+    let files = case.files();
+    let told = |raw: Raw<'_>| {
+        Evidence::from_zip(&raw.packed(&files))
+            .map(drop)
+            .map_err(cause)
+    };
+    let refused = |raw: Raw<'_>, expected: &str| {
+        let (_, cause) = told(raw).unwrap_err();
+        assert!(cause.contains(expected), "{cause}, not {expected}");
+    };
+    let plain = Raw::default;
+    assert_eq!(told(plain()), Ok(()));
+    assert_eq!(
+        told(Raw {
+            mode: 0o100_644,
+            ..plain()
+        }),
+        Ok(())
+    );
+    // As Info-ZIP adds them: times and owner.
+    let times = b"UT\x05\0\x01\0\0\0\0ux\x01\0\x01";
+    let extra = Raw {
+        record_extra: times,
+        local_extra: times,
+        ..plain()
+    };
+    assert_eq!(told(extra), Ok(()));
+
+    // Another name, APPNOTE.TXT 4.6.9, which newer readers prefer.
+    let renamed = b"up\x10\0\x01\0\0\0\0summary.txt";
+    refused(
+        Raw {
+            record_extra: renamed,
+            ..plain()
+        },
+        "extra fields",
+    );
+    refused(
+        Raw {
+            local_extra: renamed,
+            ..plain()
+        },
+        "extra fields",
+    );
+    // Other lengths.
+    let long = b"\x01\0\x08\0\0\0\0\0\0\0\0\0";
+    refused(
+        Raw {
+            record_extra: long,
+            ..plain()
+        },
+        "extra fields",
+    );
+    refused(
+        Raw {
+            local_extra: b"UT\x05\0\0",
+            ..plain()
+        },
+        "extra fields",
+    );
+    refused(
+        Raw {
+            local_extra: b"UT",
+            ..plain()
+        },
+        "extra fields",
+    );
+    refused(
+        Raw {
+            comment: b"alert 7",
+            ..plain()
+        },
+        "comment",
+    );
+    refused(
+        Raw {
+            mode: 0o120_777,
+            ..plain()
+        },
+        "plain file",
+    );
+    refused(
+        Raw {
+            longer_in_front: 1,
+            ..plain()
+        },
+        "headers differ",
+    );
+    refused(
+        Raw {
+            flags: 1 << 11,
+            ..plain()
+        },
+        "headers differ",
+    );
+    refused(
+        Raw {
+            flags: 1 << 13,
+            local_flags: 1 << 13,
+            ..plain()
+        },
+        "unknown flags",
+    );
+    refused(
+        Raw {
+            follows: b"more",
+            ..plain()
+        },
+        "bytes belong to none",
+    );
+    refused(
+        Raw {
+            after_directory: b"more",
+            ..plain()
+        },
+        "",
+    );
+    let described = Raw {
+        flags: 8,
+        local_flags: 8,
+        follows: &[0; 16],
+        ..plain()
+    };
+    refused(described, "not as it is");
+}
+
 /// All files with the bytes of one, as a bomb does it.
 #[test]
 fn overlapping_files_are_refused() {
