@@ -1,7 +1,7 @@
 //! The ledger's thread: appends what the stages number, makes it durable in groups, signs.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{RecvTimeoutError, Sender, TryRecvError};
 use event::WallTime;
@@ -144,6 +144,7 @@ struct Keeping {
     expired: Option<Expired>,
     /// When to look at the age of leaves next.
     age_due: Instant,
+    clock: Evenness,
     /// Bytes that would go and stay for the agent: as last seen, and as last seen with their age.
     held_up: (u64, u64),
     /// After a failure: when to look again, and how long to wait after the next one.
@@ -155,12 +156,13 @@ const MAX_DROP_RETRY: Duration = Duration::from_secs(3600);
 
 impl Keeping {
     /// What is looked at now, if anything is.
-    fn looks_at(&mut self, now: Instant) -> Option<Retention> {
+    fn looks_at(&mut self, now: Instant, wall: SystemTime) -> Option<Retention> {
+        let is_even = self.retention.seconds.is_none() || self.clock.holds(now, wall);
         if self.expired.is_some() || self.retry.is_some_and(|(at, _)| now < at) {
             return None;
         }
         let mut retention = self.retention;
-        match self.age_due <= now {
+        match is_even && self.age_due <= now {
             true => self.age_due = now + AGE_INTERVAL,
             false => retention.seconds = None,
         }
@@ -188,6 +190,45 @@ impl Keeping {
 
 /// Between two looks at the age of leaves, which read the list of checkpoints.
 const AGE_INTERVAL: Duration = Duration::from_secs(300);
+
+/// How evenly the wall clock runs. One that stands far ahead, for a moment or since boot, would make
+/// all leaves old, and what is dropped does not come back.
+struct Evenness {
+    /// Since when it runs as the monotonic clock does.
+    since: Instant,
+    last: (Instant, SystemTime),
+}
+
+impl Evenness {
+    /// How long it has to run evenly before anything is dropped for its age: time to be set right.
+    const NEEDED: Duration = Duration::from_secs(600);
+
+    /// A leap ahead of so much is one.
+    const LEAP: Duration = Duration::from_secs(60);
+
+    fn new(now: Instant, wall: SystemTime) -> Self {
+        Self {
+            since: now,
+            last: (now, wall),
+        }
+    }
+
+    /// Takes in what both clocks say; whether it has run evenly for long enough.
+    fn holds(&mut self, now: Instant, wall: SystemTime) -> bool {
+        let (before, wall_before) = std::mem::replace(&mut self.last, (now, wall));
+        // None if it was set back, which makes no leaf old.
+        let ran = wall.duration_since(wall_before).unwrap_or_default();
+        if ran > now.duration_since(before) + Self::LEAP {
+            self.since = now;
+            tracing::warn!(
+                "the clock was set ahead by {} s: no entries are dropped for their age for {} s",
+                (ran - now.duration_since(before)).as_secs(),
+                Self::NEEDED.as_secs()
+            );
+        }
+        now.duration_since(self.since) >= Self::NEEDED
+    }
+}
 
 /// Leaves appended since the last commit.
 #[derive(Debug, Default)]
@@ -242,6 +283,7 @@ impl<L: Log> Committer<L> {
             ask,
             expired: None,
             age_due: Instant::now(),
+            clock: Evenness::new(Instant::now(), SystemTime::now()),
             held_up: (0, 0),
             retry: None,
         });
@@ -373,7 +415,7 @@ impl<L: Log> Committer<L> {
         let Some(keeping) = self.keeping.as_mut() else {
             return;
         };
-        let Some(retention) = keeping.looks_at(now) else {
+        let Some(retention) = keeping.looks_at(now, SystemTime::now()) else {
             return;
         };
         let held_up = match self.log.expired(&retention, needed) {
@@ -582,10 +624,10 @@ impl Pending {
 mod tests {
     use super::*;
 
-    #[test]
-    fn failed_drops_are_tried_again_ever_later_up_to_an_hour() {
-        let now = Instant::now();
-        let mut keeping = Keeping {
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn keeping(now: Instant) -> Keeping {
+        Keeping {
             retention: Retention {
                 bytes: Some(1),
                 seconds: Some(1),
@@ -593,42 +635,68 @@ mod tests {
             ask: crossbeam_channel::bounded(1).0,
             expired: None,
             age_due: now,
+            clock: Evenness::new(now, SystemTime::UNIX_EPOCH),
             held_up: (0, 0),
             retry: None,
+        }
+    }
+
+    #[test]
+    fn failed_drops_are_tried_again_ever_later_up_to_an_hour() {
+        let mut now = Instant::now();
+        let mut keeping = keeping(now);
+        let mut wall = SystemTime::UNIX_EPOCH;
+        let mut looks_after = |keeping: &mut Keeping, wait| {
+            (now, wall) = (now + wait, wall + wait);
+            (now, keeping.looks_at(now, wall))
         };
-        assert_eq!(keeping.looks_at(now), Some(keeping.retention));
-        let second = Duration::from_secs(1);
-        assert_eq!(keeping.looks_at(now + second).unwrap().seconds, None);
+        let (_, looked) = looks_after(&mut keeping, Evenness::NEEDED);
+        assert_eq!(looked, Some(keeping.retention));
+        let (mut now, looked) = looks_after(&mut keeping, SECOND);
+        assert_eq!(looked.unwrap().seconds, None);
         let mut waits = Vec::new();
         for _ in 0..12 {
-            let wait = keeping.failed(now, 10 * second);
-            assert_eq!(keeping.looks_at(now + wait - second), None);
+            let wait = keeping.failed(now, 10 * SECOND);
+            assert_eq!(looks_after(&mut keeping, wait - SECOND).1, None);
             // The age, too, which was not looked at to its end.
-            assert_eq!(keeping.looks_at(now + wait), Some(keeping.retention));
+            let looked;
+            (now, looked) = looks_after(&mut keeping, SECOND);
+            assert_eq!(looked, Some(keeping.retention));
             waits.push(wait.as_secs());
         }
         assert_eq!(waits[..4], [10, 20, 40, 80]);
         assert_eq!(waits[9..], [3_600; 3]);
     }
 
+    /// A clock that stood years ahead for a moment made all leaves old, and they were dropped.
+    #[test]
+    fn nothing_is_old_by_a_clock_that_was_just_set() {
+        let (start, wall) = (Instant::now(), SystemTime::UNIX_EPOCH);
+        let mut keeping = keeping(start);
+        let mut looks = |at: u32, wall_at: u32| {
+            let (now, wall) = (start + at * SECOND, wall + wall_at * SECOND);
+            keeping.looks_at(now, wall).unwrap().seconds.is_some()
+        };
+        // Not right after the start.
+        assert!(!looks(1, 1));
+        assert!(!looks(599, 599));
+        assert!(looks(600, 630));
+        // A year ahead.
+        assert!(!looks(1_000, 31_000_000));
+        assert!(!looks(1_599, 31_000_599));
+        // Set right, it is believed once that much time has gone.
+        assert!(looks(1_600, 1_600));
+        assert!(looks(2_000, 2_000));
+    }
+
     /// Between two looks at their age it is not known how many aged leaves the agent holds up.
     #[test]
     fn what_the_agent_holds_up_by_age_is_remembered_until_the_next_look() {
-        let retention = Retention {
-            bytes: Some(1),
-            seconds: Some(1),
-        };
+        let mut keeping = keeping(Instant::now());
+        let retention = keeping.retention;
         let by_size = Retention {
             seconds: None,
             ..retention
-        };
-        let mut keeping = Keeping {
-            retention,
-            ask: crossbeam_channel::bounded(1).0,
-            expired: None,
-            age_due: Instant::now(),
-            held_up: (0, 0),
-            retry: None,
         };
         assert_eq!(keeping.holds_up(7, &retention), 7);
         assert_eq!(keeping.holds_up(0, &by_size), 7);
