@@ -47,7 +47,9 @@ pub fn overview(dir: &Path) -> Result<Overview, Error> {
     let (keys, last_checkpoint) = published::sealed(dir, None)?;
     let entries = Reader::open(dir)?.size()?;
     let segments = disk::segments(dir)?;
-    let kept_from = segments.first().copied().unwrap_or(0);
+    let gaps = gap::listed(dir, &keys, Verified::All)?;
+    let first = segments.first().copied().unwrap_or(0);
+    let kept_from = gap::floor(dir, &gaps, first, last_checkpoint.size())?;
     let len = |path| fs::metadata(path).map_or(0, |file| file.len());
     let remains = disk::remains(dir)?.into_iter();
     let remains = remains.filter(|first| *first < kept_from);
@@ -64,7 +66,7 @@ pub fn overview(dir: &Path) -> Result<Overview, Error> {
         index_bytes: len(layout::index(dir)) + len(layout::tree(dir)),
         checkpoint_bytes: len(layout::checkpoints(dir)),
         last_checkpoint,
-        gaps: gap::listed(dir, &keys, Verified::All)?,
+        gaps,
         keys,
     })
 }
