@@ -242,6 +242,69 @@ fn a_bundle_is_held_against_key_checkpoint_age_and_witnesses() {
     );
 }
 
+/// An alert that is kept about entries that were dropped could not be handed over at all, and a summary
+/// named entries as if they were there.
+#[test]
+fn an_alert_about_dropped_entries_is_handed_over_without_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = ledger::Options {
+        segment_bytes: 1,
+        ..ledger::Options::new("daemoneye/test")
+    };
+    let (mut ledger, _) = ledger::Ledger::open(&dir.path().join("state/ledger"), &options).unwrap();
+    let event = event::codec::encode_event(&event::Event {
+        header: event::Header::default(),
+        kind: event::EventKind::Fork(event::Fork {
+            child: event::ProcessKey::default(),
+            parent: event::ProcessKey::default(),
+            parent_muted: false,
+        }),
+    });
+    for _ in 0..6 {
+        ledger.append(&event).unwrap();
+        ledger.commit().unwrap();
+    }
+    let finding = event::Finding {
+        rule_id: "shell".into(),
+        leaf_index: 4,
+        evidence: vec![1, 3, 4],
+        ..event::Finding::default()
+    };
+    let finding = ledger
+        .append(&event::codec::encode_finding(&finding))
+        .unwrap();
+    ledger.checkpoint().unwrap();
+    let needed = ledger::Retention {
+        bytes: Some(0),
+        seconds: None,
+    };
+    ledger.retain(&needed, 4).unwrap();
+    assert_eq!(ledger.kept_from(), 4);
+    let keys = ledger.public_keys().to_string();
+    ledger.close().unwrap();
+    fs::write(dir.path().join("pub"), keys).unwrap();
+    let call = |arguments: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_daemoneye"));
+        command.args(arguments.split(' ')).current_dir(dir.path());
+        command.output().unwrap()
+    };
+    let evidence = format!("ledger evidence {finding} --state-dir state -o case.zip");
+    check(
+        &call(&evidence),
+        0,
+        &["not in the bundle: entries 1, 3", "entries 4, 6"],
+    );
+    let missing = "(about entries 1, 3, 4; not in this bundle, so not proven: entries 1, 3)";
+    check(
+        &call("ledger verify-evidence case.zip --key pub"),
+        0,
+        &[missing, "says what"],
+    );
+    // What was asked for by name is not left out.
+    let asked = call("ledger evidence 1 --state-dir state -o other.zip");
+    check(&asked, 7, &["no longer"]);
+}
+
 /// What other programs would read otherwise is refused, by the script too.
 #[test]
 fn an_archive_that_others_read_otherwise_is_refused() {

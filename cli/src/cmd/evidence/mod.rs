@@ -23,7 +23,7 @@ use super::ledger::{
 use super::prove::{COMMIT, entry, log_was_read, once_signed};
 use crate::args::{self, AlertId};
 use crate::exit::{Code, Failure, WithCode};
-use crate::output::line;
+use crate::output::{line, notice};
 use crate::state::State;
 
 /// Entries after an event among which findings about it are looked for.
@@ -83,7 +83,27 @@ fn entries(dir: &Path, alert: &AlertId, patience: Duration) -> Result<BTreeSet<u
         }
         _ => {}
     }
+    leave_out_dropped(&reader, index, &mut indexes)?;
     Ok(indexes)
+}
+
+/// What an alert is about may no longer be kept, where the alert itself is.
+fn leave_out_dropped(
+    reader: &Reader,
+    asked: u64,
+    indexes: &mut BTreeSet<u64>,
+) -> Result<(), Failure> {
+    let oldest = reader.oldest().map_err(invalid)?;
+    let is_gone = |index: &u64| *index < oldest && *index != asked;
+    let gone: Vec<u64> = indexes.iter().copied().filter(is_gone).collect();
+    if !gone.is_empty() {
+        notice(format_args!(
+            "no longer kept, and so not in the bundle: {}",
+            told::numbered(&gone)
+        ));
+        indexes.retain(|index| !is_gone(index));
+    }
+    Ok(())
 }
 
 fn require_new(path: &Path) -> anyhow::Result<()> {

@@ -113,7 +113,13 @@ fn entry(proven: &Proven, leaf: &[u8]) -> String {
             let about: Vec<u64> = about(&finding).collect();
             let event = event_at(proven, finding.leaf_index);
             let line = finding_line(&finding, event.as_ref());
-            format!("{line} (about {})", numbered(&about))
+            let is_missing = |index: &u64| !proven.leaves.contains_key(index);
+            let missing: Vec<u64> = about.iter().copied().filter(is_missing).collect();
+            let missing = match missing.as_slice() {
+                [] => String::new(),
+                missing => format!("; not in this bundle, so not proven: {}", numbered(missing)),
+            };
+            format!("{line} (about {}{missing})", numbered(&about))
         }
         Ok(_) => "of the ledger itself".to_owned(),
         Err(error) => format!(
