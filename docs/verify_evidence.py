@@ -142,7 +142,7 @@ class Key:
         """Verifies this key's signature; the time, if it is a cosignature."""
         text, signatures = note.rsplit("\n\n", 1)
         text += "\n"
-        for line in signatures.splitlines():
+        for line in signatures.rstrip("\n").split("\n"):
             mark, name, signature = line.split(" ")
             data = decode(signature)
             if (mark, name, data[:4]) == ("\u2014", self.name, self.id):
