@@ -155,14 +155,16 @@ pub(crate) fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Err
     }
 }
 
-/// The permission bits of a file; none elsewhere than on Unix, where they say nothing.
+/// The permission bits of a file.
+#[cfg(unix)]
 pub(crate) fn mode(path: &Path) -> Result<u32, Error> {
-    #[cfg(unix)]
-    {
-        let file = fs::metadata(path).map_err(Error::io("read", path))?;
-        Ok(std::os::unix::fs::MetadataExt::mode(&file) & 0o7777)
-    }
-    #[cfg(not(unix))]
+    let file = fs::metadata(path).map_err(Error::io("read", path))?;
+    Ok(std::os::unix::fs::MetadataExt::mode(&file) & 0o7777)
+}
+
+/// Elsewhere files have none.
+#[cfg(not(unix))]
+pub(crate) fn mode(_: &Path) -> Result<u32, Error> {
     Ok(0)
 }
 

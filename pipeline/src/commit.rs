@@ -221,7 +221,8 @@ impl Evenness {
         if ran > now.duration_since(before) + Self::LEAP {
             self.since = now;
             tracing::warn!(
-                "the clock was set ahead by {} s: no entries are dropped for their age for {} s",
+                "the clock went ahead by {} s (it was set, or the machine slept): no entries are \
+                 dropped for their age for {} s",
                 (ran - now.duration_since(before)).as_secs(),
                 Self::NEEDED.as_secs()
             );
