@@ -154,6 +154,12 @@ fn the_oldest_entries_are_dropped_while_stopped_and_said_to_be_gone() {
         0,
         "nothing to drop",
     );
+    let old = place.0.path().join("old");
+    fs::copy(place.0.path().join("state/ledger/last-checkpoint"), &old).unwrap();
+    let audit = ["audit", "--since", old.to_str().unwrap()];
+    let before = place.ledger(&audit);
+    check(&before, 0, "begins with that of");
+    assert!(!String::from_utf8_lossy(&before.stdout).contains("dropped"));
     let dropped = place.ledger(&["retain", "--keep-bytes", "16M"]);
     check(&dropped, 0, "were dropped to make room");
     let stats = &place.json(&["stats"])[0];
@@ -163,6 +169,10 @@ fn the_oldest_entries_are_dropped_while_stopped_and_said_to_be_gone() {
     assert_eq!(stats["gaps"][0]["last"], kept_from - 1);
     assert_eq!(stats["gaps"][0]["reason"], "size");
 
+    // It said that nothing was removed.
+    let gone = format!("entries 0 to {} are in the tree alone", kept_from - 1);
+    check(&place.ledger(&audit), 0, &gone);
+    assert_eq!(place.json(&audit)[0]["kept_from"], kept_from);
     let kept = format!("the oldest that is, is leaf {kept_from}");
     check(&place.ledger(&["show", "0"]), 7, &kept);
     check(&place.ledger(&["prove", "0"]), 7, &kept);

@@ -254,6 +254,8 @@ fn audit(state: &State, since: &Path, key: Option<&Path>, json: bool) -> Result<
     let since = read_text(since).code(Code::BadInput)?;
     let audit = ledger::audit_telling(&state.ledger(), keys, &since, &mut log_was_read);
     let audit = audit.map_err(invalid)?;
+    let oldest = ledger::Reader::open(&state.ledger()).and_then(|reader| reader.oldest());
+    let kept_from = oldest.map_err(invalid)?;
     if json {
         let hashes = |path: &[ledger::Hash]| -> Vec<String> {
             path.iter().map(ToString::to_string).collect()
@@ -271,16 +273,23 @@ fn audit(state: &State, since: &Path, key: Option<&Path>, json: bool) -> Result<
             "last": audit.last.note(),
             "proof": hashes(&audit.path),
             "rotations": rotations.collect::<Vec<_>>(),
+            "kept_from": kept_from,
         }))?;
     } else {
         line(format_args!(
             "the tree of {} entries{} begins with that of {}{}: nothing signed for then was \
-             altered or removed",
+             altered or removed from it",
             audit.last.size(),
             age(&audit.last),
             audit.since.size(),
             age(&audit.since)
         ))?;
+        if kept_from > 0 {
+            line(format_args!(
+                "entries 0 to {} are in the tree alone: they were dropped, and can no longer be read",
+                kept_from - 1
+            ))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
