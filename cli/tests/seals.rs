@@ -229,3 +229,25 @@ fn who_holds_a_ledger_and_does_not_rotate_its_keys_is_told() {
     );
     assert!(!place.path("state/rotate-keys").exists());
 }
+
+#[test]
+fn a_key_that_others_can_read_is_no_damage_and_says_what_to_do() {
+    let place = Place::new();
+    check(&place.run(), 0, "signed");
+    let key = place.path("state/ledger/ledger.key");
+    fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
+    let told = "is open to others than its owner (mode 0644): take that away (chmod 600)";
+    check(&place.run(), 5, told);
+    for command in [
+        &["checkpoint"][..],
+        &["key", "rotate"],
+        &["retain", "--keep-days", "1"],
+    ] {
+        check(&place.ledger(command), 5, told);
+    }
+    // Whoever only reads needs no key.
+    check(&place.ledger(&["verify"]), 0, "is intact");
+    fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+    check(&place.ledger(&["key", "rotate"]), 0, "epoch 1 begins");
+    check(&place.run(), 0, "signed");
+}
