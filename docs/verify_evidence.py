@@ -53,7 +53,7 @@ def decode(text, length=None):
 
 
 # Not with `zipfile`: it takes archives that other programs read otherwise.
-LOCAL, RECORD, END = "<4s2xHH4xIIIHH", "<4s4xHH4xIIIHHH4xII", "<4s4xHHIIH"
+LOCAL, RECORD, END = "<4s2xHH4xIIIHH", "<4s4xHH4xIIIHHH4xII", "<4sIHHIIH"
 EXTRA_FIELDS = {0x000A, 0x5455, 0x5855, 0x7855, 0x7875}  # times and owners
 
 
@@ -74,9 +74,9 @@ def check_extra(extra, name):
 def read_files(data):
     """Files by name: each where the one before ends, the directory behind, nothing else."""
     end = len(data) - struct.calcsize(END)
-    here, count, directory_len, record, comment = take(data, END, end, b"PK\5\6")
+    disks, here, count, directory_len, record, comment = take(data, END, end, b"PK\5\6")
     require(here == count <= 2 * MAX_LEAVES + 1 + len(TEXTS), "too many files")
-    require(comment == 0 and record + directory_len == end, "bytes belong to no file")
+    require(disks == 0 and comment == 0 and record + directory_len == end, "bytes belong to no file")
     files, at, directory = {}, 0, record
     for _ in range(count):
         *told, name_len, extra_len, comment, attributes, start = take(data, RECORD, record, b"PK\1\2")

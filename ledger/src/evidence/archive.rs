@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::ops::Range;
 
 use rawzip::time::UtcDateTime;
 use rawzip::{CompressionMethod, Error, ZipArchive, ZipArchiveWriter, ZipFileHeaderRecord};
@@ -78,11 +79,34 @@ pub(super) fn read(zip: &[u8]) -> Result<BTreeMap<String, &[u8]>, EvidenceError>
             return Err(file(&name, "it is there twice"));
         }
     }
-    if files.len() as u64 != archive.entries_hint() || record_at != archive.eocd_offset() {
+    let directory = archive.directory_offset()..record_at;
+    if !ends_with(zip, archive.eocd_offset(), files.len(), directory) {
         return Err(BAD_DIRECTORY);
     }
     check_places(places, archive.directory_offset())?;
     Ok(files)
+}
+
+/// Whether the archive's end, which is at `end`, says the same of its directory as was found: readers
+/// differ in which of it they go by (APPNOTE.TXT 4.3.16). No other end stands before it.
+fn ends_with(zip: &[u8], end: u64, files: usize, directory: Range<u64>) -> bool {
+    let at = usize::try_from(end).unwrap_or(usize::MAX);
+    let numbers = (
+        u16::try_from(files),
+        u32::try_from(directory.end - directory.start),
+        u32::try_from(directory.start),
+    );
+    let (Ok(files), Ok(len), Ok(start)) = numbers else {
+        return false;
+    };
+    let said = [
+        b"PK\x05\x06\0\0\0\0",
+        &[files.to_le_bytes(); 2].concat()[..],
+        &len.to_le_bytes(),
+        &start.to_le_bytes(),
+        &[0, 0],
+    ];
+    directory.end == end && zip.get(at..) == Some(&said.concat()[..])
 }
 
 /// A file as it lies in the archive.

@@ -292,7 +292,7 @@ fn an_archive_that_could_be_read_in_two_ways_is_refused() {
     check(&twice("leaves/7"), "there twice");
     check(&twice("summary.txt"), "there twice");
     let zip = case.zip();
-    check(&[b"#!/bin/sh\n", &zip[..]].concat(), "bytes belong to none");
+    check(&[b"#!/bin/sh\n", &zip[..]].concat(), "directory is damaged");
     check(&[&zip[..], b"more"].concat(), "bytes follow");
     check(&zip[..zip.len() - 1], "no ZIP archive");
     check(b"", "no ZIP archive");
@@ -501,6 +501,13 @@ fn an_archive_whose_headers_leave_two_readings_is_refused() {
         },
         "",
     );
+    // The end says otherwise: disks, files here and in all, length and place of the directory.
+    let zip = plain().packed(&files);
+    for at in zip.len() - 18..zip.len() {
+        let mut changed = zip.clone();
+        changed[at] ^= 1;
+        Evidence::from_zip(&changed).expect_err(&format!("byte {at} of {}", zip.len()));
+    }
     let described = Raw {
         flags: 8,
         local_flags: 8,
