@@ -120,11 +120,23 @@ def read_archive(path):
         folder, _, rest = name.partition("/")
         require(folder in folders, f"{name!r} is unknown")
         folders[folder][number(rest)] = data
-    links = {size: data.decode() for size, data in folders["consistency"].items()}
+    links = {size: read_consistency(data.decode()) for size, data in folders["consistency"].items()}
     return texts, dict(sorted(folders["leaves"].items())), links
 
 
 # --- keys and notes ---
+
+
+def read_note(note):
+    """Text and signatures, each a name and the bytes behind it."""
+    text, _, lines = note.rpartition("\n\n")
+    require(lines.endswith("\n"), "a signed note is cut short")
+    signatures = []
+    for line in lines[:-1].split("\n"):
+        mark, name, signature = line.split(" ")
+        signatures.append((name, decode(signature)))
+        require(mark == "\u2014" and len(signatures[-1][1]) > 4, "a signed note has a line that is no signature")
+    return text + "\n", signatures
 
 
 class Key:
@@ -140,12 +152,9 @@ class Key:
 
     def signed(self, note):
         """Verifies this key's signature; the time, if it is a cosignature."""
-        text, signatures = note.rsplit("\n\n", 1)
-        text += "\n"
-        for line in signatures.rstrip("\n").split("\n"):
-            mark, name, signature = line.split(" ")
-            data = decode(signature)
-            if (mark, name, data[:4]) == ("\u2014", self.name, self.id):
+        text, signatures = read_note(note)
+        for name, data in signatures:
+            if (name, data[:4]) == (self.name, self.id):
                 return self.verify(text, data[4:])
         raise Unproven(f"not signed by {self.vkey}")
 
@@ -174,7 +183,8 @@ class Epoch:
 
 def read_keys(text):
     """All epochs; each statement is signed by the keys before it and by its own."""
-    first, *rest = text.rstrip("\n").split("\n\n")
+    require(text.endswith("\n") and not text.endswith("\n\n"), "the keys are cut short, or more follows")
+    first, *rest = text[:-1].split("\n\n")
     epochs = [Epoch(first.split("\n"), 0, (0, None))]
     require(len(rest) % 2 == 0, "a rotation statement is cut short")
     for body, signatures in zip(rest[::2], rest[1::2]):
@@ -269,13 +279,13 @@ def read_proof(text, leaves):
     return HASHES[kind[5:]], path
 
 
-def read_consistency(text, sizes):
+def read_consistency(text):
+    """The sizes of the two trees, and the hashes."""
     header, old, new, *lines = text[:-1].split("\n")
     require(text.endswith("\n") and header == "daemoneye consistency proof v1", "no consistency proof")
-    expected = [f"from {sizes[0]}", f"to {sizes[1]}"]
-    require([old, new] == expected, "a consistency proof is of other trees")
+    require(old.startswith("from ") and new.startswith("to "), "a consistency proof names no trees")
     require(len(lines) <= MAX_PATH, "a consistency proof has too many hashes")
-    return [decode(line, 32) for line in lines]
+    return (number(old[5:]), number(new[3:])), [decode(line, 32) for line in lines]
 
 
 def check_link(digest, own, other, links):
@@ -284,7 +294,8 @@ def check_link(digest, own, other, links):
     path = []
     if old[0] not in (0, new[0]):
         require(other[0] in links, f"no consistency proof leads to the tree of {other[0]} leaves")
-        path = read_consistency(links[other[0]], (old[0], new[0]))
+        sizes, path = links[other[0]]
+        require(sizes == (old[0], new[0]), "a consistency proof is of other trees")
     check_consistency(digest, old, new, path)
 
 
