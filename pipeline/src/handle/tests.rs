@@ -154,7 +154,7 @@ fn failing_with(
 ) -> (tempfile::TempDir, Handle) {
     let dir = tempfile::tempdir().unwrap();
     let options = Options {
-        segment_bytes: 5_000,
+        segment_bytes: 200_000,
         ..Options::new("test.example/log")
     };
     let (ledger, _) = Ledger::open(dir.path(), &options).unwrap();
@@ -185,12 +185,12 @@ fn a_drop_that_failed_is_tried_again_and_told() {
     let mut config = Config {
         live: false,
         retention: Some(Retention {
-            bytes: Some(20_000),
+            bytes: Some(800_000),
             seconds: None,
         }),
         ..Config::default()
     };
-    config.commit.checkpoint_leaves = 1;
+    config.commit.checkpoint_leaves = 5_000;
     config.commit.drop_retry = Duration::ZERO;
     let (dir, handle) = failing_with(u32::MAX, Failure::Panic, 3, &config);
     let mut subscription = handle.subscribe(0);
