@@ -22,6 +22,9 @@ pub enum Error {
         /// Largest size taken.
         limit: u64,
     },
+    /// What is named as rule files are is a pipe, a device or a socket.
+    #[error("rules: {} is neither a file nor a directory", .0.display())]
+    RulesNoFile(PathBuf),
     /// There is no rule file where rules were to be.
     #[error("rules: no .yaml or .yml file in {}", .0.display())]
     NoRules(PathBuf),

@@ -1,13 +1,13 @@
 //! Which rules run: files and directories of the operator's, those that are shipped, or both.
 
-use std::collections::BTreeMap;
-use std::fs;
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use detect::sigma::Os;
-use detect::{Options, RuleSet, Source};
+use detect::{Options, Place, RuleSet, Source};
 
 use crate::Error;
 
@@ -72,8 +72,10 @@ pub fn load(wanted: &Wanted) -> Result<RuleSet, Error> {
             read_lists(path, &mut lists)?;
         }
     }
-    let rules = compile(&files, wanted.host, lists)?;
-    let is_empty = |(file, text): &&File| {
+    let (files, garbled) = texts(files)?;
+    let mut rules = compile(&files, wanted.host, lists)?;
+    garbled.into_iter().for_each(|error| rules.reject(error));
+    let is_empty = |(file, text): &&RuleFile| {
         let has_rules = rules.rules().iter().any(|rule| rule.file == *file);
         !has_rules && !detect::is_exceptions(file) && !detect::sigma::is_sigma(file, text)
     };
@@ -83,6 +85,43 @@ pub fn load(wanted: &Wanted) -> Result<RuleSet, Error> {
             Err(Error::RulesInvalid(rules.report().rejected.clone()))
         }
         None => Ok(rules),
+    }
+}
+
+/// Those that are text, and of Sigma files that are not, what is wrong with them.
+fn texts(files: Vec<(String, Vec<u8>)>) -> Result<(Vec<RuleFile>, Vec<detect::Error>), Error> {
+    let (mut texts, mut garbled, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+    for (file, bytes) in files {
+        match String::from_utf8(bytes) {
+            Ok(text) => texts.push((file, text)),
+            Err(error) => {
+                let is_sigma =
+                    detect::sigma::is_sigma(&file, &String::from_utf8_lossy(error.as_bytes()));
+                let into = if is_sigma { &mut garbled } else { &mut errors };
+                into.push(no_text(file, &error));
+            }
+        }
+    }
+    if errors.is_empty() {
+        Ok((texts, garbled))
+    } else {
+        Err(Error::RulesInvalid(errors))
+    }
+}
+
+/// Where a file stops being UTF-8.
+fn no_text(file: String, error: &std::string::FromUtf8Error) -> detect::Error {
+    let sound = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+    let sound = String::from_utf8_lossy(sound);
+    let line = sound.rsplit('\n').next().unwrap_or_default();
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    detect::Error {
+        file,
+        place: Place {
+            line: count(sound.matches('\n').count() + 1),
+            column: count(line.chars().count() + 1),
+        },
+        kind: detect::ErrorKind::Yaml("the file is not UTF-8 here".to_owned()),
     }
 }
 
@@ -128,19 +167,19 @@ pub fn export(dir: &Path) -> Result<usize, Error> {
 }
 
 /// A rule file's name and text.
-type File = (String, String);
+type RuleFile = (String, String);
 
 /// Values of lists by name.
 type Lists = BTreeMap<String, Vec<String>>;
 
-fn shipped() -> Vec<File> {
+fn shipped() -> Vec<(String, Vec<u8>)> {
     detect::shipped()
         .iter()
-        .map(|(file, text)| ((*file).into(), (*text).into()))
+        .map(|(file, text)| ((*file).into(), text.as_bytes().to_vec()))
         .collect()
 }
 
-fn compile(files: &[File], host: Option<Os>, lists: Lists) -> Result<RuleSet, Error> {
+fn compile(files: &[RuleFile], host: Option<Os>, lists: Lists) -> Result<RuleSet, Error> {
     let sources: Vec<Source<'_>> = files
         .iter()
         .map(|(file, text)| Source { file, text })
@@ -149,14 +188,15 @@ fn compile(files: &[File], host: Option<Os>, lists: Lists) -> Result<RuleSet, Er
     RuleSet::load(&sources, &options).map_err(Error::RulesInvalid)
 }
 
-fn read(path: &Path) -> Result<Vec<File>, Error> {
-    let mut paths = Vec::new();
-    collect(path, 0, &mut paths)?;
-    if paths.is_empty() {
+fn read(path: &Path) -> Result<Vec<(String, Vec<u8>)>, Error> {
+    let mut found = Found::below(path, is_rule_file);
+    if let Some(error) = found.errors.pop() {
+        return Err(error);
+    }
+    if found.files.is_empty() {
         return Err(Error::NoRules(path.to_owned()));
     }
-    paths.sort();
-    paths.iter().map(|path| read_file(path)).collect()
+    found.files.iter().map(|path| read_file(path)).collect()
 }
 
 /// Adds the lists beside the rules: `lists/NAME.txt` in the directory, or in that of the file.
@@ -181,10 +221,12 @@ fn read_lists(path: &Path, lists: &mut Lists) -> Result<(), Error> {
     let mut paths = paths.map_err(unreadable)?;
     paths.sort();
     for path in paths {
-        if path.extension().is_none_or(|extension| extension != "txt") {
+        if is_hidden(&path) || path.extension().is_none_or(|extension| extension != "txt") {
             continue;
         }
-        let (file, text) = read_file(&path)?;
+        let (file, bytes) = read_file(&path)?;
+        let text = String::from_utf8(bytes)
+            .map_err(|error| Error::RulesInvalid(vec![no_text(file.clone(), &error)]))?;
         let values = detect::read_list(&Source {
             file: &file,
             text: &text,
@@ -196,68 +238,90 @@ fn read_lists(path: &Path, lists: &mut Lists) -> Result<(), Error> {
     Ok(())
 }
 
-fn collect(path: &Path, depth: u32, out: &mut Vec<PathBuf>) -> Result<(), Error> {
-    let unreadable = |source| Error::RulesUnreadable {
-        path: path.to_owned(),
-        source,
-    };
-    if !fs::metadata(path).map_err(unreadable)?.is_dir() {
-        // A file that is named outright counts whatever its name.
-        if depth == 0 || is_rule_file(path) {
-            out.push(path.to_owned());
+/// Files below a path, each once, however many links lead to it, and what cannot be read.
+#[derive(Default)]
+struct Found {
+    /// Sorted.
+    files: Vec<PathBuf>,
+    errors: Vec<Error>,
+    /// What was met, by where it really lies.
+    met: HashSet<PathBuf>,
+}
+
+impl Found {
+    /// The path itself if it is a file, whatever its name, or else those in it that are wanted.
+    fn below(path: &Path, wanted: fn(&Path) -> bool) -> Self {
+        let mut found = Self::default();
+        found.add(path, 0, wanted);
+        found.files.sort();
+        found
+    }
+
+    fn add(&mut self, path: &Path, depth: u32, wanted: fn(&Path) -> bool) {
+        if let Err(source) = self.add_readable(path, depth, wanted) {
+            let path = path.to_owned();
+            self.errors.push(Error::RulesUnreadable { path, source });
         }
-        return Ok(());
     }
-    if depth > MAX_DEPTH {
-        return Ok(());
+
+    fn add_readable(
+        &mut self,
+        path: &Path,
+        depth: u32,
+        wanted: fn(&Path) -> bool,
+    ) -> std::io::Result<()> {
+        let is_dir = fs::metadata(path)?.is_dir();
+        if !is_dir && depth > 0 && !wanted(path) || is_dir && depth > MAX_DEPTH {
+            return Ok(());
+        }
+        if !self.met.insert(fs::canonicalize(path)?) {
+            return Ok(());
+        }
+        if !is_dir {
+            self.files.push(path.to_owned());
+            return Ok(());
+        }
+        let entries: std::io::Result<Vec<PathBuf>> =
+            fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect();
+        let mut entries = entries?;
+        // Of several links to one file, the same one always counts.
+        entries.sort();
+        for entry in entries.iter().filter(|entry| !is_hidden(entry)) {
+            self.add(entry, depth + 1, wanted);
+        }
+        Ok(())
     }
-    for entry in fs::read_dir(path).map_err(unreadable)? {
-        collect(&entry.map_err(unreadable)?.path(), depth + 1, out)?;
-    }
-    Ok(())
 }
 
 /// What rules are read from, as a number: it differs where that differs. What cannot be read counts
 /// as absent.
 #[must_use]
 pub fn stamp(wanted: &Wanted) -> u64 {
-    let mut files = Vec::new();
+    let mut hasher = DefaultHasher::new();
     for path in wanted
         .paths
         .iter()
         .filter(|path| path.as_os_str() != BUILTIN)
     {
-        files_below(path, 0, &mut files);
-    }
-    files.sort();
-    let mut hasher = DefaultHasher::new();
-    for file in files {
-        (&file, fs::read(&file).unwrap_or_default()).hash(&mut hasher);
+        for file in Found::below(path, is_read).files {
+            let bytes = read_file(&file).map(|(_, bytes)| bytes);
+            (&file, bytes.unwrap_or_default()).hash(&mut hasher);
+        }
     }
     hasher.finish()
-}
-
-fn files_below(path: &Path, depth: u32, out: &mut Vec<PathBuf>) {
-    let Ok(metadata) = fs::metadata(path) else {
-        return;
-    };
-    if !metadata.is_dir() {
-        if metadata.is_file() && metadata.len() <= MAX_FILE && (depth == 0 || is_read(path)) {
-            out.push(path.to_owned());
-        }
-    } else if depth <= MAX_DEPTH
-        && let Ok(entries) = fs::read_dir(path)
-    {
-        for entry in entries.flatten() {
-            files_below(&entry.path(), depth + 1, out);
-        }
-    }
 }
 
 /// Whether something is read from a file of that name in a directory of rules: rules, their tests and
 /// exceptions, lists.
 pub(crate) fn is_read(path: &Path) -> bool {
-    is_rule_file(path) || path.extension().is_some_and(|extension| extension == "txt")
+    !is_hidden(path)
+        && (is_rule_file(path) || path.extension().is_some_and(|extension| extension == "txt"))
+}
+
+/// Where editors, version control and Kubernetes keep what is theirs.
+pub(crate) fn is_hidden(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name.as_encoded_bytes().starts_with(b".")
 }
 
 fn is_rule_file(path: &Path) -> bool {
@@ -265,21 +329,29 @@ fn is_rule_file(path: &Path) -> bool {
         .is_some_and(|extension| extension == "yaml" || extension == "yml")
 }
 
-fn read_file(path: &Path) -> Result<File, Error> {
+/// Only of files: a pipe would wait for its other end, and a device may have no end.
+fn read_file(path: &Path) -> Result<(String, Vec<u8>), Error> {
     let unreadable = |source| Error::RulesUnreadable {
         path: path.to_owned(),
         source,
     };
-    let bytes = fs::metadata(path).map_err(unreadable)?.len();
-    if bytes > MAX_FILE {
+    let metadata = fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(Error::RulesNoFile(path.to_owned()));
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_FILE {
         return Err(Error::RuleFileTooLarge {
             path: path.to_owned(),
-            bytes,
+            bytes: metadata.len(),
             limit: MAX_FILE,
         });
     }
-    let text = fs::read_to_string(path).map_err(unreadable)?;
-    Ok((path.display().to_string(), text))
+    Ok((path.display().to_string(), bytes))
 }
 
 #[cfg(test)]
@@ -413,6 +485,81 @@ mod tests {
         let error = load_one(dir.path()).err().unwrap().to_string();
         assert!(
             error.contains("placeholder `%others%` has no list"),
+            "{error}"
+        );
+    }
+
+    #[cfg(unix)]
+    fn link(target: &str, link: PathBuf) {
+        std::os::unix::fs::symlink(target, link).unwrap();
+    }
+
+    /// A pipe was waited for, `/dev/zero` read until memory was full, and links to the directory
+    /// itself followed as often as they could be combined.
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_told_and_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("a.yml"), sigma("A", "linux", "Image: /a")).unwrap();
+        for name in ["b", "c", "d", "e", "f", "g"] {
+            link(".", at(name));
+        }
+        assert_eq!(load_one(dir.path()).unwrap().rules().len(), 1);
+        link("/dev/zero", at("zero.yml"));
+        let socket = std::os::unix::net::UnixListener::bind(at("socket.yml")).unwrap();
+        let check = |name: &str| {
+            let error = load_one(dir.path()).err().unwrap();
+            assert!(matches!(&error, Error::RulesNoFile(path) if path.ends_with(name)));
+            let _ = stamp(&Wanted::here(&[dir.path().to_owned()]));
+            fs::remove_file(at(name)).unwrap();
+        };
+        check("socket.yml");
+        check("zero.yml");
+        drop(socket);
+        assert_eq!(load_one(dir.path()).unwrap().rules().len(), 1);
+    }
+
+    /// As a ConfigMap is mounted; each rule was there three times.
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_several_links_lead_to_is_read_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("..2026")).unwrap();
+        fs::write(at("..2026/a.yml"), sigma("A", "linux", "Image: /a")).unwrap();
+        link("..2026", at("..data"));
+        link("..data/a.yml", at("a.yml"));
+        link("a.yml", at("z.yml"));
+        // An editor's lock, which leads nowhere.
+        link("somebody@somewhere", at(".#a.yml"));
+        let rules = load_one(dir.path()).unwrap();
+        assert!(rules.report().rejected.is_empty());
+        assert_eq!(rules.rules()[0].file, at("a.yml").display().to_string());
+    }
+
+    #[test]
+    fn a_file_that_is_no_text_is_told_with_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &[u8]| fs::write(dir.path().join(name), text).unwrap();
+        write("good.yml", sigma("Good", "linux", "Image: /a").as_bytes());
+        let garbled = sigma("Gut", "linux", "Image: /\u{e4}?");
+        let garbled: Vec<u8> = garbled.chars().map(|c| c as u8).collect();
+        write("bad.yml", &garbled);
+        let rules = load_one(dir.path()).unwrap();
+        assert_eq!(
+            (rules.rules().len(), rules.report().rejected_documents),
+            (1, 1)
+        );
+        let rejected = rules.report().rejected[0].to_string();
+        assert!(
+            rejected.contains("bad.yml:7:13: the file is not UTF-8"),
+            "{rejected}"
+        );
+        write("sql.yaml", b"id: x\ntitle: \xff\n");
+        let error = load_one(dir.path()).err().unwrap().to_string();
+        assert!(
+            error.contains("sql.yaml:2:8: the file is not UTF-8"),
             "{error}"
         );
     }

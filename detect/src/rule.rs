@@ -275,6 +275,13 @@ impl RuleSet {
         &self.report
     }
 
+    /// Adds what is wrong with a file of Sigma rules that is no text, so that its rules could not be
+    /// among the sources, to the report.
+    pub fn reject(&mut self, error: Error) {
+        self.report.rejected_documents += 1;
+        self.report.rejected.push(error);
+    }
+
     /// The rules: those in SQL, then those in Sigma, each in the order of the files.
     #[must_use]
     pub fn rules(&self) -> &[Rule] {

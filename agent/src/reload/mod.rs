@@ -291,6 +291,27 @@ mod tests {
     }
 
     #[cfg(unix)]
+    #[test]
+    fn a_mounted_config_map_that_changes_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let version = |name: &str, id: &str| {
+            fs::create_dir(at(name)).unwrap();
+            fs::write(at(name).join("a.yaml"), rule(id)).unwrap();
+            link(Path::new(name), &at("..data_tmp"));
+            fs::rename(at("..data_tmp"), at("..data")).unwrap();
+        };
+        version("..1", "one");
+        link(Path::new("..data/a.yaml"), &at("a.yaml"));
+        let (_reloader, _reloads, told) = start(vec![dir.path().to_owned()]);
+        for (before, now, id) in [("..1", "..2", "two"), ("..2", "..3", "three")] {
+            version(now, id);
+            fs::remove_dir_all(at(before)).unwrap();
+            while told.recv_timeout(LONG).unwrap() != Ok(vec![id.to_owned()]) {}
+        }
+    }
+
+    #[cfg(unix)]
     fn link(target: &Path, link: &Path) {
         std::os::unix::fs::symlink(target, link).unwrap();
     }

@@ -13,7 +13,7 @@ use notify::event::{AccessKind, AccessMode, CreateKind, RemoveKind};
 use notify::{Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 use crate::Error;
-use crate::rules::{BUILTIN, MAX_DEPTH, is_read};
+use crate::rules::{BUILTIN, MAX_DEPTH, is_hidden, is_read};
 
 /// Directories that are watched; rules in further ones are read anew when the operator asks.
 const MAX_DIRECTORIES: usize = 1024;
@@ -77,7 +77,7 @@ impl Interests {
     /// A path that the operator named.
     fn add(&mut self, path: &Path) {
         self.add_name(path);
-        self.add_directory(path, 0);
+        self.add_directory(path, 0, &mut HashSet::new());
     }
 
     /// The entry of a path in its directory, and where a link leads.
@@ -99,22 +99,23 @@ impl Interests {
         }
     }
 
-    /// What cannot be read is no directory here; reading the rules tells what is wrong with it.
-    fn add_directory(&mut self, path: &Path, depth: u32) {
-        let Ok(entries) = fs::read_dir(path) else {
+    /// What cannot be read is no directory here; reading the rules tells what is wrong with it. As
+    /// when they are read, one that links lead to again is passed over.
+    fn add_directory(&mut self, path: &Path, depth: u32, met: &mut HashSet<PathBuf>) {
+        let (Ok(entries), Ok(place)) = (fs::read_dir(path), fs::canonicalize(path)) else {
             return;
         };
-        if self.0.len() >= MAX_DIRECTORIES {
+        if self.0.len() >= MAX_DIRECTORIES || !met.insert(place) {
             return;
         }
         self.names(path).all = true;
-        for entry in entries.flatten() {
-            let entry = entry.path();
+        let entries = entries.flatten().map(|entry| entry.path());
+        for entry in entries.filter(|entry| !is_hidden(entry)) {
             if entry.is_symlink() {
                 self.add_name(&entry);
             }
             if depth < MAX_DEPTH && entry.is_dir() {
-                self.add_directory(&entry, depth + 1);
+                self.add_directory(&entry, depth + 1, met);
             }
         }
     }
@@ -161,7 +162,7 @@ fn changes(kind: &EventKind) -> bool {
 fn is_about_directory(path: &Path, kind: &EventKind) -> bool {
     match kind {
         EventKind::Create(CreateKind::Folder) | EventKind::Remove(RemoveKind::Folder) => true,
-        _ => path.extension().is_none(),
+        _ => path.extension().is_none() && !is_hidden(path),
     }
 }
 
@@ -197,6 +198,26 @@ mod tests {
         check("rules/sub/b.yaml", true);
         check("rules/a.yaml~", false);
         check("rules/notes.md", false);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn directories_are_watched_once_and_hidden_ones_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir_all(at("rules/sub")).unwrap();
+        fs::create_dir_all(at("rules/.git/objects")).unwrap();
+        for name in ["a", "b", "c", "d"] {
+            std::os::unix::fs::symlink(".", at("rules").join(name)).unwrap();
+        }
+        let mut interests = Interests::default();
+        interests.add(&at("rules"));
+        let mut watched: Vec<_> = interests.0.into_iter().filter(|(_, n)| n.all).collect();
+        watched.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let watched: Vec<PathBuf> = watched.into_iter().map(|(path, _)| path).collect();
+        // Whichever of the names the directory below was met by.
+        assert_eq!(watched.len(), 2, "{watched:?}");
+        assert_eq!(watched[0], at("rules"));
     }
 
     #[test]
