@@ -123,6 +123,8 @@ fn regular_expressions_find_and_mind_case() {
     line("|re: ['^a', 'b$']", &["ax", "xb"], &["bxa"]);
     line("|re|startswith: 'a|b'", &["ax", "bx"], &["xa", "xb"]);
     line("|re|endswith: 'a|b'", &["xa", "xb"], &["ax"]);
+    line("|all|re: ['a', 'b']", &["ba"], &["a"]);
+    line("|neq|re: 'b+'", &["a"], &["abb"]);
 }
 
 #[test]
@@ -156,6 +158,7 @@ fn any_dash_begins_a_flag() {
     let forms = ["x -f", "x /f", "x \u{2013}f", "x \u{2014}f", "x \u{2015}F"];
     line("|windash|contains: ' -f'", &forms, &["x f", "x+f"]);
     line("|windash|contains: ' /f'", &forms, &["xf"]);
+    line("|windash|contains: ' \u{2013}f'", &forms, &["x f"]);
     line("|contains|windash: ' -a-b'", &["x /a-b"], &["x /a/b"]);
     line(
         "|windash|contains|all: [' -a', ' /b']",
@@ -397,6 +400,10 @@ fn what_is_wrong_is_told_with_its_place() {
     check(
         "  sel:\n    Image|re: '(?=a)'\n  condition: sel\n",
         "r.yml:8:15: pattern: look-around",
+    );
+    check(
+        "  sel:\n    Image|contains|re: 'a'\n  condition: sel\n",
+        "modifier `re` must be the first one",
     );
     check(
         "  sel:\n    Image|base64: 'a*'\n  condition: sel\n",

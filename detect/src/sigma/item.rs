@@ -122,14 +122,16 @@ impl<'a> Items<'a> {
     fn modified(&self, target: &Target, node: &Node) -> Result<(Vec<Value>, Manner), Found> {
         let mut values = vec![Value::read(node, target).map_err(|kind| (node.at, kind))?];
         let mut manner = Manner::default();
-        for (position, modifier) in target.modifiers.iter().enumerate() {
-            let first = position == 0;
+        // How values are linked and whether the whole is negated changes no value.
+        let mut first = true;
+        for modifier in &target.modifiers {
             let mut next = Vec::new();
             for value in values {
                 let changed = self.modify(value, *modifier, first, &mut manner);
                 next.extend(changed.map_err(|kind| (node.at, kind))?);
             }
             values = next;
+            first &= matches!(modifier, Modifier::All | Modifier::Negated);
         }
         Ok((values, manner))
     }
@@ -213,6 +215,9 @@ impl<'a> Items<'a> {
                 manner.part = Some(part);
                 one(value)
             }
+            (Modifier::Regex | Modifier::Cidr | Modifier::Exists, _) if !first => Err(wrong(
+                format!("modifier `{}` must be the first one", modifier.name()),
+            )),
             (_, value) => Err(refused(&value)),
         }
     }

@@ -21,11 +21,11 @@ pub(crate) fn compile(pattern: &str, flags: &[char]) -> Result<Regex, ErrorKind>
             limit: format!("{MAX_BYTES} bytes"),
         });
     }
-    let lines = flags.contains(&'m') || pattern.contains("(?m");
+    let lines = flags.contains(&'m') || has_inline_lines(pattern);
     let mut flags: Vec<char> = flags.to_vec();
     flags.sort_unstable();
     flags.dedup();
-    let mut text = translate(pattern, lines);
+    let mut text = translate(pattern, lines).map_err(|reason| ErrorKind::Pattern(reason.into()))?;
     if !flags.is_empty() {
         text = format!("(?{}){text}", flags.iter().collect::<String>());
     }
@@ -44,34 +44,137 @@ fn reason(error: &regex::Error) -> String {
     last.trim_start_matches("error: ").to_owned()
 }
 
-/// The same pattern in the syntax of the engine: what is plain in PCRE and not there is escaped.
-fn translate(pattern: &str, lines: bool) -> String {
+/// Whether the pattern switches to lines itself: `(?m)`, `(?im:`.
+fn has_inline_lines(pattern: &str) -> bool {
+    let groups = pattern.split("(?").skip(1);
+    groups.into_iter().any(|group| {
+        let flags = group.find([')', ':']).map_or("", |end| &group[..end]);
+        flags.contains('m') && flags.chars().all(|c| c.is_ascii_alphabetic() || c == '-')
+    })
+}
+
+/// PCRE's white space within a line.
+const HORIZONTAL: &str = r"\t \x{A0}\x{1680}\x{180E}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}";
+/// What PCRE takes for the end of a line, each by itself.
+const VERTICAL: &str = r"\n-\r\x{85}\x{2028}\x{2029}";
+
+type Rest<'t> = Peekable<Chars<'t>>;
+
+/// The same pattern in the syntax of the engine: what is plain in PCRE and not there is escaped,
+/// what it alone has words for is written out, and what would mean something else is refused.
+fn translate(pattern: &str, lines: bool) -> Result<String, &'static str> {
     let mut out = String::with_capacity(pattern.len() + 8);
     let mut chars = pattern.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
             '\\' => escape(&mut chars, &mut out),
             '[' => class(&mut chars, &mut out),
+            '(' if is_comment(&chars) => {
+                chars.by_ref().find(|c| *c == ')');
+            }
             '{' if !is_quantifier(chars.clone()) => out.push_str(r"\{"),
+            '*' | '+' | '?' | '{' if !out.ends_with('(') || out.ends_with(r"\(") => {
+                quantifier(c, &mut chars, &mut out)?;
+            }
             // PCRE's also matches before a line break that ends the text.
-            '$' if !lines => out.push_str(r"(?:\n?\z)"),
+            '$' if lines => out.push_str(r"(?:$|\n?\z)"),
+            '$' => out.push_str(r"(?:\n?\z)"),
             _ => out.push(c),
         }
     }
-    out
+    Ok(out)
+}
+
+/// After `(`: `?#`.
+fn is_comment(rest: &Rest<'_>) -> bool {
+    let mut rest = rest.clone();
+    rest.next() == Some('?') && rest.next() == Some('#')
+}
+
+/// A quantifier, of which there is only one in PCRE: a `+` after it is possessive, which the engine
+/// would take for another.
+fn quantifier(first: char, chars: &mut Rest<'_>, out: &mut String) -> Result<(), &'static str> {
+    out.push(first);
+    if first == '{' {
+        for c in chars.by_ref() {
+            out.push(c);
+            if c == '}' {
+                break;
+            }
+        }
+    }
+    out.extend(chars.next_if_eq(&'?'));
+    let mut rest = chars.clone();
+    match rest.next() {
+        Some('+') => Err("possessive quantifiers are not supported"),
+        Some('*' | '?') => Err("a quantifier after a quantifier has no meaning"),
+        Some('{') if is_quantifier(rest) => Err("a quantifier after a quantifier has no meaning"),
+        _ => Ok(()),
+    }
 }
 
 /// After a backslash. `\<` and `\>` are word boundaries in the engine alone.
-fn escape(chars: &mut Peekable<Chars<'_>>, out: &mut String) {
+fn escape(chars: &mut Rest<'_>, out: &mut String) {
     match chars.next() {
-        Some(c @ ('<' | '>')) => out.push(c),
-        Some(c) => out.extend(['\\', c]),
+        Some('Q') => quoted(chars, out),
+        Some('E') => {}
+        Some('Z') => out.push_str(r"(?:\n?\z)"),
+        Some('R') => out.push_str(&format!(r"(?:\r\n|[{VERTICAL}])")),
+        Some('N') => out.push_str(r"[^\n]"),
+        Some('h') => out.push_str(&format!("[{HORIZONTAL}]")),
+        Some('H') => out.push_str(&format!("[^{HORIZONTAL}]")),
+        Some('v') => out.push_str(&format!("[{VERTICAL}]")),
+        Some('V') => out.push_str(&format!("[^{VERTICAL}]")),
+        Some(c) => character(c, chars, out),
         None => out.push('\\'),
     }
 }
 
+/// After a backslash in a class.
+fn class_escape(chars: &mut Rest<'_>, out: &mut String) {
+    match chars.next() {
+        Some('b') => out.push_str(r"\x08"),
+        Some('h') => out.push_str(HORIZONTAL),
+        Some('v') => out.push_str(VERTICAL),
+        Some(c) => character(c, chars, out),
+        None => out.push('\\'),
+    }
+}
+
+/// An escape that is the same in a class and outside of one.
+fn character(c: char, chars: &mut Rest<'_>, out: &mut String) {
+    match c {
+        '<' | '>' => out.push(c),
+        'e' => out.push_str(r"\x1B"),
+        '0' => {
+            let mut code = 0;
+            for _ in 0..2 {
+                let digit = chars.next_if(|c| matches!(c, '0'..='7'));
+                code = digit
+                    .and_then(|c| c.to_digit(8))
+                    .map_or(code, |d| code * 8 + d);
+            }
+            out.push_str(&format!(r"\x{{{code:X}}}"));
+        }
+        c if c.is_ascii() => out.extend(['\\', c]),
+        c => out.push(c),
+    }
+}
+
+/// After `\Q`: all is plain up to `\E`.
+fn quoted(chars: &mut Rest<'_>, out: &mut String) {
+    let mut text = String::new();
+    while let Some(c) = chars.next() {
+        if c == '\\' && chars.next_if_eq(&'E').is_some() {
+            break;
+        }
+        text.push(c);
+    }
+    out.push_str(&regex::escape(&text));
+}
+
 /// After `[`: in the engine classes nest and have set operations.
-fn class(chars: &mut Peekable<Chars<'_>>, out: &mut String) {
+fn class(chars: &mut Rest<'_>, out: &mut String) {
     out.push('[');
     out.extend(chars.next_if_eq(&'^'));
     if chars.next_if_eq(&']').is_some() {
@@ -82,7 +185,7 @@ fn class(chars: &mut Peekable<Chars<'_>>, out: &mut String) {
     }
     while let Some(c) = chars.next() {
         match c {
-            '\\' => escape(chars, out),
+            '\\' => class_escape(chars, out),
             '[' if chars.peek() == Some(&':') => posix_class(chars, out),
             '[' | '&' | '~' => out.extend(['\\', c]),
             '-' if chars.next_if_eq(&'-').is_some() => out.push_str(r"-\-"),
@@ -96,7 +199,7 @@ fn class(chars: &mut Peekable<Chars<'_>>, out: &mut String) {
 }
 
 /// After `[` of `[:alpha:]` inside a class.
-fn posix_class(chars: &mut Peekable<Chars<'_>>, out: &mut String) {
+fn posix_class(chars: &mut Rest<'_>, out: &mut String) {
     out.push('[');
     for c in chars.by_ref() {
         out.push(c);
@@ -107,7 +210,7 @@ fn posix_class(chars: &mut Peekable<Chars<'_>>, out: &mut String) {
 }
 
 /// After `{`: digits, perhaps a comma and digits, and `}`.
-fn is_quantifier(mut rest: Peekable<Chars<'_>>) -> bool {
+fn is_quantifier(mut rest: Rest<'_>) -> bool {
     let mut digits = || {
         let mut count = 0;
         while rest.next_if(char::is_ascii_digit).is_some() {
@@ -160,6 +263,57 @@ mod tests {
         check(r"^[\]]$", "]");
         check("a$", "a\n");
         check(r"\$a", "$a");
+    }
+
+    #[test]
+    fn what_only_pcre_has_words_for_is_written_out() {
+        let check = |pattern, yes: &[&str], no: &[&str]| {
+            for (texts, expected) in [(yes, true), (no, false)] {
+                for text in texts {
+                    assert_eq!(
+                        matches(pattern, &[], text),
+                        expected,
+                        "{pattern} on {text:?}"
+                    );
+                }
+            }
+        };
+        check(r"a\Z", &["a", "a\n"], &["a\n\n", "ab"]);
+        check(r"^a\hb[\h]$", &["a b ", "a\tb\t"], &["a\nb ", "ahbh"]);
+        check(r"^a\Rb$", &["a\r\nb", "a\nb"], &["aRb", "ab"]);
+        check(r"^a\vb$", &["a\nb", "a\u{b}b"], &["avb"]);
+        check(r"^a\Nb$", &["axb"], &["a\nb"]);
+        check(r"^\Qa.*(\E.$", &["a.*(x"], &["axx(x"]);
+        check(r"^\Qa.*", &["a.*"], &["axx"]);
+        check(r"^\e\012\0$", &["\x1b\n\0"], &["e0120"]);
+        check(r"^[\b]$", &["\u{8}"], &["b"]);
+        check(r"^\é$", &["é"], &[]);
+        check("^a(?#no ]comment)b$", &["ab"], &["a"]);
+        check(r"^a\(?#", &["a#", "a(#"], &["a"]);
+    }
+
+    #[test]
+    fn lines_are_those_of_flags_in_the_pattern_too() {
+        // `$` was the end of the text but after `(?m`.
+        for pattern in ["(?im)^B$", "(?m)^b$", "(?i-s:(?sm:^B$))"] {
+            assert!(matches(pattern, &[], "a\nb\nc"), "{pattern}");
+        }
+        assert!(!matches("(?m:^b)$", &[], "a\nb\nc"));
+        assert!(matches("(?P<m>b)$", &[], "b"));
+        assert!(!matches("(?P<m>b)$", &[], "b\nc"));
+    }
+
+    #[test]
+    fn quantifiers_of_quantifiers_are_refused() {
+        // `a++` is possessive: it was taken for `(?:a+)+`.
+        for pattern in [
+            "a++b", "a*+", "a?+", "a{2}+", "a**", "a+{2}", "a+?+", "a+??",
+        ] {
+            assert!(compile(pattern, &[]).is_err(), "{pattern}");
+        }
+        for pattern in ["a+?", "a{2}?", "a+{x", "(?:a+)+", r"a\++", "[+]+", "(?i)a+"] {
+            assert!(compile(pattern, &[]).is_ok(), "{pattern}");
+        }
     }
 
     #[test]

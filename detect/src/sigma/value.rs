@@ -118,7 +118,7 @@ impl Text {
             matches!(piece, Some(Piece::Char(c)) if c.is_alphanumeric() || *c == '_')
         };
         let is_flag = |at: &usize| {
-            matches!(self.0[*at], Piece::Char('-' | '/'))
+            matches!(self.0[*at], Piece::Char(c) if DASHES.contains(&c))
                 && !word(at.checked_sub(1))
                 && word(Some(at + 1))
         };
@@ -214,6 +214,7 @@ mod tests {
         check("--all", &[1]);
         check("a -b /c", &[2, 5]);
         check("a-b", &[]);
+        check("a \u{2013}b \u{2014}c", &[2, 5]);
         check("- ", &[]);
     }
 }
