@@ -815,6 +815,76 @@ fn aliases_name_what_is_the_same_in_different_events() {
     }
 }
 
+/// The newest drafts of the specification; they were refused.
+#[test]
+fn temporal_conditions_say_which_rules_found_something() {
+    let check = |condition: &str, events: &[(u64, &str)], expected: &[u64]| {
+        let text = format!(
+            "  type: temporal\n  rules: [a, b]\n  timespan: 10s\n  condition: {condition}\n"
+        );
+        assert_eq!(fired(&text, events), expected, "{condition} {events:?}");
+    };
+    check("a and b", &[(0, A), (1, B)], &[1]);
+    check("a and b", &[(0, A), (11, B)], &[]);
+    check("a-id or b", &[(0, B)], &[0]);
+    check("a and not b", &[(0, A)], &[0]);
+    check("a and not b", &[(0, B), (1, A)], &[]);
+    check("a and not b", &[(0, B), (11, A)], &[1]);
+    check("not (a and b) and (a OR b)", &[(0, B), (1, A)], &[0]);
+    // The words of an order are those of its rules.
+    for condition in ["a and b", "b and a", "{gte: 2}", "{eq: 2}", "{gt: 1}"] {
+        let text = format!(
+            "  type: temporal_ordered\n  rules: [a, b]\n  timespan: 10s\n  condition: {condition}\n"
+        );
+        assert_eq!(fired(&text, &[(0, B), (1, A)]), [0u64; 0], "{condition}");
+        assert_eq!(fired(&text, &[(0, A), (1, B)]), [1], "{condition}");
+    }
+    // By group.
+    let text = "  type: temporal\n  rules: [a, b]\n  group-by: [User]\n  timespan: 10s\n  \
+                condition: a and not b\n";
+    let (b, a) = (
+        r#""Image": "b", "User": "x""#,
+        r#""Image": "a", "User": "y""#,
+    );
+    assert_eq!(fired(text, &[(0, b), (1, a)]), [1]);
+}
+
+#[test]
+fn the_least_and_greatest_value_and_values_of_several_fields() {
+    let event =
+        |pid: u32, user: &str| format!(r#""Image": "a", "ProcessId": {pid}, "User": "{user}""#);
+    let check = |kind: &str, condition: &str, events: &[(u64, String)], expected: &[u64]| {
+        let text = format!(
+            "  type: {kind}\n  rules: [a]\n  timespan: 10s\n  condition: {{{condition}}}\n"
+        );
+        assert_eq!(
+            fired(&text, &borrowed(events)),
+            expected,
+            "{kind} {condition}"
+        );
+    };
+    let events = [(0, event(5, "x")), (1, event(9, "x")), (2, event(2, "x"))];
+    check("value_max", "field: ProcessId, gte: 9", &events, &[1]);
+    check("value_min", "field: ProcessId, lt: 3", &events, &[2]);
+    let both = "field: [ProcessId, User], gte: 3";
+    let events = [(5, "x"), (5, "y"), (5, "x"), (6, "x")];
+    let events: Vec<_> = (0..)
+        .zip(events.map(|(pid, user)| event(pid, user)))
+        .collect();
+    check("value_count", both, &events, &[3]);
+    // `1` and `23` are not `12` and `3`.
+    let events = [(1, "23"), (12, "3")];
+    let events: Vec<_> = (0..)
+        .zip(events.map(|(pid, user)| event(pid, user)))
+        .collect();
+    check(
+        "value_count",
+        "field: [ProcessId, User], gte: 2",
+        &events,
+        &[1],
+    );
+}
+
 fn ids(rules: &RuleSet) -> Vec<&str> {
     rules.rules().iter().map(|rule| &*rule.id).collect()
 }
@@ -876,8 +946,51 @@ fn broken_correlations_say_what_is_wrong_and_leave_their_rules() {
     );
     check(
         "  type: value_count\n  rules: [a]\n  timespan: 1s\n  condition: {gte: 1}\n",
+        "needs a `field`",
+    );
+    check(
+        "  type: value_sum\n  rules: [a]\n  timespan: 1s\n  condition: {gte: 1, field: [User, ProcessId]}\n",
         "needs one `field`",
     );
+    let temporal =
+        |rest: &str| format!("  type: temporal\n  rules: [a, b]\n  timespan: 1s\n{rest}");
+    check(
+        &temporal("  group_by: [User]\n"),
+        "c.yml:27:3: unknown key of a correlation `group_by` (did you mean `group-by`?)",
+    );
+    check(&temporal("  window: session\n"), "`window`");
+    check(&temporal("  aliases: [x]\n"), "aliases that are not");
+    check(
+        &temporal("  aliases: {x: {a: [b]}}\n"),
+        "aliases that are not",
+    );
+    check(
+        &temporal("  aliases: {x: {a: User, c: User}}\n"),
+        "c.yml:27:26: `correlation` has an alias for `c`, which is none of its rules",
+    );
+    check(
+        "  type: temporal\n  rules: [a, a-id]\n  timespan: 1s\n",
+        "c.yml:25:14: `correlation` names the rule `a-id` twice",
+    );
+    for timespan in ["5mm", "+5m", "m", "5 m", "5M", "-5m", "0s", "''"] {
+        check(
+            &format!("  type: temporal\n  rules: [a]\n  timespan: {timespan}\n"),
+            "has the timespan",
+        );
+    }
+    let on = |condition: &str| temporal(&format!("  condition: {condition}\n"));
+    check(&on("a and c"), "`c`, which is none of its rules");
+    check(
+        &on("a"),
+        "has the rule `b-id`, which its condition does not name",
+    );
+    check(&on("a and 1 of b"), "`of`");
+    check(&on("a and b and"), "c.yml:27:14: condition: ends");
+    check(&on("[a, b]"), "needs bounds");
+    let ordered = |condition: &str| on(condition).replace("temporal", "temporal_ordered");
+    for condition in ["{gte: 1}", "{lt: 3}", "a or b", "a and not b", "{eq: 3}"] {
+        check(&ordered(condition), "something else than all of its rules");
+    }
     check(
         "  type: value_percentile\n  rules: [a]\n  timespan: 1s\n  condition: {field: User, gte: 1}\n",
         "percentile",
@@ -1166,10 +1279,18 @@ fn chains_are_bounded() {
     let inner: String = wide.iter().map(|n| another(n, &on("a"))).collect();
     let wide = error(&(on(&wide.join(", ")) + &inner));
     assert!(wide.contains("limit of 16"), "{wide}");
-    let many = vec!["a"; 64].join(", ");
+    let parts: Vec<String> = (0..64).map(|n| format!("m{n}")).collect();
+    let rule = |id: &String| {
+        format!(
+            "---\ntitle: {id}\nname: {id}\nlogsource: {{category: process_creation}}\ndetection:\n  \
+             sel: {{Image: {id}}}\n  condition: sel\n"
+        )
+    };
     let inner: Vec<String> = (0..5).map(|n| format!("n{n}")).collect();
+    let many = parts.join(", ");
     let of_inner: String = inner.iter().map(|n| another(n, &on(&many))).collect();
-    let many = error(&(on(&inner.join(", ")) + &of_inner));
+    let of_parts: String = parts.iter().map(rule).collect();
+    let many = error(&(on(&inner.join(", ")) + &of_inner + &of_parts));
     assert!(many.contains("limit of 256"), "{many}");
 }
 

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use event::Level;
 
-use crate::catalog::{COLUMNS, Column};
+use crate::catalog::{COLUMNS, Column, Type};
 use crate::correlate::MAX_SAMPLES;
 use crate::dedup::Dedup;
-use crate::error::ErrorKind;
-use crate::ir::{Comparison, Function, Scalar};
+use crate::error::{ErrorKind, Place};
+use crate::ir::{Comparison, Function, Predicate, Scalar};
+use crate::nearest::nearest;
 use crate::rule::{Clause, Output, Rule, Selected, column_names};
+use crate::sigma::condition::Condition;
 use crate::sigma::header::{Header, scalar};
 use crate::sigma::item::{Found, Items};
 use crate::sigma::logsource::Logsource;
@@ -29,6 +31,18 @@ const MAX_CLAUSES: usize = 256;
 const MAX_LINKS: usize = 16;
 /// Correlations on each other.
 const MAX_DEPTH: usize = 10;
+
+/// What its section may hold. `timeframe` is what `timespan` was called before.
+const KEYS: [&str; 8] = [
+    "type",
+    "rules",
+    "group-by",
+    "timespan",
+    "timeframe",
+    "condition",
+    "aliases",
+    "generate",
+];
 
 /// A rule that correlations can name.
 pub(crate) struct Known {
@@ -87,6 +101,7 @@ pub(crate) fn compile(
     let header = Header::read(document)?;
     let one = |error| vec![error];
     let node = document.get("correlation").unwrap_or(document);
+    check_keys(node).map_err(one)?;
     let of = rules(node, known).map_err(one)?;
     let chosen = || of.iter().map(|at| &known[*at].rule);
     let members = Arc::new(Members {
@@ -101,6 +116,7 @@ pub(crate) fn compile(
         items: &items,
     };
     let kind = parts.kind().map_err(one)?;
+    parts.check_aliases().map_err(one)?;
     let keys = parts.keys().map_err(one)?;
     let trigger = parts.trigger(kind, &keys).map_err(one)?;
     let trigger = chained(kind, trigger, chosen()).map_err(|kind| vec![(node.at, kind)])?;
@@ -142,6 +158,25 @@ pub(crate) fn compile(
         known,
         of,
         generate,
+    })
+}
+
+/// What is misspelt here would make another correlation of it.
+fn check_keys(node: &Node) -> Result<(), Found> {
+    let Some(entries) = node.entries() else {
+        let problem = format!("is {}, not keys and values", node.kind());
+        return Err((node.at, wrong(problem)));
+    };
+    let unknown = entries
+        .iter()
+        .find(|(key, _)| !KEYS.contains(&key.text.as_str()));
+    unknown.map_or(Ok(()), |(key, _)| {
+        let kind = ErrorKind::Unknown {
+            what: "key of a correlation",
+            name: key.text.clone(),
+            nearest: nearest(&key.text, KEYS.into_iter()).map(str::to_owned),
+        };
+        Err((key.at, kind))
     })
 }
 
@@ -212,7 +247,16 @@ fn rules(node: &Node, known: &[Known]) -> Result<Vec<usize>, Found> {
             (node.at, wrong(problem))
         })
     };
-    rules.items().iter().map(position).collect()
+    let mut positions = Vec::new();
+    for node in rules.items() {
+        let position = position(node)?;
+        if positions.contains(&position) {
+            let problem = format!("names the rule `{}` twice", scalar(node));
+            return Err((node.at, wrong(problem)));
+        }
+        positions.push(position);
+    }
+    Ok(positions)
 }
 
 impl Members {
@@ -271,6 +315,8 @@ impl<I: Fn(Logsource) -> Items<'static>> Parts<'_, I> {
             "value_count" => Kind::Values(AggregateFunction::CountDistinct),
             "value_sum" => Kind::Values(AggregateFunction::Sum),
             "value_avg" => Kind::Values(AggregateFunction::Average),
+            "value_min" => Kind::Values(AggregateFunction::Min),
+            "value_max" => Kind::Values(AggregateFunction::Max),
             "value_median" => Kind::Values(AggregateFunction::Percentile(50)),
             "value_percentile" => Kind::Values(AggregateFunction::Percentile(self.percentile()?)),
             "temporal" => Kind::Temporal,
@@ -339,6 +385,7 @@ impl<I: Fn(Logsource) -> Items<'static>> Parts<'_, I> {
     fn trigger(&self, kind: Kind, keys: &[Vec<Scalar>]) -> Result<Trigger, Found> {
         let size = self.timespan()?;
         if kind == Kind::Ordered {
+            self.check_ordered()?;
             return Ok(Trigger::Sequence(self.ordered(size, keys)));
         }
         let function = match kind {
@@ -346,16 +393,145 @@ impl<I: Fn(Logsource) -> Items<'static>> Parts<'_, I> {
             Kind::Values(function) => function,
             Kind::Temporal | Kind::Ordered => AggregateFunction::CountDistinct,
         };
-        let aggregate = Aggregate {
+        let mut aggregates = vec![Aggregate {
             function,
             inputs: self.inputs(kind)?,
+        }];
+        let having = match self.expression()? {
+            Some((at, condition)) if kind == Kind::Temporal => {
+                aggregates.extend((0..self.sizes.len()).map(|rule| self.events_of(rule)));
+                self.found(at, &condition)?
+            }
+            _ => self.having(kind)?,
         };
         Ok(Trigger::Threshold(Box::new(Threshold {
             window: Window::Sliding { size },
             keys: keys.to_vec(),
-            aggregates: vec![aggregate],
-            having: self.having(kind)?,
+            aggregates,
+            having,
         })))
+    }
+
+    /// Its condition on which rules found something, if it is one: `a and not b`.
+    fn expression(&self) -> Result<Option<(Place, Condition)>, Found> {
+        let node = self.node.get("condition");
+        let Some((at, text)) = node.and_then(|node| Some((node.at, node.text()?))) else {
+            return Ok(None);
+        };
+        let condition = Condition::parse(text).map_err(|kind| (at, kind))?;
+        Ok(Some((at, condition)))
+    }
+
+    /// The number of events that one of the rules found.
+    fn events_of(&self, rule: usize) -> Aggregate {
+        let sizes = self.sizes.iter().enumerate();
+        let inputs = sizes.flat_map(|(position, size)| {
+            let is_other = position != rule;
+            let never = Predicate::Truth(Scalar::Bool(false));
+            let input = Input {
+                value: None,
+                filter: is_other.then_some(never),
+            };
+            vec![input; *size]
+        });
+        Aggregate {
+            function: AggregateFunction::Count,
+            inputs: inputs.collect(),
+        }
+    }
+
+    /// The condition on the aggregates after the first, of which there is one for each rule.
+    fn found(&self, at: Place, condition: &Condition) -> Result<Having, Found> {
+        let mut unused: Vec<bool> = vec![true; self.sizes.len()];
+        let having = self.found_of(condition, &mut unused);
+        let having = having.map_err(|problem| (at, wrong(problem)))?;
+        match unused.iter().position(|unused| *unused) {
+            Some(rule) => {
+                let name = &self.members.names[rule][0];
+                let problem = format!("has the rule `{name}`, which its condition does not name");
+                Err((at, wrong(problem)))
+            }
+            None => Ok(having),
+        }
+    }
+
+    fn found_of(&self, condition: &Condition, unused: &mut [bool]) -> Result<Having, String> {
+        let mut all = |parts: &[Condition]| -> Result<Vec<Having>, String> {
+            let parts = parts.iter().map(|part| self.found_of(part, unused));
+            parts.collect()
+        };
+        match condition {
+            Condition::And(parts) => Ok(Having::And(all(parts)?)),
+            Condition::Or(parts) => Ok(Having::Or(all(parts)?)),
+            Condition::Not(inner) => Ok(Having::Not(Box::new(self.found_of(inner, unused)?))),
+            Condition::Selection(name) => {
+                let rules = &self.members.names;
+                let position = rules.iter().position(|names| names.contains(name));
+                let position = position.ok_or_else(|| {
+                    format!("asks in its condition for `{name}`, which is none of its rules")
+                })?;
+                unused[position] = false;
+                Ok(at_least(1 + position, 1))
+            }
+            Condition::Of(..) => {
+                Err("has `of` in its condition, which is for selections only".to_owned())
+            }
+        }
+    }
+
+    /// All rules must be found where their order matters, whatever way that is said.
+    fn check_ordered(&self) -> Result<(), Found> {
+        let Some(node) = self.node.get("condition") else {
+            return Ok(());
+        };
+        let asks_for_all = match self.expression()? {
+            Some((at, condition)) => {
+                self.found(at, &condition)?;
+                let parts = condition.conjuncts();
+                parts
+                    .iter()
+                    .all(|part| matches!(part, Condition::Selection(_)))
+            }
+            None => {
+                let having = self.having(Kind::Ordered)?;
+                let of = |count: usize| {
+                    let count = Number::from(i128::try_from(count).unwrap_or(i128::MAX));
+                    having.truth(&|_| Some(count)) == Some(true)
+                };
+                let all = self.sizes.len();
+                of(all) && !(0..all).any(of)
+            }
+        };
+        if asks_for_all {
+            return Ok(());
+        }
+        let problem = "is `temporal_ordered` and asks for something else than all of its rules";
+        Err((node.at, wrong(problem)))
+    }
+
+    /// Each alias is a field of rules that are there.
+    fn check_aliases(&self) -> Result<(), Found> {
+        let Some(aliases) = self.node.get("aliases") else {
+            return Ok(());
+        };
+        let expected = |node: &Node| {
+            let problem = "has aliases that are not `alias: {rule: field}`";
+            (node.at, wrong(problem))
+        };
+        for (_, alias) in aliases.entries().ok_or_else(|| expected(aliases))? {
+            for (rule, field) in alias.entries().ok_or_else(|| expected(alias))? {
+                field.text().ok_or_else(|| expected(field))?;
+                let mut names = self.members.names.iter().flatten();
+                if !names.any(|name| *name == rule.text) {
+                    let problem = format!(
+                        "has an alias for `{}`, which is none of its rules",
+                        rule.text
+                    );
+                    return Err((rule.at, wrong(problem)));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// For each clause of each rule, what its events give.
@@ -371,14 +547,18 @@ impl<I: Fn(Logsource) -> Items<'static>> Parts<'_, I> {
             }
             Kind::Values(function) => {
                 let field = self.node.get("condition").and_then(|c| c.get("field"));
-                let Some(field) = field.filter(|field| field.items().len() == 1) else {
+                let Some(field) = field.filter(|field| !field.items().is_empty()) else {
                     let at = field.unwrap_or(self.node).at;
-                    return Err((at, wrong("needs one `field` in its condition")));
+                    return Err((at, wrong("needs a `field` in its condition")));
                 };
-                let counts = function == AggregateFunction::CountDistinct;
-                let given = |value| Some(if counts { value } else { number(value) });
-                let values = self.values(&field.items()[0])?;
-                values.into_iter().map(given).collect()
+                if function == AggregateFunction::CountDistinct {
+                    self.combined(field.items())?
+                } else if field.items().len() == 1 {
+                    let values = self.values(&field.items()[0])?.into_iter();
+                    values.map(|value| Some(number(value))).collect()
+                } else {
+                    return Err((field.at, wrong("needs one `field` in its condition")));
+                }
             }
         };
         let input = |value| Input {
@@ -386,6 +566,22 @@ impl<I: Fn(Logsource) -> Items<'static>> Parts<'_, I> {
             filter: None,
         };
         Ok(values.into_iter().map(input).collect())
+    }
+
+    /// For each clause, what differs where the value of one of the fields does.
+    fn combined(&self, fields: &[Node]) -> Result<Vec<Option<Scalar>>, Found> {
+        let mut combined = self.values(&fields[0])?;
+        if fields.len() > 1 {
+            combined = combined.into_iter().map(text).collect();
+        }
+        for field in &fields[1..] {
+            for (before, value) in combined.iter_mut().zip(self.values(field)?) {
+                // No text of the system holds a NUL.
+                let parts = vec![before.clone(), Scalar::Text(b"\0"[..].into()), text(value)];
+                *before = Scalar::Call(Function::Concat, parts);
+            }
+        }
+        Ok(combined.into_iter().map(Some).collect())
     }
 
     /// Every event must have the first one's values, and come within the time after it.
@@ -417,7 +613,7 @@ impl<I: Fn(Logsource) -> Items<'static>> Parts<'_, I> {
     fn having(&self, kind: Kind) -> Result<Having, Found> {
         let condition = self.node.get("condition");
         if kind == Kind::Temporal && condition.is_none() {
-            return Ok(at_least(self.sizes.len()));
+            return Ok(at_least(0, self.sizes.len()));
         }
         let Some(condition) = condition else {
             return Err((self.node.at, wrong("has no `condition`")));
@@ -497,10 +693,11 @@ impl<I: Fn(Logsource) -> Items<'static>> Parts<'_, I> {
             'w' => 7 * 86_400,
             _ => return Err(wrong()),
         };
-        let number = text
-            .trim_end_matches(unit)
-            .parse::<u64>()
-            .map_err(|_| wrong())?;
+        let number = &text[..text.len() - 1];
+        if !number.bytes().all(|digit| digit.is_ascii_digit()) {
+            return Err(wrong());
+        }
+        let number = number.parse::<u64>().map_err(|_| wrong())?;
         let seconds = number.saturating_mul(seconds);
         match seconds {
             0 => Err(wrong()),
@@ -516,13 +713,20 @@ impl<I: Fn(Logsource) -> Items<'static>> Parts<'_, I> {
     }
 }
 
-fn at_least(count: usize) -> Having {
+fn at_least(aggregate: usize, count: usize) -> Having {
     let count = Number::from(i128::try_from(count).unwrap_or(i128::MAX));
     Having::Compare(
-        Operand::Aggregate(0),
+        Operand::Aggregate(aggregate),
         Comparison::GreaterOrEqual,
         Operand::Number(count),
     )
+}
+
+fn text(value: Scalar) -> Scalar {
+    match value.ty() {
+        Type::Text => value,
+        _ => Scalar::Call(Function::Decimal, vec![value]),
+    }
 }
 
 fn number(value: Scalar) -> Scalar {
