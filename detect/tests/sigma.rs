@@ -1310,3 +1310,96 @@ fn a_sigma_rule_without_a_detection_is_one_all_the_same() {
     let text = "title: T\nlogsource: {category: process_creation}\n";
     rejected(text, None, "r.yml:1:1: `detection` is missing");
 }
+
+fn rejected_in(text: &str) -> (Vec<String>, Vec<String>) {
+    let rules = load(&[("r.yml", text)], None);
+    let rejected = rules.report().rejected.iter().map(ToString::to_string);
+    let rejected = rejected.collect();
+    (
+        rules.rules().iter().map(|rule| rule.id.clone()).collect(),
+        rejected,
+    )
+}
+
+/// A broken document took the sound ones of its file with it.
+#[test]
+fn a_document_that_is_no_yaml_is_rejected_alone() {
+    let sound = |id: &str| rule("  sel: {Image: x}\n  condition: sel\n").replace("id: r", id);
+    let text = [
+        sound("id: a").as_str(),
+        "title: [\ndetection:\n",
+        &sound("id: b").replace("Image", "Image|nope"),
+        "title: 'T\n",
+        &sound("id: c"),
+    ]
+    .join("---\n");
+    let (ids, rejected) = rejected_in(&text);
+    assert_eq!(ids, ["a", "c"]);
+    assert_eq!(rejected.len(), 3, "{rejected:?}");
+    assert!(rejected[0].starts_with("r.yml:10:8: "), "{rejected:?}");
+    assert!(rejected[1].starts_with("r.yml:23:1: "), "{rejected:?}");
+    assert!(
+        rejected[2].starts_with("r.yml:19:9: unknown modifier `nope`"),
+        "{rejected:?}"
+    );
+}
+
+/// As in Sigma 1. A global document with a detection was a rule of its own, and the others lacked it.
+#[test]
+fn actions_share_keys_between_documents() {
+    let global = "action: global\ntitle: G\nlevel: high\nlogsource: {category: process_creation}\n\
+                  detection:\n  condition: sel\n";
+    let part =
+        |id: &str, image: &str| format!("---\nid: {id}\ndetection:\n  sel: {{Image: {image}}}\n");
+    let repeat = "---\naction: repeat\nid: c\ndetection:\n  sel: {CommandLine: y}\n";
+    let text = [global, &part("a", "x"), &part("b", "y"), repeat].concat();
+    let rules = load(&[("r.yml", &text)], None);
+    assert!(rules.report().rejected.is_empty());
+    assert_eq!(ids(&rules), ["a", "b", "c"]);
+    assert!(rules.rules().iter().all(|rule| rule.level.name() == "high"));
+    assert_eq!(rules.rules()[1].line, 12);
+    let event = sysmon::event(r#"{"Image": "y", "CommandLine": "y"}"#).unwrap();
+    let fired = findings(rules, &event);
+    let fired: Vec<&str> = fired.iter().map(|finding| &*finding.rule_id).collect();
+    assert_eq!(fired, ["b", "c"]);
+
+    let text = [global, "---\naction: reset\n", &part("a", "x")].concat();
+    let (ids, rejected) = rejected_in(&text);
+    assert!(ids.is_empty());
+    assert!(
+        rejected[0].contains("r.yml:10:1: `title` is missing"),
+        "{rejected:?}"
+    );
+    let (_, rejected) = rejected_in(repeat);
+    assert!(
+        rejected[0].contains("r.yml:2:9: `action` repeats"),
+        "{rejected:?}"
+    );
+    let (ids, rejected) = rejected_in(&global.replace("global", "globl"));
+    assert!(ids.is_empty());
+    assert!(
+        rejected[0].contains("r.yml:1:9: `action` is `globl`"),
+        "{rejected:?}"
+    );
+}
+
+/// They have neither to be there nor to be unique.
+#[test]
+fn rules_without_an_id_are_told_apart() {
+    let text = |title: &str| {
+        rule("  sel: {Image: x}\n  condition: sel\n").replace(
+            "title: R\nid: r",
+            &format!("title: {title}\nlevel:\nstatus: ~"),
+        )
+    };
+    let all = [
+        text("Same"),
+        text("Same"),
+        text("検知"),
+        text("検知"),
+        text("Same"),
+    ];
+    let (ids, rejected) = rejected_in(&all.join("---\n"));
+    assert_eq!(ids, ["same", "same-2", "rule", "rule-2", "same-3"]);
+    assert!(rejected.is_empty(), "{rejected:?}");
+}

@@ -83,8 +83,8 @@ pub(crate) fn correlations(
             Some(error) => Err(vec![error]),
             None => correlation::compile(document, file, &found.known, items),
         };
-        let claimed = correlation.and_then(|correlation| {
-            claim(&correlation.known.rule, document, taken).map_err(|error| vec![error])?;
+        let claimed = correlation.and_then(|mut correlation| {
+            claim(&mut correlation.known.rule, document, taken).map_err(|error| vec![error])?;
             Ok(correlation)
         });
         match claimed {

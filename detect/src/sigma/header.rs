@@ -98,8 +98,15 @@ fn check_title(document: &Node) -> Result<(), Found> {
     }
 }
 
+/// The value of a key that has one: `level:` with nothing after it is none.
+fn given<'n>(document: &'n Node, key: &str) -> Option<&'n Node> {
+    document
+        .get(key)
+        .filter(|node| !matches!(node.value, Yaml::Null))
+}
+
 fn check_taxonomy(document: &Node) -> Result<(), Found> {
-    match document.get("taxonomy") {
+    match given(document, "taxonomy") {
         Some(node) if scalar(node) != "sigma" => {
             let problem = format!("is `{}`; only `sigma` is known here", scalar(node));
             Err((node.at, key("taxonomy", problem)))
@@ -109,7 +116,7 @@ fn check_taxonomy(document: &Node) -> Result<(), Found> {
 }
 
 fn check_status(document: &Node) -> Result<(), Found> {
-    let Some(node) = document.get("status") else {
+    let Some(node) = given(document, "status") else {
         return Ok(());
     };
     match scalar(node).as_str() {
@@ -135,7 +142,7 @@ fn check_status(document: &Node) -> Result<(), Found> {
 }
 
 fn level(document: &Node) -> Result<Option<Level>, Found> {
-    let Some(node) = document.get("level") else {
+    let Some(node) = given(document, "level") else {
         return Ok(None);
     };
     let name = scalar(node);
@@ -164,7 +171,7 @@ fn id(document: &Node) -> Result<(String, Place), Found> {
     let mut id = words.join("-");
     id.truncate(MAX_ID_BYTES);
     if id.is_empty() {
-        return Err((document.at, key("id", "is missing")));
+        id.push_str("rule");
     }
     Ok((id, document.at))
 }

@@ -3,17 +3,17 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::error::{Error, ErrorKind, Place};
-use crate::rule::{Rule, Source};
+use crate::rule::{MAX_ID_BYTES, Rule, Source};
 use crate::sigma::chain::{Refused, correlations};
+use crate::sigma::collection;
 use crate::sigma::correlation::Known;
 use crate::sigma::filter::Filter;
 use crate::sigma::item::{Found, Lists};
 use crate::sigma::logsource::Os;
 use crate::sigma::node::{Node, documents};
-use crate::sigma::report::Report;
+use crate::sigma::report::{Degraded, Report};
 use crate::sigma::rule::{Outcome, Site, compile};
 use crate::sigma::side_tests::{give, is_tests};
-use crate::yaml::{yaml_message, yaml_place};
 
 /// Whether a file holds Sigma documents: the first line that begins with a key of one of the two
 /// languages decides. In a file without such lines, its first document does.
@@ -50,12 +50,10 @@ pub(crate) fn load(
     let (tests, sources): (Vec<&Source<'_>>, Vec<&Source<'_>>) =
         sources.iter().partition(|source| is_tests(source.file));
     for source in sources {
-        match documents(source.text) {
-            Ok(found) => read.extend(found.into_iter().map(|document| (source.file, document))),
-            Err(cause) => {
-                let kind = ErrorKind::Yaml(yaml_message(&cause));
-                report.reject(source.file, vec![(yaml_place(&cause), kind)]);
-            }
+        let (found, errors) = collection::read(source.text);
+        read.extend(found.into_iter().map(|document| (source.file, document)));
+        for error in errors {
+            report.reject(source.file, vec![error]);
         }
     }
     let filters = filters(&read, host, lists, &mut report);
@@ -71,9 +69,13 @@ pub(crate) fn load(
         };
         match compile(document, &site) {
             Ok(Outcome::Elsewhere(elsewhere)) => report.elsewhere.push(elsewhere),
-            Ok(Outcome::Loaded(rule, degraded)) => match claim(&rule.rule, document, taken) {
+            Ok(Outcome::Loaded(mut rule, degraded)) => match claim(&mut rule.rule, document, taken)
+            {
                 Ok(()) => {
-                    report.degraded.extend(degraded);
+                    report.degraded.extend(degraded.map(|degraded| Degraded {
+                        rule_id: rule.rule.id.clone(),
+                        ..degraded
+                    }));
                     rules.push(*rule);
                 }
                 Err(error) => refused.add(document, file, vec![error], &mut report),
@@ -133,19 +135,30 @@ fn filters(
     filters
 }
 
-/// An id belongs to the first rule that has it.
+/// An id belongs to the first rule that has it. What others are called in place of one is numbered.
 pub(crate) fn claim(
-    rule: &Rule,
+    rule: &mut Rule,
     document: &Node,
     taken: &mut HashMap<String, String>,
 ) -> Result<(), Found> {
     let at = document.get("id").map_or(document.at, |id| id.at);
+    if document.get("id").is_none() && taken.contains_key(&rule.id) {
+        let named = (2..).map(|number| numbered(&rule.id, number));
+        let free = named.into_iter().find(|id| !taken.contains_key(id));
+        rule.id = free.unwrap_or_default();
+    }
     if let Some(first) = taken.get(&rule.id) {
         let (id, first) = (rule.id.clone(), first.clone());
         return Err((at, ErrorKind::DuplicateId { id, first }));
     }
     taken.insert(rule.id.clone(), format!("{}:{at}", rule.file));
     Ok(())
+}
+
+fn numbered(id: &str, number: usize) -> String {
+    let suffix = format!("-{number}");
+    let end = id.len().min(MAX_ID_BYTES - suffix.len());
+    format!("{}{suffix}", &id[..end])
 }
 
 impl Report {

@@ -8,6 +8,7 @@
 //! Nothing here decides about events: `eval.rs` and `program/` do, for both languages alike.
 
 mod chain;
+mod collection;
 mod condition;
 mod convert;
 mod correlation;
