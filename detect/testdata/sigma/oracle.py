@@ -5,8 +5,9 @@ which shares nothing with our engine, which rules each event satisfies.
     python3 -m venv v && v/bin/pip install pysigma pysigma-backend-sqlite exrex
     v/bin/python oracle.py RULES-DIRECTORY [EVENTS-PER-RULE] > events.ndjson
 
-For each rule: events that should satisfy it, and near-misses made of them (a field less, a
-character less, other case, something before or after). Every line has an event and, as `expect`,
+For each rule: events that should satisfy it, and near-misses made of them in what the rule asks about
+(a field less, a character less, other case, something before or after), until the oracle says that
+there is one of each. Every line has an event and, as `expect`,
 the ids of all rules of the directory that match it. `rules try` prints the same for ours.
 """
 
@@ -41,6 +42,8 @@ FIELDS = [
     "LogonId", "OriginalFileName", "Description", "Product", "Company", "FileVersion",
     "IntegrityLevel", "Hashes", "ParentUser", "GrandParentImage",
 ]
+# How often events are made for a rule that has no match or no near-miss yet.
+ROUNDS = 10
 PLAIN = {"Image": "/usr/bin/x", "CommandLine": "x", "User": "nobody", "LogonId": "1000"}
 
 
@@ -112,12 +115,12 @@ def satisfying(rule, rng):
             event[field] = text
     if not event.get("Image", "/").startswith("/"):
         event["Image"] = "/" + event["Image"]
-    return event
+    return event, [field for field in out if event.get(field)]
 
 
-def near_miss(event, rng):
+def near_miss(event, asked, rng):
     event = dict(event)
-    fields = [field for field in event if event[field]]
+    fields = asked or [field for field in event if event[field]]
     if not fields:
         return event
     field = rng.choice(fields)
@@ -152,7 +155,7 @@ def usable(event):
     return event.get("Image", "").startswith("/")
 
 
-def table(events):
+def table(events, first):
     database = sqlite3.connect(":memory:")
     database.create_function(
         "regexp", 2, lambda pattern, text: text is not None and bool(re.search(pattern, text))
@@ -161,7 +164,7 @@ def table(events):
     # The backend compares whole values with `=`, Sigma without regard to case.
     database.execute(f"CREATE TABLE logs (n INTEGER, {columns})")
     marks = ", ".join("?" * (len(FIELDS) + 1))
-    for n, event in enumerate(events):
+    for n, event in enumerate(events[first:], first):
         database.execute(
             f"INSERT INTO logs VALUES ({marks})", [n] + [event.get(field) for field in FIELDS]
         )
@@ -169,29 +172,44 @@ def table(events):
 
 
 def main():
-    directory, count = Path(sys.argv[1]), int((sys.argv[2:] or ["6"])[0])
+    directory, count = Path(sys.argv[1]), int((sys.argv[2:] or ["8"])[0])
     rng = random.Random(1)
     collection = SigmaCollection.load_ruleset([str(directory)])
     backend = sqliteBackend()
-    events, made = [], {}
-    for rule in collection.rules:
-        for _ in range(count):
-            event = satisfying(rule, rng)
-            for candidate in [event] + [near_miss(event, rng) for _ in range(3)]:
-                if usable(candidate):
-                    made.setdefault(str(rule.id), []).append(len(events))
-                    events.append(candidate)
-    database = table(events)
-    expect = [set() for _ in events]
-    for rule in collection.rules:
-        for query in backend.convert_rule(rule):
-            where = query.split(" WHERE ", 1)[1]
-            for (n,) in database.execute(f"SELECT n FROM logs WHERE {where}"):
-                expect[n].add(str(rule.id))
+    wheres = {
+        str(rule.id): [query.split(" WHERE ", 1)[1] for query in backend.convert_rule(rule)]
+        for rule in collection.rules
+    }
+    events, expect, made = [], [], {}
+
+    def is_hit(rule):
+        return any(rule in expect[n] for n in made.get(rule, []))
+
+    def is_missed(rule):
+        return any(rule not in expect[n] for n in made.get(rule, []))
+
+    for _ in range(ROUNDS):
+        first = len(events)
+        for rule in collection.rules:
+            name = str(rule.id)
+            if is_hit(name) and is_missed(name):
+                continue
+            for _ in range(count):
+                event, asked = satisfying(rule, rng)
+                for candidate in [event] + [near_miss(event, asked, rng) for _ in range(3)]:
+                    if usable(candidate):
+                        made.setdefault(name, []).append(len(events))
+                        events.append(candidate)
+        expect.extend(set() for _ in events[first:])
+        database = table(events, first)
+        for name, conditions in wheres.items():
+            for where in conditions:
+                for (n,) in database.execute(f"SELECT n FROM logs WHERE {where}"):
+                    expect[n].add(name)
     for event, ids in zip(events, expect):
         print(json.dumps({"event": event, "expect": sorted(ids)}, ensure_ascii=False))
-    hit = [rule for rule, numbers in made.items() if any(rule in expect[n] for n in numbers)]
-    missed = [rule for rule, ns in made.items() if any(rule not in expect[n] for n in ns)]
+    hit = [name for name in wheres if is_hit(name)]
+    missed = [name for name in wheres if is_missed(name)]
     print(
         f"{len(collection.rules)} rules, {len(events)} events; with a match {len(hit)}, "
         f"with a near-miss {len(missed)}",
@@ -200,6 +218,8 @@ def main():
     for rule in collection.rules:
         if str(rule.id) not in hit:
             print(f"no event satisfies {rule.title}", file=sys.stderr)
+        if str(rule.id) not in missed:
+            print(f"no near-miss of {rule.title}", file=sys.stderr)
 
 
 if __name__ == "__main__":
