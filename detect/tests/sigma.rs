@@ -615,7 +615,7 @@ fn filters_narrow_the_rules_that_they_name() {
     let unknown = load(&[("f.yml", &filter("[q]", here)), ("r.yml", &text)], None);
     let error = unknown.report().rejected[0].to_string();
     assert!(
-        error.contains("f.yml:1:1: `filter` names the rule `q`"),
+        error.contains("f.yml:4:11: `filter` names the rule `q`"),
         "{error}"
     );
 }
@@ -1402,4 +1402,22 @@ fn rules_without_an_id_are_told_apart() {
     let (ids, rejected) = rejected_in(&all.join("---\n"));
     assert_eq!(ids, ["same", "same-2", "rule", "rule-2", "same-3"]);
     assert!(rejected.is_empty(), "{rejected:?}");
+}
+
+/// It was at the head of the filter, and a filter that could not do anything was silent.
+#[test]
+fn a_filter_says_which_of_its_rules_it_does_nothing_to() {
+    let filter = "title: F\nlogsource: {category: process_termination}\nfilter:\n  rules:\n    - \
+                  nosuch\n    - r\n  sel: {Image: x}\n  condition: not sel\n";
+    let text = rule("  sel: {Image: x}\n  condition: sel\n");
+    let rules = load(&[("r.yml", &text), ("f.yml", filter)], None);
+    let rejected = rules.report().rejected.iter().map(ToString::to_string);
+    assert_eq!(
+        rejected.collect::<Vec<_>>(),
+        [
+            "f.yml:5:7: `filter` names the rule `nosuch`, which is not there",
+            "f.yml:6:7: `filter` names the rule `r`, which is for another log source",
+        ]
+    );
+    assert_eq!(rules.rules().len(), 1);
 }

@@ -13,10 +13,9 @@ use crate::sigma::node::Node;
 pub(crate) struct Filter {
     pub(crate) title: String,
     pub(crate) file: String,
-    at: Place,
     source: Logsource,
-    /// Ids and names of rules; `None`: all of the log source.
-    rules: Option<Vec<String>>,
+    /// Ids and names of rules, and where they stand; `None`: all of the log source.
+    rules: Option<Vec<(Place, String)>>,
     detection: Node,
 }
 
@@ -32,7 +31,6 @@ impl Filter {
         let filter = Self {
             title: header.title,
             file: file.to_owned(),
-            at: header.at,
             source,
             rules: rules(detection).map_err(|error| vec![error])?,
             detection: detection.clone(),
@@ -46,15 +44,20 @@ impl Filter {
 
     /// Whether the rule is one of those that it is for.
     pub(crate) fn is_for(&self, header: &Header, source: Logsource) -> bool {
-        let same_source = self.source.stream == source.stream
-            && (self.source.os.is_none() || self.source.os == source.os);
-        let named =
-            |reference: &String| *reference == header.id || header.name.as_ref() == Some(reference);
-        same_source
+        let named = |(_, reference): &(Place, String)| {
+            *reference == header.id || header.name.as_ref() == Some(reference)
+        };
+        self.is_on(source)
             && self
                 .rules
                 .as_ref()
                 .is_none_or(|rules| rules.iter().any(named))
+    }
+
+    /// Whether the log source is its own or a part of it.
+    pub(crate) fn is_on(&self, source: Logsource) -> bool {
+        self.source.stream == source.stream
+            && (self.source.os.is_none() || self.source.os == source.os)
     }
 
     /// What rules must satisfy, too.
@@ -74,11 +77,10 @@ impl Filter {
             .is_some_and(|(os, host)| os != host)
     }
 
-    /// Ids and names that none of the rules has.
-    pub(crate) fn unknown_rules(&self, is_known: impl Fn(&str) -> bool) -> Vec<(Place, &str)> {
+    /// Ids and names of rules, and where they stand.
+    pub(crate) fn named(&self) -> impl Iterator<Item = (Place, &str)> {
         let rules = self.rules.iter().flatten();
-        let unknown = rules.filter(|rule| !is_known(rule));
-        unknown.map(|rule| (self.at, rule.as_str())).collect()
+        rules.map(|(at, rule)| (*at, rule.as_str()))
     }
 }
 
@@ -89,18 +91,19 @@ fn wrong(problem: &str) -> ErrorKind {
     }
 }
 
-fn rules(filter: &Node) -> Result<Option<Vec<String>>, Found> {
+fn rules(filter: &Node) -> Result<Option<Vec<(Place, String)>>, Found> {
     let Some(rules) = filter.get("rules") else {
         return Err((
             filter.at,
             wrong("has no `rules`; `any` stands for all of the log source"),
         ));
     };
-    let names: Vec<String> = rules.items().iter().map(scalar).collect();
+    let items = rules.items().iter();
+    let names: Vec<(Place, String)> = items.map(|node| (node.at, scalar(node))).collect();
     match names.as_slice() {
         [] => Ok(None),
-        [any] if any.eq_ignore_ascii_case("any") => Ok(None),
-        names if names.iter().any(String::is_empty) => {
+        [(_, any)] if any.eq_ignore_ascii_case("any") => Ok(None),
+        names if names.iter().any(|(_, name)| name.is_empty()) => {
             Err((rules.at, wrong("has `rules` that are no ids or names")))
         }
         _ => Ok(Some(names)),

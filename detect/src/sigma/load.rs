@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Place};
 use crate::rule::{MAX_ID_BYTES, Rule, Source};
 use crate::sigma::chain::{Refused, correlations};
 use crate::sigma::collection;
-use crate::sigma::correlation::Known;
+use crate::sigma::correlation::{Fields, Known, reference};
 use crate::sigma::filter::Filter;
 use crate::sigma::item::{Found, Lists};
 use crate::sigma::logsource::Os;
@@ -84,8 +84,7 @@ pub(crate) fn load(
         }
     }
     for filter in &filters {
-        for (at, rule) in filter.unknown_rules(|name| known.contains(name)) {
-            let problem = format!("names the rule `{rule}`, which is not there");
+        for (at, problem) in idle(filter, &known, &rules) {
             let kind = ErrorKind::Key {
                 key: "filter",
                 problem,
@@ -101,6 +100,25 @@ pub(crate) fn load(
         }
     }
     (rules, report)
+}
+
+/// Rules that a filter names and does nothing to.
+fn idle(filter: &Filter, documents: &HashSet<String>, rules: &[Known]) -> Vec<(Place, String)> {
+    let problem = |name: &str| {
+        if !documents.contains(name) {
+            return Some(format!("names the rule `{name}`, which is not there"));
+        }
+        let named = |known: &&Known| reference(known).iter().any(|own| own == name);
+        let Fields::Of(source) = rules.iter().find(named)?.fields else {
+            return None;
+        };
+        (!filter.is_on(source))
+            .then(|| format!("names the rule `{name}`, which is for another log source"))
+    };
+    let named = filter.named();
+    named
+        .filter_map(|(at, name)| Some((at, problem(name)?)))
+        .collect()
 }
 
 fn is_rule(document: &Node) -> bool {
