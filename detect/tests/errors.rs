@@ -83,10 +83,10 @@ fn clauses_that_rules_do_not_have_are_refused() {
     check("(SELECT * FROM exec)", "5:3", "a statement in parentheses");
     check(
         "SELECT DISTINCT process.pid FROM exec",
-        "5:3",
+        "5:10",
         "DISTINCT or ALL",
     );
-    check("SELECT * INTO x FROM exec", "5:3", "INTO");
+    check("SELECT * INTO x FROM exec", "5:12", "INTO");
     let join = "JOIN other than JOIN stream AS name ON condition";
     check(
         "SELECT * FROM exec AUTO JOIN b",
@@ -117,7 +117,7 @@ fn clauses_that_rules_do_not_have_are_refused() {
     );
     check(
         "SELECT * FROM exec\nGROUP BY ALL",
-        "5:3",
+        "6:3",
         "GROUP BY ALL or with a modifier",
     );
     check(
@@ -125,12 +125,23 @@ fn clauses_that_rules_do_not_have_are_refused() {
         "5:31",
         "ORDER BY",
     );
-    check("SELECT * FROM exec LIMIT 5", "5:28", "LIMIT");
-    check("SELECT * FROM exec FOR UPDATE", "5:3", "FOR");
-    check("SELECT * FROM exec WINDOW w AS ()", "5:3", "a window");
+    check("SELECT * FROM exec LIMIT 5", "5:28", "LIMIT or OFFSET");
+    check("SELECT * FROM exec OFFSET 5", "5:22", "LIMIT or OFFSET");
+    check("SELECT * FROM exec FETCH FIRST 1 ROW ONLY", "5:22", "FETCH");
+    check("SELECT * FROM exec FOR UPDATE", "5:22", "FOR");
+    check(
+        "SELECT * FROM exec\nWINDOW w AS ()",
+        "6:3",
+        "WINDOW or QUALIFY",
+    );
+    check(
+        "SELECT process.pid FROM exec WHERE substring(process.name FOR 3) = 'FOR' FOR UPDATE",
+        "5:76",
+        "FOR",
+    );
     check(
         "SELECT * FROM exec UNION SELECT * FROM exec",
-        "5:28",
+        "5:22",
         "UNION",
     );
     check("SELECT process.* FROM exec", "5:18", "a qualified *");
@@ -139,6 +150,38 @@ fn clauses_that_rules_do_not_have_are_refused() {
         "5:10",
         "an expression without a name (AS …)",
     );
+}
+
+/// The parser said that it had expected the end.
+#[test]
+fn nesting_that_is_too_deep_is_called_so() {
+    let check = |before: &str, after: &str, most: usize| {
+        let errors = |times: usize| {
+            let condition = format!("{}TRUE{}", before.repeat(times), after.repeat(times));
+            errors_of(&in_a_rule(&format!(
+                "SELECT process.pid FROM exec WHERE {condition}"
+            )))
+        };
+        for times in [most + 1, 200] {
+            let errors = errors(times);
+            let error = &errors[0];
+            assert!(
+                error.contains("nesting exceeds the limit of 50 levels"),
+                "{error}"
+            );
+            assert!(!error.contains(":5:3:"), "{error}");
+        }
+        assert!(!errors(most).iter().any(|error| error.contains("SQL: ")));
+    };
+    // Unoptimized, the parser needs more stack than a test has.
+    let stack = std::thread::Builder::new().stack_size(32 << 20);
+    let checked = stack.spawn(move || {
+        check("NOT ", "", 46);
+        check("(", ")", 46);
+        check("CASE WHEN ", " THEN TRUE END", 23);
+        check("CASE WHEN TRUE THEN TRUE ELSE ", " END", 23);
+    });
+    checked.unwrap().join().unwrap();
 }
 
 #[test]
@@ -888,7 +931,7 @@ fn sizes_are_bounded() {
     );
     check_where(
         &many(60, "", "("),
-        "5:3: nesting exceeds the limit of 50 levels",
+        "6:49: nesting exceeds the limit of 50 levels",
     );
     check_where(
         &format!("process.pid = {}", "1+".repeat(20_000)),

@@ -75,7 +75,16 @@ impl Fault {
 /// Compiles a statement, or says all that is wrong with it.
 pub(crate) fn compile(sql: &str, lists: &Lists) -> Result<Query, Vec<Fault>> {
     let query = parse::parse(sql).map_err(|fault| vec![fault])?;
-    select::compile(sql, &query, lists)
+    let at_clause = |fault: Fault| match &fault.kind {
+        // The syntax tree does not say where most clauses stand.
+        ErrorKind::Unsupported(clause) if fault.at == place::query_start(&query) => Fault {
+            at: parse::place_of(clause, sql).unwrap_or(fault.at),
+            ..fault
+        },
+        _ => fault,
+    };
+    let compiled = select::compile(sql, &query, lists);
+    compiled.map_err(|faults| faults.into_iter().map(at_clause).collect())
 }
 
 /// Compiles a condition on one of these streams that must not be true: the position of the stream,

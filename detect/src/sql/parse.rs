@@ -17,6 +17,8 @@ const MAX_SQL_BYTES: usize = 32 * 1024;
 const MAX_TOKENS: usize = 4096;
 /// Parentheses and the like, where the parser does recurse.
 const MAX_NESTING: usize = 50;
+/// Levels of these that every statement takes.
+const OF_STATEMENT: usize = 4;
 
 pub(super) fn parse(sql: &str) -> Result<Box<Query>, Fault> {
     let tokens = rewrite(tokenize(sql)?);
@@ -68,14 +70,62 @@ fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>, Fault> {
             Fault::new(location, ErrorKind::Syntax(in_our_words(&message)))
         })?;
     let mut visible = tokens.iter().filter(|token| !is_space(token));
-    match visible.nth(MAX_TOKENS) {
-        Some(token) => Err(Fault::limit(
-            token.span.start,
-            "SQL text",
-            format_args!("{MAX_TOKENS} words"),
-        )),
+    if let Some(token) = visible.nth(MAX_TOKENS) {
+        let limit = format_args!("{MAX_TOKENS} words");
+        return Err(Fault::limit(token.span.start, "SQL text", limit));
+    }
+    match too_deep(&tokens) {
+        Some(at) => Err(nesting(at)),
         None => Ok(tokens),
     }
+}
+
+/// Where the parser would give up. It is asked before it tries, since it then takes another way and
+/// says that `NOT` or `WHEN` is not expected.
+fn too_deep(tokens: &[TokenWithSpan]) -> Option<Location> {
+    let (mut open, mut nots) = (0_usize, 0);
+    let visible = tokens.iter().filter(|token| !is_space(token));
+    for token in visible {
+        let keyword = match &token.token {
+            Token::Word(word) => word.keyword,
+            _ => Keyword::NoKeyword,
+        };
+        nots = if keyword == Keyword::NOT { nots + 1 } else { 0 };
+        match (&token.token, keyword) {
+            (Token::LParen, _) => open += 1,
+            (Token::RParen, _) => open = open.saturating_sub(1),
+            // It takes the parser so much stack.
+            (_, Keyword::CASE) => open += 2,
+            (_, Keyword::END) => open = open.saturating_sub(2),
+            _ => {}
+        }
+        if open + nots > MAX_NESTING - OF_STATEMENT {
+            return Some(token.span.start);
+        }
+    }
+    None
+}
+
+fn nesting(at: Location) -> Fault {
+    Fault::limit(at, "nesting", format_args!("{MAX_NESTING} levels"))
+}
+
+/// Where the first of the words that are all capitals stands outside of parentheses.
+pub(super) fn place_of(words: &str, sql: &str) -> Option<Location> {
+    let tokens = tokenize(sql).ok()?;
+    let mut open = 0_usize;
+    tokens.iter().find_map(|token| {
+        match &token.token {
+            Token::LParen => open += 1,
+            Token::RParen => open = open.saturating_sub(1),
+            Token::Word(word) if open == 0 && word.quote_style.is_none() => {
+                let is_meant = |wanted: &str| word.value.to_ascii_uppercase() == wanted;
+                return words.split(' ').any(is_meant).then_some(token.span.start);
+            }
+            _ => {}
+        }
+        None
+    })
 }
 
 fn is_space(token: &TokenWithSpan) -> bool {
@@ -133,9 +183,7 @@ fn not_one_select(at: Location, found: &str) -> Fault {
 
 fn fault(error: ParserError, end: Location) -> Fault {
     match error {
-        ParserError::RecursionLimitExceeded => {
-            Fault::limit(START, "nesting", format_args!("{MAX_NESTING} levels"))
-        }
+        ParserError::RecursionLimitExceeded => nesting(START),
         ParserError::TokenizerError(text) | ParserError::ParserError(text) => {
             let (message, at) = split_place(&text).unwrap_or((text.as_str(), end));
             Fault::new(at, ErrorKind::Syntax(in_our_words(message)))

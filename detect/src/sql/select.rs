@@ -180,7 +180,7 @@ fn only_select(query: &Query) -> Result<&Select, Fault> {
     let refused = [
         (with.is_some(), at, "WITH"),
         (order_by.is_some(), order_at, "ORDER BY"),
-        (limit_clause.is_some(), limit_at, "LIMIT"),
+        (limit_clause.is_some(), limit_at, "LIMIT or OFFSET"),
         (fetch.is_some(), at, "FETCH"),
         (!locks.is_empty() || for_clause.is_some(), at, "FOR"),
         (settings.is_some(), at, "SETTINGS"),
@@ -257,7 +257,7 @@ fn only_clauses(select: &Select) -> Result<Clauses<'_>, Fault> {
         (
             !named_window.is_empty() || qualify.is_some(),
             at,
-            "a window",
+            "WINDOW or QUALIFY",
         ),
         (!lateral_views.is_empty(), at, "LATERAL VIEW"),
         (prewhere.is_some(), at, "PREWHERE"),
