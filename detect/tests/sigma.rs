@@ -1344,6 +1344,16 @@ fn a_document_that_is_no_yaml_is_rejected_alone() {
     );
 }
 
+#[test]
+fn directives_are_no_document() {
+    let text = format!(
+        "%YAML 1.2\n---\n{}---\ntitle: [\n",
+        rule("  sel: {Image: x}\n  condition: sel\n")
+    );
+    let (ids, rejected) = rejected_in(&text);
+    assert_eq!((ids.len(), rejected.len()), (1, 1), "{rejected:?}");
+}
+
 /// As in Sigma 1. A global document with a detection was a rule of its own, and the others lacked it.
 #[test]
 fn actions_share_keys_between_documents() {
@@ -1375,6 +1385,9 @@ fn actions_share_keys_between_documents() {
         rejected[0].contains("r.yml:2:9: `action` repeats"),
         "{rejected:?}"
     );
+    let (ids, rejected) = rejected_in(&[global, "---\n- sel\n", &part("a", "x")].concat());
+    assert_eq!(ids, ["a"]);
+    assert!(rejected[0].starts_with("r.yml:8:"), "{rejected:?}");
     let (ids, rejected) = rejected_in(&global.replace("global", "globl"));
     assert!(ids.is_empty());
     assert!(

@@ -30,7 +30,13 @@ fn apart(text: &str) -> (Vec<Node>, Vec<Found>) {
     let (mut nodes, mut errors) = (Vec::new(), Vec::new());
     let (mut start, mut first_line, mut line) = (0, 0, 0);
     let mut at = 0;
+    // Directives belong to what follows them.
+    let is_empty = |part: &str| {
+        let mut lines = part.lines();
+        lines.all(|line| line.trim().is_empty() || line.starts_with(['%', '#']))
+    };
     let mut take = |part: &str, lines: u64| match documents(part) {
+        _ if is_empty(part) => {}
         Ok(found) => nodes.extend(found.into_iter().map(|mut node| {
             node.shift(lines);
             node
@@ -70,9 +76,10 @@ impl Actions {
     /// The rule that the document is, if it is one.
     fn apply(&mut self, mut document: Node) -> Result<Option<Node>, Found> {
         let Some(action) = document.remove("action") else {
-            let is_rule = ["correlation", "filter"]
-                .iter()
-                .all(|key| document.get(key).is_none());
+            let is_rule = document.entries().is_some()
+                && ["correlation", "filter"]
+                    .iter()
+                    .all(|key| document.get(key).is_none());
             if let Some(global) = self.global.as_ref().filter(|_| is_rule) {
                 document.merge(global);
             }
