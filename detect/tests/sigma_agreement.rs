@@ -274,6 +274,50 @@ fn firsts(
     firsts
 }
 
+/// Events, each so many seconds after the one before it, with its image and user.
+type Series = Vec<(u64, &'static str, &'static str)>;
+
+/// Where the correlation of that title first holds for each user, in ours and in theirs.
+#[track_caller]
+fn agree(text: &str, title: &str, series: &Series) -> Result<(), TestCaseError> {
+    let source = Source {
+        file: "c.yml",
+        text,
+    };
+    let rules = RuleSet::compile(&[source]).unwrap();
+    let rejected = &rules.report().rejected;
+    prop_assert!(rejected.is_empty(), "{}\n{}", rejected[0], text);
+    let mut matcher = Matcher::new(Arc::new(rules));
+    let mut engine = CorrelationEngine::new(CorrelationConfig::default());
+    engine
+        .add_collection(&parse_sigma_yaml(text).unwrap())
+        .unwrap();
+    let (mut ours, mut theirs, mut second) = (Vec::new(), Vec::new(), 1000);
+    for (at, (step, image, user)) in series.iter().enumerate() {
+        second += step;
+        let event = json!({ "Image": image, "User": user });
+        let mut exec = sysmon::from_value(&event).unwrap();
+        exec.header.time = event::BootTime(second * 1_000_000_000);
+        let mut findings = Vec::new();
+        matcher.on_event(&exec, at as u64, &mut findings);
+        ours.extend(findings.iter().map(|_| ((*user).to_owned(), at)));
+        let result = engine.process_event_at(&JsonEvent::borrow(&event), second as i64);
+        let found = result
+            .correlations()
+            .filter(|c| c.header.rule_title == title);
+        theirs.extend(found.map(|_| ((*user).to_owned(), at)));
+    }
+    let (ours, theirs) = (firsts(ours.into_iter()), firsts(theirs.into_iter()));
+    prop_assert_eq!(ours, theirs, "{}{:?}", text, series);
+    Ok(())
+}
+
+/// rsigma counts in seconds, and what is of one second has no order there.
+fn series(images: &'static [&'static str]) -> impl Strategy<Value = Series> {
+    let event = (1u64..4, one_of(images), one_of(&["x", "y"]));
+    prop::collection::vec(event, 1..40)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -281,29 +325,33 @@ proptest! {
     fn correlations_of_correlations_hold_at_the_same_events(
         kind in prop::sample::select(vec!["temporal", "temporal_ordered"]),
         (count, inner, outer) in (1u64..4, 1u64..12, 1u64..12),
-        // rsigma counts in seconds, and what is of one second has no order there.
-        steps in prop::collection::vec((1u64..4, any::<bool>(), any::<bool>()), 1..40),
+        series in series(&["a", "b"]),
     ) {
-        let text = chain(kind, count, inner, outer);
-        let rules = RuleSet::compile(&[Source { file: "c.yml", text: &text }]).unwrap();
-        prop_assert!(rules.report().rejected.is_empty(), "{}", rules.report().rejected[0]);
-        let mut matcher = Matcher::new(Arc::new(rules));
-        let mut engine = CorrelationEngine::new(CorrelationConfig::default());
-        engine.add_collection(&parse_sigma_yaml(&text).unwrap()).unwrap();
-        let (mut ours, mut theirs, mut second) = (Vec::new(), Vec::new(), 1000);
-        for (at, (step, is_a, is_x)) in steps.iter().enumerate() {
-            second += step;
-            let user = if *is_x { "x" } else { "y" };
-            let event = json!({ "Image": if *is_a { "a" } else { "b" }, "User": user });
-            let mut exec = sysmon::from_value(&event).unwrap();
-            exec.header.time = event::BootTime(second * 1_000_000_000);
-            let mut findings = Vec::new();
-            matcher.on_event(&exec, at as u64, &mut findings);
-            ours.extend(findings.iter().map(|_| (user.to_owned(), at)));
-            let result = engine.process_event_at(&JsonEvent::borrow(&event), second as i64);
-            let found = result.correlations().filter(|c| c.header.rule_title == "chain");
-            theirs.extend(found.map(|_| (user.to_owned(), at)));
-        }
-        prop_assert_eq!(firsts(ours.into_iter()), firsts(theirs.into_iter()), "{}{:?}", text, steps);
+        agree(&chain(kind, count, inner, outer), "chain", &series)?;
+    }
+
+    #[test]
+    fn conditions_on_rules_hold_at_the_same_events(
+        condition in one_of(&[
+            "a and b and not c",
+            "a or b and c",
+            "(a or b) and not c",
+            "c and not (a or b)",
+            "not a and b or c",
+            "not (a and not b) and c",
+        ]),
+        timespan in 1u64..12,
+        series in series(&["a", "b", "c", "d"]),
+    ) {
+        let rule = |name: &str| format!(
+            "title: {name}\nid: {name}-id\nname: {name}\nlogsource: {{category: process_creation}}\ndetection:\n  sel: \
+             {{Image: {name}}}\n  condition: sel\n---\n"
+        );
+        let text = format!(
+            "{}title: which\ncorrelation:\n  type: temporal\n  rules: [a, b, c]\n  group-by: [User]\n  \
+             timespan: {timespan}s\n  condition: {condition}\n",
+            ["a", "b", "c"].map(rule).concat()
+        );
+        agree(&text, "which", &series)?;
     }
 }
