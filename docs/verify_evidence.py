@@ -15,9 +15,12 @@ import struct
 import sys
 import zlib
 
-from blake3 import blake3
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+try:
+    from blake3 import blake3
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+except ImportError as error:
+    sys.exit(f"{error}: python3 -m venv venv && venv/bin/pip install blake3 cryptography")
 
 MAX_BYTES, MAX_LEAVES, MAX_PATH = 64 << 20, 1000, 64
 TEXTS = ["summary.txt", "keys.txt", "checkpoint.txt", "proof.txt"]
@@ -332,10 +335,10 @@ def verify(bundle, trusted, outside=None):
 def main():
     if len(sys.argv) not in (3, 4):
         sys.exit(__doc__)
-    texts = [pathlib.Path(path).read_text(encoding="utf-8") for path in sys.argv[2:]]
     try:
+        texts = [pathlib.Path(path).read_text(encoding="utf-8") for path in sys.argv[2:]]
         verify(sys.argv[1], *texts)
-    except (Unproven, ValueError, IndexError, struct.error) as error:
+    except (Unproven, OSError, ValueError, IndexError, struct.error) as error:
         sys.exit(f"NOT PROVEN: {error}")
 
 
