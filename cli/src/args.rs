@@ -635,7 +635,8 @@ pub(crate) enum Ledger {
     },
     /// Prove that the ledger only grew since a checkpoint that was kept elsewhere.
     Audit {
-        /// The checkpoint.
+        /// The checkpoint, a single one: as `ledger checkpoint` printed it, or a kept
+        /// `last-checkpoint`.
         #[arg(long, value_name = "FILE")]
         since: PathBuf,
         /// Public keys that both checkpoints must be signed with, as for `verify`.

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::cmd::ledger::invalid;
 use crate::exit::{Code, Failure, WithCode};
 use crate::output::notice;
+use crate::privileges;
 use crate::state::State;
 
 /// Checkpoints that may wait for a slow directory.
@@ -138,7 +139,7 @@ impl Copies {
             );
             return Ok(copies);
         };
-        let newest = opened.map_err(|error| invalid(error).context(place()))?;
+        let newest = opened.map_err(|error| unusable(error).context(place()))?;
         hold(ledger, newest.as_ref(), &place())?;
         // The thread waits for it.
         let _ = held.send(ledger.last_checkpoint().cloned());
@@ -146,6 +147,7 @@ impl Copies {
             Ok(Err(ledger::Error::Io { source, .. })) if is_full(&source) => {
                 tracing::error!("{}: {source}; tried again with each checkpoint", place());
             }
+            Ok(Err(error)) if is_denied(&error) => return Err(unusable(error).context(place())),
             Ok(added) => added.with_context(place).code(Code::StateUnusable)?,
             Err(_) => tracing::error!(
                 "{} does not take the last checkpoint: checkpoints are copied once it does",
@@ -193,6 +195,27 @@ fn hold(ledger: &mut Ledger, newest: Option<&Checkpoint>, place: &str) -> Result
         None => {}
     }
     Ok(())
+}
+
+/// As [`invalid`]; where rights are missing, it says whose.
+fn unusable(error: ledger::Error) -> Failure {
+    if is_of(&error, ErrorKind::NotFound) || is_of(&error, ErrorKind::NotADirectory) {
+        return Failure::new(Code::Usage, error);
+    }
+    let denied = is_denied(&error);
+    let failure = invalid(error);
+    match denied {
+        true => failure.context(privileges::writer()),
+        false => failure,
+    }
+}
+
+fn is_denied(error: &ledger::Error) -> bool {
+    is_of(error, ErrorKind::PermissionDenied)
+}
+
+fn is_of(error: &ledger::Error, kind: ErrorKind) -> bool {
+    matches!(error, ledger::Error::Io { source, .. } if source.kind() == kind)
 }
 
 /// A directory without room is no reason not to watch.

@@ -222,7 +222,10 @@ fn metrics_that_cannot_be_written_stop_the_start() {
     fs::create_dir(&closed).unwrap();
     let mode = if geteuid().is_root() { 0o755 } else { 0o555 };
     fs::set_permissions(&closed, Permissions::from_mode(mode)).unwrap();
-    check(&closed.join("d.prom"), "must be in a directory");
+    check(
+        &closed.join("d.prom"),
+        "must be able to write to the directory",
+    );
     check(&closed.join("d.prom"), "closed/d.prom cannot be written");
 }
 

@@ -132,6 +132,14 @@ impl PublicKeys {
         &self.rotations
     }
 
+    /// Why these are not `older` and perhaps later epochs.
+    pub(crate) fn differ(&self, older: &PublicKeys) -> &'static str {
+        match self.first == older.first {
+            true => LACKS_EPOCHS,
+            false => "it is not the key asked for",
+        }
+    }
+
     /// Whether these are `older`, and perhaps later epochs.
     pub(crate) fn extend(&self, older: &PublicKeys) -> bool {
         self.first == older.first && self.rotations.starts_with(&older.rotations)
@@ -245,6 +253,9 @@ impl fmt::Display for PublicKeys {
     }
 }
 
+const LACKS_EPOCHS: &str = "the log lacks epochs that are known of it elsewhere, or has others: it \
+    was set back, or its keys were used elsewhere";
+
 /// Writes `ledger.pub` if it is missing.
 pub(crate) fn publish(dir: &Path, keys: &LogKeys) -> Result<(), Error> {
     match read(dir)? {
@@ -261,9 +272,7 @@ pub(crate) fn export(dir: &Path, keys: &PublicKeys) -> Result<(), Error> {
     match read(dir)? {
         None => publish(dir, &keys.first),
         Some(there) if there != keys.first => Err(damaged(dir, "it is that of another log")),
-        Some(_) if !keys.extend(&published::public_keys(dir)?) => {
-            Err(damaged(dir, "the log has fewer epochs, or others"))
-        }
+        Some(_) if !keys.extend(&published::public_keys(dir)?) => Err(damaged(dir, LACKS_EPOCHS)),
         Some(_) => Ok(()),
     }
 }

@@ -25,9 +25,9 @@ pub(crate) fn keys_of(dir: &Path, trusted: Option<&PublicKeys>) -> Result<Public
     let damaged = |cause| Error::damaged(&layout::public_key(dir), 0, 0..0, cause);
     let first = keys::read(dir)?.ok_or_else(|| damaged(Cause::Missing))?;
     let keys = listed(dir, PublicKeys::new(first))?;
-    match trusted.is_none_or(|trusted| keys.extend(trusted)) {
-        true => Ok(keys),
-        false => Err(damaged(Cause::Key("it is not the key asked for"))),
+    match trusted.filter(|trusted| !keys.extend(trusted)) {
+        None => Ok(keys),
+        Some(trusted) => Err(damaged(Cause::Key(keys.differ(trusted)))),
     }
 }
 

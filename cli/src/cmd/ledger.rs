@@ -403,6 +403,10 @@ pub(crate) fn invalid(error: ledger::Error) -> Failure {
         Error::NotIntegrated { .. } | Error::NotKept { .. } | Error::TooOld { .. } => {
             Code::NotThere
         }
+        Error::OutsideCheckpoint {
+            source: NoteError::Malformed(_),
+            ..
+        } => Code::BadInput,
         Error::Evidence(source) => of_evidence(source),
         _ => Code::LedgerInvalid,
     };

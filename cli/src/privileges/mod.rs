@@ -74,6 +74,15 @@ pub(crate) fn choose(wanted: Option<&str>) -> Result<Option<Account>, Failure> {
     Ok(account)
 }
 
+/// Whom a directory must let write that the daemon writes to, in words.
+pub(crate) fn writer() -> String {
+    #[cfg(target_os = "linux")]
+    let account = format!("user id {}", rustix::process::geteuid().as_raw());
+    #[cfg(not(target_os = "linux"))]
+    let account = "its account";
+    format!("the daemon runs as {account}, which must be able to write to the directory")
+}
+
 /// The capabilities that the work after start needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keep {

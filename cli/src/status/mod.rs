@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::copies::Doing;
 use crate::exit::{Code, Failure, WithCode};
+use crate::privileges;
 use crate::replaced::{Access, Replaced};
 use crate::state::State;
 use crate::stats::{self, ms};
@@ -112,7 +113,7 @@ impl Publisher {
         if let Some(output) = &mut self.metrics {
             output
                 .write(&metrics::text(&document))
-                .context("it must be in a directory that the daemon's account can write to")
+                .context(privileges::writer())
                 .code(Code::Usage)?;
         }
         Ok(())

@@ -69,7 +69,7 @@ pub enum EvidenceError {
     /// The bundle has no proof that leads from its tree to that of the outside checkpoint.
     #[error(
         "bundle has no proof between its tree of {size} leaves and the outside checkpoint's of \
-         {other}"
+         {other}: it takes one that was made with that checkpoint"
     )]
     Unlinked {
         /// Leaves in the bundle's tree.
