@@ -105,6 +105,19 @@ fn checkpoints_are_copied_and_an_older_ledger_is_refused() {
 }
 
 #[test]
+fn what_is_no_directory_and_no_checkpoint_is_the_callers_mistake() {
+    let place = Place::new();
+    check(&place.run(), 0, "signed");
+    let key = place.path("copies/ledger.pub");
+    for command in [["audit", "--since"], ["verify", "--checkpoint"]] {
+        let arguments = [&command[..], &[key.to_str().unwrap()]].concat();
+        check(&place.ledger(&arguments), 3, "malformed");
+    }
+    fs::rename(place.path("copies"), place.path("moved")).unwrap();
+    check(&place.run(), 2, "--checkpoint-dir");
+}
+
+#[test]
 fn the_age_of_the_last_checkpoint_can_be_bounded() {
     let place = Place::new();
     check(&place.run(), 0, "signed");
