@@ -216,7 +216,10 @@ impl<K: Known> Nodes<'_, K> {
             self.reader.hint(leaf, place)?;
         }
         let leaves = first..first + (1 << node.level);
-        let hashes = leaves.map(|index| Ok(self.kind.leaf(&leaf(self.reader, index)?)));
+        let hashes = leaves.map(|index| {
+            let hash = self.reader.hash(self.kind, index)?;
+            hash.ok_or_else(|| no_leaf(self.reader, index))
+        });
         Ok(perfect_root(
             self.kind,
             hashes.collect::<Result<_, Error>>()?,
@@ -226,8 +229,12 @@ impl<K: Known> Nodes<'_, K> {
 
 pub(crate) fn leaf(reader: &mut Reader, index: u64) -> Result<Vec<u8>, Error> {
     let leaf = reader.read(index)?;
-    let missing = || Error::damaged(&reader.entries(), 0, index..index + 1, Cause::Truncated);
-    leaf.ok_or_else(missing)
+    leaf.ok_or_else(|| no_leaf(reader, index))
+}
+
+/// A leaf below the size of a checkpoint is not there.
+fn no_leaf(reader: &Reader, index: u64) -> Error {
+    Error::damaged(&reader.entries(), 0, index..index + 1, Cause::Truncated)
 }
 
 /// Reads the hashes of a path from the tree beside the log and a few leaves.

@@ -7,7 +7,7 @@ use redb::Database;
 
 use crate::disk;
 use crate::error::{Cause, Error};
-use crate::hash::Hash;
+use crate::hash::{Hash, HashKind};
 use crate::index::{self, LeafPlace, OFFSET_STRIDE};
 use crate::layout;
 use crate::prove::Known as _;
@@ -109,6 +109,21 @@ impl Reader {
 
     /// The leaf at `index`, or `None` when there is none yet.
     pub fn read(&mut self, index: u64) -> Result<Option<Vec<u8>>, Error> {
+        let scanner = self.scan(index)?;
+        Ok(scanner.map(|scanner| scanner.leaf().to_vec()))
+    }
+
+    /// The leaf's hash in the tree, which the check of the chain mostly took already.
+    pub(crate) fn hash(&mut self, kind: HashKind, index: u64) -> Result<Option<Hash>, Error> {
+        let scanner = self.scan(index)?;
+        Ok(scanner.map(|scanner| match kind {
+            HashKind::Blake3 => scanner.link(),
+            HashKind::Sha256 => kind.leaf(scanner.leaf()),
+        }))
+    }
+
+    /// Reads the leaf: it is the scanner's last one. `None` where there is none yet.
+    fn scan(&mut self, index: u64) -> Result<Option<&Scanner>, Error> {
         if self
             .live
             .as_ref()
@@ -116,13 +131,16 @@ impl Reader {
         {
             return Ok(None);
         }
-        match self.try_read(index) {
+        let is_read = match self.try_read(index) {
             Err(Error::Damaged(_)) if self.open.as_ref().is_some_and(|open| open.by_hint) => {
                 self.open = self.open_segment(index)?;
                 self.try_read(index)
             }
             read => read,
-        }
+        };
+        let is_read = is_read?;
+        let open = self.open.as_ref().filter(|_| is_read);
+        Ok(open.map(|open| &open.scanner))
     }
 
     /// The leaves from `from` on, until there are no more.
@@ -206,20 +224,18 @@ impl Reader {
         layout::entries(&self.dir)
     }
 
-    fn try_read(&mut self, index: u64) -> Result<Option<Vec<u8>>, Error> {
+    fn try_read(&mut self, index: u64) -> Result<bool, Error> {
         if !self.seek(index)? {
-            return Ok(None);
+            return Ok(false);
         }
         let Some(open) = &mut self.open else {
-            return Ok(None);
+            return Ok(false);
         };
-        let read = match open.step()? {
-            Step::Leaf => true,
-            Step::End => false,
-            Step::Bad(_) => self.read_bad()?,
-        };
-        let open = self.open.as_ref().filter(|_| read);
-        Ok(open.map(|open| open.scanner.leaf().to_vec()))
+        match open.step()? {
+            Step::Leaf => Ok(true),
+            Step::End => Ok(false),
+            Step::Bad(_) => self.read_bad(),
+        }
     }
 
     /// Stands before the leaf at `index`; `false` when the log ends before it.
