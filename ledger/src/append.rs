@@ -443,11 +443,7 @@ impl Ledger {
     /// be put there next.
     pub(crate) fn extend_tree(&mut self) -> Result<(), Error> {
         let (kind, offsets) = (self.hash_kind(), &self.edge.offsets);
-        let known = Indexed {
-            dir: &self.dir,
-            tiles: &self.edge.tiles,
-            database: &**self.index.database(),
-        };
+        let known = Indexed::new(&self.dir, &self.edge.tiles, &self.index);
         self.tree.extend(self.edge.frontier.size(), |first| {
             let node = Node {
                 level: TILE_HEIGHT,
@@ -473,17 +469,10 @@ impl Ledger {
         }
     }
 
-    pub(crate) fn nodes<'a>(
-        &'a self,
-        reader: &'a mut Reader,
-    ) -> Nodes<'a, Indexed<'a, redb::Database>> {
+    pub(crate) fn nodes<'a>(&'a self, reader: &'a mut Reader) -> Nodes<'a, Indexed<'a>> {
         Nodes {
             kind: self.hash_kind(),
-            known: Indexed {
-                dir: &self.dir,
-                tiles: &self.edge.tiles,
-                database: self.index.database(),
-            },
+            known: Indexed::new(&self.dir, &self.edge.tiles, &self.index),
             reader,
         }
     }

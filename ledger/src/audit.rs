@@ -70,13 +70,11 @@ pub fn audit_telling(
     let path = to_last(dir, hash, (since.size(), since.root()), &last, tell)?;
     let rotations = keys.rotations().iter();
     let between = rotations.filter(|rotation| (since.size()..last.size()).contains(&rotation.size));
-    let mut handed_over = |&Rotation { size, root, .. }: &Rotation| {
+    let handed_over = |&Rotation { size, root, .. }: &Rotation| {
         let path = to_last(dir, hash, (size, root), &last, tell)?;
         Ok(HandOver { size, root, path })
     };
-    let rotations = between
-        .map(&mut handed_over)
-        .collect::<Result<_, Error>>()?;
+    let rotations = between.map(handed_over).collect::<Result<_, Error>>()?;
     Ok(Audit {
         hash,
         since,

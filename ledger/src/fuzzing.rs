@@ -4,7 +4,7 @@ use crate::gap::Gap;
 use crate::hash::{Hash, HashKind, blake3_of};
 use crate::index::{self, State};
 use crate::keys::PublicKeys;
-use crate::remains::Remains;
+use crate::remains::{BLOCK, Remains};
 use crate::tiles;
 use crate::tree::{Frontier, Node};
 
@@ -47,6 +47,6 @@ pub fn remains(bytes: &[u8]) {
     for size in [0, 1, remains.first, remains.end, u64::MAX] {
         let empty = Frontier::new(remains.kind);
         let root = remains.root(empty, size);
-        assert!(root.is_none() || size < 256);
+        assert!(root.is_none() || size < BLOCK);
     }
 }

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 
-use redb::ReadableDatabase;
+use redb::Database;
 
 use crate::checkpoint::Checkpoint;
 use crate::disk;
 use crate::error::{Cause, Error};
 use crate::hash::{Hash, HashKind};
-use crate::index::{self, LeafPlace, OFFSET_STRIDE};
+use crate::index::{self, Index, LeafPlace, OFFSET_STRIDE};
 use crate::keys::PublicKeys;
 use crate::layout;
 use crate::proof::{inclusion_path, verify_inclusion};
@@ -132,13 +132,31 @@ pub(crate) trait Known {
 }
 
 /// The writer's index, with what it does not have yet.
-pub(crate) struct Indexed<'a, D> {
-    pub(crate) dir: &'a Path,
-    pub(crate) tiles: &'a Tiles,
-    pub(crate) database: &'a D,
+pub(crate) struct Indexed<'a> {
+    dir: &'a Path,
+    tiles: &'a Tiles,
+    database: &'a Database,
 }
 
-impl<D: ReadableDatabase> Known for Indexed<'_, D> {
+impl<'a> Indexed<'a> {
+    /// `tiles` are those that the index does not have yet.
+    pub(crate) fn new(dir: &'a Path, tiles: &'a Tiles, index: &'a Index) -> Self {
+        Self {
+            dir,
+            tiles,
+            database: index.database(),
+        }
+    }
+
+    fn failed(&self, source: redb::Error) -> Error {
+        Error::Index {
+            path: layout::index(self.dir),
+            source: Box::new(source),
+        }
+    }
+}
+
+impl Known for Indexed<'_> {
     fn subtree(&self, kind: HashKind, node: Node) -> Result<Hash, Error> {
         if let Some(hash) = self.tiles.node(kind, node) {
             return Ok(hash);
@@ -152,15 +170,6 @@ impl<D: ReadableDatabase> Known for Indexed<'_, D> {
 
     fn place(&self, leaf: u64) -> Result<Option<(u64, LeafPlace)>, Error> {
         index::place(self.database, leaf).map_err(|e| self.failed(e))
-    }
-}
-
-impl<D> Indexed<'_, D> {
-    fn failed(&self, source: redb::Error) -> Error {
-        Error::Index {
-            path: layout::index(self.dir),
-            source: Box::new(source),
-        }
     }
 }
 

@@ -40,14 +40,17 @@ impl Scratch {
         if fields.contains(Field::ParentEntityId) {
             write_key(&mut self.parent_entity_id, parent_key(event));
         }
-        if fields.contains(Field::Sha256)
-            && let Some(hash) = sha256(event)
-        {
-            write_hex(&mut self.sha256, hash);
-        }
-        if let EventKind::Exec(exec) = &event.kind {
-            self.join_lines(&exec.process, fields);
-            self.digests(&exec.process, fields);
+        match &event.kind {
+            EventKind::Exec(exec) => {
+                self.join_lines(&exec.process, fields);
+                self.digests(&exec.process, fields);
+            }
+            EventKind::Hashed(hashed) if fields.contains(Field::Sha256) => {
+                if let Ok(digest) = &hashed.outcome {
+                    write_hex(&mut self.sha256, &digest.sha256);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -56,6 +59,7 @@ impl Scratch {
             write_hashes(&mut self.hashes, process);
         }
         for (field, out) in [
+            (Field::Sha256, &mut self.sha256),
             (Field::Md5, &mut self.md5),
             (Field::Sha1, &mut self.sha1),
             (Field::Imphash, &mut self.imphash),
@@ -126,14 +130,6 @@ fn write_hashes(out: &mut Vec<u8>, process: &Process) {
         out.extend_from_slice(of.name);
         out.push(b'=');
         push_hex(out, digest, b'A');
-    }
-}
-
-fn sha256(event: &Event) -> Option<&[u8; 32]> {
-    match &event.kind {
-        EventKind::Exec(exec) => exec.process.sha256.as_ref(),
-        EventKind::Hashed(hashed) => hashed.outcome.as_ref().ok().map(|digest| &digest.sha256),
-        _ => None,
     }
 }
 

@@ -9,6 +9,7 @@ use fastrand::Rng;
 use super::disk::{Fault, Met, Simulation, make, temporary_dir};
 use crate::disk::Change;
 use crate::layout;
+use crate::remains::BLOCK;
 use crate::rotation::OWN_LEAF;
 use crate::{
     Error, IndexStatus, Ledger, Options, Report, Retention, RotationRecovery, VerifyOptions,
@@ -351,7 +352,7 @@ impl Run {
             let mut tell = |error: &Error| panic!("the tree beside the log: {error}");
             prove_telling(&self.dir, index, None, &mut tell).unwrap();
         }
-        seen.blocks += (last.size() - ledger.kept_from()) / 256;
+        seen.blocks += (last.size() - ledger.kept_from()) / BLOCK;
         drop(ledger);
         self.acknowledged = self.leaves.len();
         self.sealed = Some((last.size(), last.note().to_owned()));

@@ -260,11 +260,7 @@ impl Found<'_> {
             },
         };
         let dropping = gap.as_ref().is_some_and(|gap| self.has_before(gap.end));
-        let known = Indexed {
-            dir: self.dir,
-            tiles: &examined.scanned.edge.tiles,
-            database: &**examined.index.database(),
-        };
+        let known = Indexed::new(self.dir, &examined.scanned.edge.tiles, &examined.index);
         // Durable is what an index covers that was there.
         let in_tree = if is_rebuilt { 0 } else { examined.indexed };
         let tree = GrowingTree::open(self.dir, (self.kind, in_tree), &known)?;
@@ -630,11 +626,7 @@ impl Found<'_> {
             Some(root) => root,
             None => {
                 let reader = &mut Reader::without_places(self.dir)?;
-                let known = Indexed {
-                    dir: self.dir,
-                    tiles: &scanned.edge.tiles,
-                    database: &**index.database(),
-                };
+                let known = Indexed::new(self.dir, &scanned.edge.tiles, index);
                 Nodes {
                     kind: self.kind,
                     known,
