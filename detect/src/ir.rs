@@ -3,9 +3,8 @@
 use std::cmp::Ordering;
 use std::net::IpAddr;
 
-use regex::bytes::Regex;
-
 use crate::catalog::{Field, FieldSet, Type};
+use crate::expression::Regex;
 use crate::like::Like;
 
 /// An expression with a value.

@@ -18,6 +18,7 @@ mod error;
 mod eval;
 mod exception;
 mod explain;
+mod expression;
 mod finding;
 mod ir;
 mod like;

@@ -240,6 +240,7 @@ fn check_systems() -> Result<Outcome> {
 /// Where there is no network for Python's packages, the tests that need them skip themselves.
 fn workspace_tests() -> Result<Outcome> {
     let mut command = shell::cargo(["test", "--workspace", "--exclude", "vm"]);
+    command.args(["--features", "detect/full-dfa"]);
     match toolchain::python() {
         Ok(python) => {
             command.env("DAEMONEYE_PYTHON", python);

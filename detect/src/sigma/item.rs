@@ -252,7 +252,7 @@ impl<'a> Items<'a> {
         };
         let list = self.list(name)?;
         let patterns = list.iter().map(|by| {
-            let by = Text::plain(&regex::escape(by));
+            let by = Text::plain(&regex_syntax::escape(by));
             let replaced = text.replace_placeholder(&by).as_plain();
             replaced.map(Value::Regex).ok_or_else(|| {
                 wrong("a regular expression with more than one placeholder is not supported")

@@ -3,9 +3,8 @@
 use std::iter::Peekable;
 use std::str::Chars;
 
-use regex::bytes::{Regex, RegexBuilder};
-
 use crate::error::ErrorKind;
+use crate::expression::{Reading, Refusal, Regex};
 
 /// Longest pattern.
 const MAX_BYTES: usize = 16 * 1024;
@@ -29,19 +28,19 @@ pub(crate) fn compile(pattern: &str, flags: &[char]) -> Result<Regex, ErrorKind>
     if !flags.is_empty() {
         text = format!("(?{}){text}", flags.iter().collect::<String>());
     }
-    RegexBuilder::new(&text)
-        .size_limit(MAX_COMPILED)
-        .dfa_size_limit(MAX_COMPILED)
-        .nest_limit(100)
-        .build()
-        .map_err(|error| ErrorKind::Pattern(reason(&error)))
-}
-
-/// The library draws a caret under the pattern; its last line says what is wrong.
-fn reason(error: &regex::Error) -> String {
-    let text = error.to_string();
-    let last = text.lines().last().unwrap_or_default();
-    last.trim_start_matches("error: ").to_owned()
+    let reading = Reading {
+        unicode: true,
+        dot_is_all: false,
+        max_depth: 100,
+        max_bytes: MAX_COMPILED,
+    };
+    Regex::new(&text, reading).map_err(|refusal| match refusal {
+        Refusal::Syntax(reason) => ErrorKind::Pattern(reason),
+        Refusal::TooLarge => ErrorKind::Limit {
+            what: "compiled regular expression",
+            limit: format!("{MAX_COMPILED} bytes"),
+        },
+    })
 }
 
 /// Whether the pattern switches to lines itself: `(?m)`, `(?im:`.
@@ -170,7 +169,7 @@ fn quoted(chars: &mut Rest<'_>, out: &mut String) {
         }
         text.push(c);
     }
-    out.push_str(&regex::escape(&text));
+    out.push_str(&regex_syntax::escape(&text));
 }
 
 /// After `[`: in the engine classes nest and have set operations.

@@ -1,11 +1,11 @@
 //! Conditions of `WHERE`.
 
-use regex::bytes::RegexBuilder;
 use sqlparser::ast::{BinaryOperator, Expr, UnaryOperator, Value};
 use sqlparser::tokenizer::Location;
 
 use crate::catalog::Type;
 use crate::error::ErrorKind;
+use crate::expression::{Reading, Refusal, Regex};
 use crate::ir::{Comparison, Pattern, Predicate, Scalar};
 use crate::like::Like;
 use crate::regex_literals::IGNORE_CASE;
@@ -470,28 +470,20 @@ pub(super) fn regex_pattern(
     }
     // In the text, which alone tells patterns apart.
     let flags = if ignore_case { IGNORE_CASE } else { "" };
-    RegexBuilder::new(&format!("{flags}{pattern}"))
-        .unicode(false)
-        .dot_matches_new_line(true)
-        .size_limit(MAX_REGEX_SIZE)
-        .dfa_size_limit(MAX_REGEX_SIZE)
-        .nest_limit(50)
-        .build()
+    let reading = Reading {
+        unicode: false,
+        dot_is_all: true,
+        max_depth: 50,
+        max_bytes: MAX_REGEX_SIZE,
+    };
+    Regex::new(&format!("{flags}{pattern}"), reading)
         .map(Pattern::Regex)
-        .map_err(|error| regex_fault(&error, at))
-}
-
-/// The library draws a caret under the pattern; its last line says what is wrong.
-fn regex_fault(error: &regex::Error, at: Location) -> Fault {
-    if let regex::Error::CompiledTooBig(_) = error {
-        return Fault::limit(
-            at,
-            "compiled regular expression",
-            format_args!("{MAX_REGEX_SIZE} bytes"),
-        );
-    }
-    let text = error.to_string();
-    let last = text.lines().last().unwrap_or_default();
-    let message = last.strip_prefix("error: ").unwrap_or(last);
-    Fault::new(at, ErrorKind::Pattern(message.to_owned()))
+        .map_err(|refusal| match refusal {
+            Refusal::Syntax(reason) => Fault::new(at, ErrorKind::Pattern(reason)),
+            Refusal::TooLarge => Fault::limit(
+                at,
+                "compiled regular expression",
+                format_args!("{MAX_REGEX_SIZE} bytes"),
+            ),
+        })
 }

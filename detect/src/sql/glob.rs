@@ -1,9 +1,9 @@
 //! `GLOB`: patterns as shells have them, on the whole text, minding case.
 
-use regex::bytes::RegexBuilder;
 use sqlparser::tokenizer::Location;
 
 use crate::error::ErrorKind;
+use crate::expression::{Reading, Regex};
 use crate::ir::Pattern;
 use crate::like::{Like, Token};
 use crate::sql::Fault;
@@ -15,6 +15,8 @@ pub(super) const NOT_GLOB: &str = "NOT GLOB";
 const MAX_GLOB_BYTES: usize = 1024;
 /// Memory of a pattern with classes.
 const MAX_REGEX_SIZE: usize = 1 << 20;
+/// Classes in a sequence are no deeper than this.
+const MAX_DEPTH: u32 = 10;
 
 /// `*` is anything, `?` one character, `[a-z]` one of these, `[^a-z]` one that is none of these.
 pub(super) fn glob_pattern(pattern: &str, at: Location) -> Result<Pattern, Fault> {
@@ -34,19 +36,19 @@ pub(super) fn glob_pattern(pattern: &str, at: Location) -> Result<Pattern, Fault
         let message = "a `[` of GLOB is not closed, or a range is empty; `[[]` is a bracket";
         Fault::new(at, ErrorKind::Pattern(message.to_owned()))
     })?;
-    RegexBuilder::new(&text)
-        .dot_matches_new_line(true)
-        .size_limit(MAX_REGEX_SIZE)
-        .dfa_size_limit(MAX_REGEX_SIZE)
-        .build()
-        .map(Pattern::Chars)
-        .map_err(|_| {
-            Fault::limit(
-                at,
-                "compiled GLOB pattern",
-                format_args!("{MAX_REGEX_SIZE} bytes"),
-            )
-        })
+    let reading = Reading {
+        unicode: true,
+        dot_is_all: true,
+        max_depth: MAX_DEPTH,
+        max_bytes: MAX_REGEX_SIZE,
+    };
+    Regex::new(&text, reading).map(Pattern::Chars).map_err(|_| {
+        Fault::limit(
+            at,
+            "compiled GLOB pattern",
+            format_args!("{MAX_REGEX_SIZE} bytes"),
+        )
+    })
 }
 
 fn as_regex(pattern: &str) -> Option<String> {
@@ -57,7 +59,7 @@ fn as_regex(pattern: &str) -> Option<String> {
             '*' => out.push_str(".*"),
             '?' => out.push('.'),
             '[' => out.push_str(&class(&mut chars)?),
-            c => out.push_str(&regex::escape(c.encode_utf8(&mut [0; 4]))),
+            c => out.push_str(&regex_syntax::escape(c.encode_utf8(&mut [0; 4]))),
         }
     }
     out.push_str(r"\z");
