@@ -23,7 +23,8 @@ pub(crate) struct Args {
     /// Print JSON instead of text; an error is then one line of JSON on standard error.
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Log more to standard error; repeat for debug and trace.
+    /// Log more of what daemoneye does to standard error; repeat for debug and trace. The variable
+    /// DAEMONEYE_LOG (`LEVEL` or `CRATE=LEVEL`, several with commas) overrides, for libraries too.
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
     #[command(subcommand)]

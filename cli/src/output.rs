@@ -4,7 +4,9 @@
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Prints one line of a result.
 pub(crate) fn line(text: impl fmt::Display) -> io::Result<()> {
@@ -35,17 +37,51 @@ impl fmt::Write for Stderr {
     }
 }
 
-/// Sends the log to standard error: warnings, with `-v` more. `DAEMONEYE_LOG` overrides.
+/// Beginnings of the names of our crates, as the log has them.
+const OURS: [&str; 7] = [
+    "agent",
+    "daemoneye",
+    "detect",
+    "event",
+    "ledger",
+    "pipeline",
+    "sensor_",
+];
+
+/// Overrides what is logged: `LEVEL` or `CRATE=LEVEL`, several with commas between them.
+const LOG_VARIABLE: &str = "DAEMONEYE_LOG";
+
+/// Sends the log to standard error: warnings, and with `-v` more from our own crates.
+/// [`LOG_VARIABLE`] overrides.
 pub(crate) fn init_log(verbose: u8, kernel_log: bool) {
-    let level = ["warn", "info", "debug", "trace"][usize::from(verbose).min(3)];
-    let kernel = if kernel_log { ",sensor_ebpf=debug" } else { "" };
-    let filter = EnvFilter::try_from_env("DAEMONEYE_LOG")
-        .unwrap_or_else(|_| EnvFilter::new(format!("{level}{kernel}")));
+    let level = [
+        LevelFilter::WARN,
+        LevelFilter::INFO,
+        LevelFilter::DEBUG,
+        LevelFilter::TRACE,
+    ][usize::from(verbose).min(3)];
+    let ours = OURS.map(|name| (name, level));
+    let kernel = kernel_log.then_some(("sensor_ebpf", LevelFilter::DEBUG));
+    let standard = Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_targets(ours)
+        .with_targets(kernel);
+    let chosen = std::env::var(LOG_VARIABLE).ok().map(|text| text.parse());
+    let targets = match chosen {
+        Some(Ok(targets)) => targets,
+        Some(Err(error)) => {
+            notice(format_args!("{LOG_VARIABLE} does not count: {error}"));
+            standard
+        }
+        None => standard,
+    };
     tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_max_level(LevelFilter::TRACE)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         // It would tell of a closed standard error there, and panic.
         .log_internal_errors(false)
+        .finish()
+        .with(targets)
         .init();
 }

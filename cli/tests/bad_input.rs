@@ -468,3 +468,17 @@ fn a_finding_is_proved_by_the_event_and_the_rule_that_the_alert_names() {
     );
     assert_eq!(proved["entry"]["rule"]["id"], rule);
 }
+
+#[test]
+fn a_log_filter_that_is_none_is_told_and_stops_nothing() {
+    let list = |filter| {
+        Command::new(env!("CARGO_BIN_EXE_daemoneye"))
+            .args(["rules", "list"])
+            .env("DAEMONEYE_LOG", filter)
+            .output()
+            .unwrap()
+    };
+    let said = list("ledger=loud");
+    check(&said, 0, &["DAEMONEYE_LOG does not count: ", "\"debug\""]);
+    assert_eq!(list("ledger=debug,info").stderr, b"");
+}
