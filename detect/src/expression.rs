@@ -5,14 +5,24 @@
 //! that led there twice, so that `(?i-u)ab.*b` matches `abx` (`meta/stopat.rs` of regex-automata
 //! 0.4.9 to 0.4.18). The lazy DFA, which then takes its place, does not skip.
 
+use std::fmt;
+
 use regex_automata::meta;
 use regex_automata::util::syntax;
 
-/// A compiled regular expression, and its text.
-#[derive(Debug, Clone)]
+/// A compiled regular expression, its text, and how that was read.
+#[derive(Clone)]
 pub(crate) struct Regex {
     text: Box<str>,
+    reading: Reading,
     engine: meta::Regex,
+}
+
+/// What tells expressions apart; the engine would print all its states.
+impl fmt::Debug for Regex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} as {:?}", self.text, self.reading)
+    }
 }
 
 /// How a text is read, and what may come of it.
@@ -55,6 +65,7 @@ impl Regex {
             .map_err(|error| Refusal::of(&error))?;
         Ok(Self {
             text: text.into(),
+            reading,
             engine,
         })
     }
@@ -101,6 +112,18 @@ mod tests {
             let expression = Regex::new(text, READING).unwrap();
             assert!(!expression.is_match(b"abx"), "{text}");
         }
+    }
+
+    /// Leaves of conditions that print the same are evaluated once for all of them.
+    #[test]
+    fn what_is_read_otherwise_prints_otherwise() {
+        let printed = |reading| format!("{:?}", Regex::new("a.b", reading).unwrap());
+        let dot_is_all = Reading {
+            dot_is_all: true,
+            ..READING
+        };
+        assert_ne!(printed(READING), printed(dot_is_all));
+        assert!(printed(READING).len() < 150, "{}", printed(READING));
     }
 
     #[test]
