@@ -8,6 +8,7 @@ mod executables;
 mod exit;
 mod holder;
 mod output;
+mod private;
 mod privileges;
 mod progress;
 mod replaced;

@@ -1,12 +1,13 @@
 //! What other processes ask of a running daemon. It has no socket, so they ask by a file in the state
 //! directory: whoever can make one there could write the ledger as well.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
+use crate::private;
 use crate::state::State;
 
 /// Asks for new keys.
@@ -39,11 +40,7 @@ pub(crate) struct Rotation(PathBuf);
 impl Rotation {
     pub(crate) fn ask(state: &State) -> Result<Self> {
         let path = state.place().join(ROTATE);
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        match options.open(&path) {
+        match private::create_new(&path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             made => drop(made.with_context(|| format!("{}", path.display()))?),
         }

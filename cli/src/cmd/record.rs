@@ -1,6 +1,6 @@
 //! `daemoneye record FILE`: the sensor's events, redacted, as a recording.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ use crate::output::notice;
 use crate::privileges::Keep;
 use crate::stats::{self, StatsFile};
 use crate::stop::Stop;
-use crate::{executables, privileges, sensor};
+use crate::{executables, private, privileges, sensor};
 
 /// Longest drain after the stop …
 const REST: Duration = Duration::from_millis(500);
@@ -150,9 +150,6 @@ impl Recorder {
 }
 
 fn create_new(path: &Path) -> anyhow::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(path)
+    private::create_new(path)
         .with_context(|| format!("recording {} cannot be created", path.display()))
 }

@@ -3,7 +3,7 @@
 mod told;
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -24,6 +24,7 @@ use super::prove::{COMMIT, entry, log_was_read, once_signed};
 use crate::args::{self, AlertId};
 use crate::exit::{Code, Failure, WithCode};
 use crate::output::{line, notice};
+use crate::private;
 use crate::state::State;
 
 /// Entries after an event among which findings about it are looked for.
@@ -113,14 +114,8 @@ fn require_new(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Readable by its owner alone, as the entries are in the ledger.
 fn create(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(path);
-    let mut file = file
+    let mut file = private::create_new(path)
         .with_context(|| format!("{} cannot be created", path.display()))
         .code(Code::Usage)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
