@@ -14,6 +14,7 @@ mod progress;
 mod replaced;
 mod requests;
 mod sensor;
+mod service;
 mod session;
 mod state;
 mod stats;

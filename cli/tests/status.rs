@@ -3,7 +3,9 @@
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
@@ -43,16 +45,17 @@ impl Place {
     }
 
     fn start(&self) -> Daemon {
-        let mut process = self
-            .command(&self.path("d.prom"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        self.spawn(&mut self.command(&self.path("d.prom"))).0
+    }
+
+    /// Also how it says that it is ready.
+    fn spawn(&self, command: &mut Command) -> (Daemon, String) {
+        let command = command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
         let stderr = BufReader::new(process.stderr.take().unwrap());
         let mut daemon = Daemon { process, stderr };
-        daemon.says("ready (sensor");
-        daemon
+        let ready = daemon.says("ready (sensor");
+        (daemon, ready)
     }
 
     fn status(&self, options: &[&str]) -> Output {
@@ -251,4 +254,30 @@ fn without_a_daemon_there_is_nothing_to_tell() {
     fs::remove_file(&status).unwrap();
     rustix::fs::mkfifoat(rustix::fs::CWD, &status, rustix::fs::Mode::RUSR).unwrap();
     check(1, "it is no file");
+}
+
+#[test]
+fn a_service_manager_hears_when_it_is_ready() {
+    let place = Place::new();
+    let path = place.path("manager");
+    let name = format!("daemoneye-test-{}", std::process::id());
+    let hidden = SocketAddr::from_abstract_name(&name).unwrap();
+    for (socket, given) in [
+        (UnixDatagram::bind(&path).unwrap(), path.into_os_string()),
+        (
+            UnixDatagram::bind_addr(&hidden).unwrap(),
+            format!("@{name}").into(),
+        ),
+    ] {
+        let mut command = place.command(&place.path("d.prom"));
+        let (mut daemon, said) = place.spawn(command.env("NOTIFY_SOCKET", given));
+        // It was told before.
+        socket.set_nonblocking(true).unwrap();
+        let mut heard = [0; 4096];
+        let len = socket.recv(&mut heard).unwrap();
+        let status = said.trim_end().strip_prefix("daemoneye: ").unwrap();
+        let heard = std::str::from_utf8(&heard[..len]).unwrap();
+        assert_eq!(heard, format!("READY=1\nSTATUS={status}\n"));
+        daemon.end(Signal::TERM);
+    }
 }

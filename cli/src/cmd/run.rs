@@ -16,6 +16,7 @@ use crate::exit::{Code, Failure, WithCode};
 use crate::output::notice;
 use crate::privileges::Keep;
 use crate::requests::Requests;
+use crate::service::Manager;
 use crate::session::{self, Parts, Session, Wakes};
 use crate::state::State;
 use crate::stats::StatsFile;
@@ -38,6 +39,7 @@ pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
     let stats_file = StatsFile::create(args.stats_json.as_deref())?;
     let metrics_file = MetricsFile::open(args.metrics_file.as_deref())?;
     let mut sensor = sensor::open(&args.sensor)?;
+    let manager = Manager::connect();
     let mut initial = Vec::new();
     sensor.snapshot(&mut initial)?;
 
@@ -93,6 +95,7 @@ pub(crate) fn run(args: &Run, json: bool) -> Result<ExitCode, Failure> {
     })?;
     let stop = Stop::or_reload(session.stopper(), Some(Box::new(reloader.ask())))?;
     publisher.running(session.counters());
+    manager.ready(&ready);
     notice(ready);
 
     let outcome = session.wait(Some(&mut publisher))?;
