@@ -26,6 +26,9 @@ pub(crate) struct Procs {
 /// Arguments beyond this are counted, not kept.
 const MAX_ARGV: usize = 32 * 1024;
 
+/// A process that calls exec time and again is not read for ever.
+const MAX_READS: usize = 4;
+
 impl Procs {
     pub(crate) fn open() -> Result<Self, Error> {
         Self::at("/proc".into())
@@ -125,9 +128,37 @@ impl Procs {
         }
     }
 
-    /// `None` for one that ended in the meantime.
+    /// A process with all that is told of it from one program; `None` for one that ended in the
+    /// meantime.
     fn process(&mut self, pid: u32, before: &Scan) -> Option<Seen> {
         let dir = self.root.join(pid.to_string());
+        let mut seen = self.read(pid, &dir, before)?;
+        for _ in 1..MAX_READS {
+            if is_shared(&seen, before) || !self.runs_another_by_now(&seen, &dir) {
+                break;
+            }
+            match self.read(pid, &dir, before) {
+                Some(again) => seen = again,
+                None => break,
+            }
+        }
+        Some(seen)
+    }
+
+    /// Whether exec was called since `stat` was read, with which a reading begins. A process that is
+    /// just ending shows no image any more: what it ran stays.
+    fn runs_another_by_now(&mut self, seen: &Seen, dir: &Path) -> bool {
+        if read_into(&dir.join("stat"), &mut self.buffer).is_err() {
+            return false;
+        }
+        match text::stat(&self.buffer) {
+            Some(stat) if stat.ended || (stat.image.is_none() && seen.image.is_some()) => false,
+            Some(stat) => (stat.image, stat.comm) != (seen.image, &seen.process.comm[..]),
+            None => false,
+        }
+    }
+
+    fn read(&mut self, pid: u32, dir: &Path, before: &Scan) -> Option<Seen> {
         read_into(&dir.join("stat"), &mut self.buffer).ok()?;
         let stat = text::stat(&self.buffer).filter(|stat| !stat.ended)?;
         let key = ProcessKey {
@@ -136,8 +167,8 @@ impl Procs {
             start: stat.start,
         };
         let process = match before.get(key) {
-            Some(old) if is_unchanged(old, &stat, &dir) => Arc::clone(&old.process),
-            _ => Arc::new(read_process(&dir, key, &stat)),
+            Some(old) if is_unchanged(old, &stat, dir) => Arc::clone(&old.process),
+            _ => Arc::new(read_process(dir, key, &stat)),
         };
         Some(Seen {
             process,
@@ -147,6 +178,12 @@ impl Procs {
             kernel_thread: stat.kernel_thread,
         })
     }
+}
+
+/// Whether nothing of it was read anew since that scan.
+fn is_shared(seen: &Seen, before: &Scan) -> bool {
+    let old = before.get(seen.key());
+    old.is_some_and(|old| Arc::ptr_eq(&old.process, &seen.process))
 }
 
 /// Process 1 belongs to root and is never ours: what we may see of it, we may see of all.

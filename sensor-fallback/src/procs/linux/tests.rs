@@ -1,7 +1,10 @@
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
+use std::thread;
 
 use tempfile::TempDir;
 
@@ -124,6 +127,30 @@ fn unchanged_process_is_shared_with_the_scan_before() {
         is_shared(8),
         "one that shows no arguments any more is ending"
     );
+}
+
+/// The name of the old program stood with the arguments of the new one.
+#[test]
+fn exec_while_a_process_is_read_mixes_no_two_programs() {
+    let proc = procfs();
+    add(proc.path(), 7, 1, 100, b"");
+    let (stat, cmdline) = (proc.path().join("7/stat"), proc.path().join("7/cmdline"));
+    fs::remove_file(&cmdline).unwrap();
+    // Whoever opens it waits for the other end, so that the exec comes between two files.
+    let made = Command::new("mkfifo").arg(&cmdline).status().unwrap();
+    assert!(made.success());
+    let exec = thread::spawn(move || {
+        let mut pipe = OpenOptions::new().write(true).open(&cmdline).unwrap();
+        let text = fs::read_to_string(&stat).unwrap();
+        fs::write(&stat, text.replace("(name)", "(true)")).unwrap();
+        fs::remove_file(&cmdline).unwrap();
+        fs::write(&cmdline, "true\0--help\0").unwrap();
+        pipe.write_all(b"true\0").unwrap();
+    });
+    let process = &scan(proc.path(), &Scan::default()).processes[&7].process;
+    exec.join().unwrap();
+    assert_eq!(process.comm.as_ref(), b"true");
+    assert_eq!(process.argv.as_block().as_ref(), b"true\0--help\0");
 }
 
 #[test]
