@@ -18,16 +18,19 @@ use crate::rules::{BUILTIN, MAX_DEPTH, is_hidden, is_read};
 /// Directories that are watched; rules in further ones are read anew when the operator asks.
 const MAX_DIRECTORIES: usize = 1024;
 
+/// Directories that come and go all the time are not listed for ever.
+const MAX_LISTS: usize = 8;
+
 /// Watches until it is dropped.
 pub(super) struct Watch {
     _watcher: Option<RecommendedWatcher>,
 }
 
 /// What matters in each directory.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Interests(HashMap<PathBuf, Names>);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Names {
     /// Whatever rules are read from.
     all: bool,
@@ -39,16 +42,36 @@ impl Watch {
     /// Calls `on_change` when something that rules are read from may have changed.
     pub(super) fn of(
         paths: &[PathBuf],
-        on_change: impl Fn() + Send + 'static,
+        on_change: impl Fn() + Clone + Send + 'static,
     ) -> Result<Self, Error> {
-        let mut interests = Interests::default();
-        for path in paths.iter().filter(|path| path.as_os_str() != BUILTIN) {
-            interests.add(path);
+        Self::settled(|| Interests::of(paths), on_change)
+    }
+
+    /// A directory that goes between being listed and being watched is no reason to watch none, and
+    /// one that came in between is to be watched as well.
+    fn settled(
+        list: impl Fn() -> Interests,
+        on_change: impl Fn() + Clone + Send + 'static,
+    ) -> Result<Self, Error> {
+        let mut listed = list();
+        for _ in 1..MAX_LISTS {
+            let watch = Self::on(listed.clone(), on_change.clone());
+            let now = list();
+            if watch.is_ok() && now == listed {
+                return watch;
+            }
+            listed = now;
         }
+        Self::on(listed, on_change)
+    }
+
+    fn on(interests: Interests, on_change: impl Fn() + Send + 'static) -> Result<Self, Error> {
         if interests.0.is_empty() {
             return Ok(Self { _watcher: None });
         }
-        let directories: Vec<PathBuf> = interests.0.keys().cloned().collect();
+        let mut directories: Vec<PathBuf> = interests.0.keys().cloned().collect();
+        // Each after the one around it, which tells when it is replaced from then on.
+        directories.sort_unstable();
         let on_event = move |event: notify::Result<Event>| {
             // An error means that changes were missed.
             if event.map_or(true, |event| interests.concern(&event)) {
@@ -74,6 +97,14 @@ impl Watch {
 }
 
 impl Interests {
+    fn of(paths: &[PathBuf]) -> Self {
+        let mut interests = Self::default();
+        for path in paths.iter().filter(|path| path.as_os_str() != BUILTIN) {
+            interests.add(path);
+        }
+        interests
+    }
+
     /// A path that the operator named.
     fn add(&mut self, path: &Path) {
         self.add_name(path);
@@ -168,9 +199,48 @@ fn is_about_directory(path: &Path, kind: &EventKind) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use crossbeam_channel::unbounded;
     use notify::event::{DataChange, ModifyKind};
 
     use super::*;
+
+    /// Nothing was watched any more until the operator asked.
+    #[test]
+    fn a_directory_that_goes_before_it_is_watched_leaves_the_others_watched() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir_all(at("rules/gone")).unwrap();
+        let paths = [at("rules")];
+        let list = || {
+            let interests = Interests::of(&paths);
+            let _ = fs::remove_dir(at("rules/gone"));
+            interests
+        };
+        let (tell, told) = unbounded();
+        let watch = Watch::settled(list, move || tell.send(()).unwrap_or_default());
+        assert!(watch.is_ok(), "{:?}", watch.err());
+        fs::write(at("rules/a.yaml"), "").unwrap();
+        told.recv_timeout(Duration::from_secs(60)).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_comes_while_others_are_listed_is_watched() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("rules")).unwrap();
+        let paths = [at("rules")];
+        let list = || {
+            let interests = Interests::of(&paths);
+            fs::create_dir_all(at("rules/new")).unwrap();
+            interests
+        };
+        let (tell, told) = unbounded();
+        let _watch = Watch::settled(list, move || tell.send(()).unwrap_or_default()).unwrap();
+        fs::write(at("rules/new/a.yaml"), "").unwrap();
+        told.recv_timeout(Duration::from_secs(60)).unwrap();
+    }
 
     #[test]
     fn what_happens_beside_the_rules_does_not_concern_them() {
