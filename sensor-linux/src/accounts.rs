@@ -381,7 +381,9 @@ mod tests {
             named(&mut accounts, process(1000, Some(HERE))).unwrap(),
             "bob"
         );
-        // Not looked at again so soon.
+        // Not looked at again so soon, however long this test stands still in between.
+        let looked = accounts.checked.expect("it was looked at");
+        accounts.checked = Some(looked + Duration::from_secs(600));
         host.write("eve:x:1000:1000::\n");
         assert_eq!(
             named(&mut accounts, process(1000, Some(HERE))).unwrap(),
