@@ -15,6 +15,7 @@ mod life;
 pub mod place;
 mod recording;
 pub mod scenarios;
+mod spawn;
 pub mod sys;
 pub mod tiny;
 mod workload;
@@ -23,6 +24,7 @@ pub use daemon::{Daemon, Ended, SLOW_VARIABLE, fewer, patience};
 pub use life::Life;
 pub use recording::{Recording, expect_kinds, kind_name};
 pub use scenarios::Scenarios;
+pub use spawn::spawn;
 pub use workload::{Running, Workload};
 
 /// Whether this process may do what only root may.

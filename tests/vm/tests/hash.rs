@@ -30,10 +30,7 @@ impl Waiting {
     }
 
     fn of(command: &mut Command) -> Result<Self> {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let mut child = vm::spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
         // Its first line shows that its exec is over.
         let pipe = child.stdout.as_mut().context("a pipe was asked for")?;
         std::io::BufRead::read_line(&mut std::io::BufReader::new(pipe), &mut String::new())?;
@@ -53,7 +50,7 @@ impl Drop for Waiting {
 }
 
 fn run_to_end(program: &Path, arguments: &[&str]) -> Result<u32> {
-    let mut child = Command::new(program).args(arguments).spawn()?;
+    let mut child = vm::spawn(Command::new(program).args(arguments))?;
     let pid = child.id();
     child.wait()?;
     Ok(pid)

@@ -70,7 +70,7 @@ fn run_takes_the_next_source_and_raises_alerts_from_that() {
         .arg("wait")
         .stdin(Stdio::piped())
         .stdout(Stdio::null());
-    let mut child = command.spawn().unwrap();
+    let mut child = vm::spawn(command).unwrap();
     let pid = u64::from(child.id());
     daemon
         .line(Duration::from_secs(10), |line| is_alert_about(line, pid))

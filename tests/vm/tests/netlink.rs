@@ -78,12 +78,9 @@ impl Waiter {
     }
 
     fn start_program(program: &Path, arguments: &[&str]) -> Result<Self> {
-        let mut child = Command::new(program)
-            .arg("wait")
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let mut command = Command::new(program);
+        let command = command.arg("wait").args(arguments);
+        let mut child = vm::spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
         // Its first line shows that its exec is over.
         let pipe = child.stdout.as_mut().context("a pipe was asked for")?;
         BufReader::new(pipe).read_line(&mut String::new())?;

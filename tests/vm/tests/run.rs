@@ -92,7 +92,7 @@ fn provoke(daemon: &mut Daemon) -> (Value, Duration) {
     let program = dir.path().join("provoke");
     tiny::write(&program, 0).unwrap();
     let start = Instant::now();
-    let mut child = Command::new(&program).spawn().unwrap();
+    let mut child = vm::spawn(&mut Command::new(&program)).unwrap();
     let pid = u64::from(child.id());
     child.wait().unwrap();
     let (at, line) = daemon
@@ -273,9 +273,16 @@ fn run_named(name: &str) -> u64 {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join(name);
     tiny::write(&program, 0).unwrap();
-    let mut child = Command::new(&program).spawn().unwrap();
+    let mut child = vm::spawn(&mut Command::new(&program)).unwrap();
     child.wait().unwrap();
     u64::from(child.id())
+}
+
+/// Puts a file of rules in its place whole: one that is still empty is an error of its own.
+fn put_rules(file: &Path, text: &str) {
+    let new = file.with_extension("new");
+    fs::write(&new, text).unwrap();
+    fs::rename(&new, file).unwrap();
 }
 
 const SOON: Duration = Duration::from_secs(10);
@@ -304,13 +311,13 @@ fn changed_rules_hold_without_a_restart_and_broken_ones_never() {
     let pid = run_named("early");
     daemon.line(SOON, |line| is_alert_about(line, pid)).unwrap();
 
-    fs::write(&file, "id: [").unwrap();
+    put_rules(&file, "id: [");
     let error = daemon.said(SOON, "the rules stay as they were").unwrap();
     assert!(error.contains("mine.yaml:1:"), "{error}");
     let pid = run_named("early");
     daemon.line(SOON, |line| is_alert_about(line, pid)).unwrap();
 
-    fs::write(&file, rule_for("late")).unwrap();
+    put_rules(&file, &rule_for("late"));
     daemon.said(SOON, "rules read anew: 1 rule").unwrap();
     let silent = run_named("early");
     let pid = run_named("late");
@@ -379,7 +386,7 @@ fn status_and_metrics_tell_what_the_kernel_sent_and_that_a_killed_daemon_is_gone
         Some(1)
     );
 
-    fs::write(&rule, "id: [").unwrap();
+    put_rules(&rule, "id: [");
     let reload = |told: &Value| told["rules"]["last_reload"]["ok"] == false;
     let told = state.await_status("the failed reload", reload);
     let error = &told["rules"]["last_reload"]["errors"][0];
