@@ -495,11 +495,18 @@ fn hostile_blocks_take_no_longer_than_long_ones() {
         "openssl ",
     ] {
         let block = Bytes::from(unit.repeat((1 << 18) / unit.len()).into_bytes());
-        let start = std::time::Instant::now();
-        let _ = REDACTOR.argv(&Argv::from_block(block));
-        let took = start.elapsed();
-        // Linear is some 100 ms unoptimized, one pass per word more than a minute.
-        assert!(took.as_secs() < 10, "{unit:?} took {took:?}");
+        let redact = || {
+            let start = std::time::Instant::now();
+            let _ = REDACTOR.argv(&Argv::from_block(block.clone()));
+            start.elapsed()
+        };
+        // Linear is some 100 ms unoptimized, one pass per word more than a minute. Where the machine
+        // is so busy that this is too long, once more.
+        let took: Vec<_> = (0..5)
+            .map(|_| redact())
+            .take_while(|t| t.as_secs() >= 10)
+            .collect();
+        assert!(took.len() < 5, "{unit:?} took {took:?}");
     }
 }
 
