@@ -251,7 +251,7 @@ fn alert_names_the_processes_above_up_to_the_first() {
     tiny::write(&path, 0).unwrap();
     let pid = u64::from(run_to_end(&path, &[]).unwrap());
     let (_, line) = daemon
-        .line(Duration::from_secs(30), |line| is_alert_about(line, pid))
+        .line(Duration::from_secs(60), |line| is_alert_about(line, pid))
         .unwrap();
     let alert: Value = serde_json::from_str(&line).unwrap();
     let above = alert["daemoneye"]["ancestors"].as_array().unwrap();

@@ -73,7 +73,7 @@ fn run_takes_the_next_source_and_raises_alerts_from_that() {
     let mut child = vm::spawn(command).unwrap();
     let pid = u64::from(child.id());
     daemon
-        .line(Duration::from_secs(10), |line| is_alert_about(line, pid))
+        .line(Duration::from_secs(60), |line| is_alert_about(line, pid))
         .unwrap();
     drop(child.stdin.take());
     child.wait().unwrap();

@@ -354,7 +354,7 @@ fn rules_see_what_procfs_tells_after_rights_are_gone() {
     let waiter = Waiter::start_program(&program, &[]).unwrap();
     let pid = format!("\"pid\":{}", waiter.0.id());
     let is_alert = |line: &str| line.contains("linux-shm-exec") && line.contains(&pid);
-    let alert = daemon.line(Duration::from_secs(5), is_alert);
+    let alert = daemon.line(Duration::from_secs(60), is_alert);
     waiter.end().unwrap();
     assert!(alert.unwrap().1.contains("/provoke"));
     daemon.stop().unwrap();
