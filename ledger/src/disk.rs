@@ -1,10 +1,15 @@
-//! Everything that changes a file. Only here are files synced and renamed, each time with a reason.
+//! Everything that changes a file, and everything that reads one. Only here are files synced and
+//! renamed, each time with a reason.
 //!
 //! A failed sync is never retried: the kernel may have dropped the dirty pages and would then
 //! report success for bytes that are not on disk. The caller stops and reopens, and what it then
 //! builds on is written once more ([`AppendFile::renew`]).
 //!
-//! Each [`Change`] passes through [`make`], where the tests put a disk that fails.
+//! What the disk does not give is an error with the byte where it was asked, never a shorter file:
+//! what is torn gets cut, and a read that failed says nothing of what stands there.
+//!
+//! Each [`Change`] passes through [`make`] and each read through [`look`], where the tests put a disk
+//! that fails.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -69,8 +74,15 @@ fn make<T>(_: Change<'_>, call: impl FnOnce() -> io::Result<T>) -> io::Result<T>
     call()
 }
 
+/// Before `wanted` bytes of a file are read, or something else is looked at: how many it may be.
+#[cfg(not(all(test, unix)))]
+#[inline(always)]
+fn look(wanted: usize) -> io::Result<usize> {
+    Ok(wanted)
+}
+
 #[cfg(all(test, unix))]
-use crate::crash::disk::make;
+use crate::crash::disk::{look, make};
 
 /// Creates the directory and those above it, readable by the owner alone, unless it exists.
 pub(crate) fn create_dir(dir: &Path) -> Result<(), Error> {
@@ -117,7 +129,8 @@ pub(crate) fn lock(dir: &Path) -> Result<Lock, Error> {
 
 /// Opens a file to read it. Anything but a plain file is refused: a pipe would keep the reader waiting,
 /// and show each reader something else.
-pub(crate) fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open(path: &Path) -> io::Result<ReadFile> {
+    look(0)?;
     let mut options = OpenOptions::new();
     options.read(true);
     #[cfg(unix)]
@@ -128,12 +141,101 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     );
     let file = options.open(path)?;
     match file.metadata()?.is_file() {
-        true => Ok(file),
+        true => Ok(ReadFile { file, offset: 0 }),
         false => Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "it is not a plain file",
         )),
     }
+}
+
+/// A file to be read.
+#[derive(Debug)]
+pub(crate) struct ReadFile {
+    file: File,
+    /// Where its cursor stands.
+    offset: u64,
+}
+
+impl ReadFile {
+    /// How long it is by now.
+    pub(crate) fn len(&self) -> io::Result<u64> {
+        look(0)?;
+        Ok(self.file.metadata()?.len())
+    }
+
+    /// Fills `bytes` from byte `offset` on. Moves the cursor somewhere.
+    pub(crate) fn read_exact_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(offset))?;
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match self.read_at_cursor(offset + filled as u64, &mut bytes[filled..]) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => filled += read,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// `offset` is where the cursor stands.
+    fn read_at_cursor(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
+        let read = self.try_read(offset, bytes);
+        read.map_err(|source| io::Error::new(source.kind(), NotRead { offset, source }))
+    }
+
+    fn try_read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
+        let read_once = |bytes: &mut [u8]| {
+            let most = look(bytes.len())?;
+            (&self.file).read(&mut bytes[..most])
+        };
+        match read_once(bytes)? {
+            0 if !bytes.is_empty() && self.file.metadata()?.len() > offset => {}
+            read => return Ok(read),
+        }
+        // It may have grown in between.
+        match read_once(bytes)? {
+            0 => Err(io::Error::other("nothing is read before its end")),
+            read => Ok(read),
+        }
+    }
+}
+
+/// Where a file could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("at byte {offset}")]
+struct NotRead {
+    offset: u64,
+    source: io::Error,
+}
+
+impl Read for ReadFile {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let read = self.read_at_cursor(self.offset, bytes)?;
+        self.offset += read as u64;
+        Ok(read)
+    }
+}
+
+impl Seek for ReadFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.offset = self.file.seek(to)?;
+        Ok(self.offset)
+    }
+}
+
+/// Whether there is a file, or anything else, of that name.
+pub(crate) fn exists(path: &Path) -> Result<bool, Error> {
+    let exists = look(0).and_then(|_| path.try_exists());
+    exists.map_err(Error::io("read", path))
+}
+
+/// How long a file is.
+pub(crate) fn len(path: &Path) -> Result<u64, Error> {
+    let file = look(0).and_then(|_| fs::metadata(path));
+    file.map(|file| file.len()).map_err(Error::io("read", path))
 }
 
 /// Reads a small file whole, or `None` when it does not exist. Longer than `limit` is an error.
@@ -143,7 +245,7 @@ pub(crate) fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Err
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::io("open", path)(e)),
     };
-    let len = file.metadata().map_err(Error::io("read", path))?.len();
+    let len = file.len().map_err(Error::io("read", path))?;
     // At once: what grows leaves copies behind in memory, and these may be secrets.
     let mut bytes = Vec::with_capacity(usize::try_from(len.min(limit)).unwrap_or(0) + 2);
     file.take(limit + 1)
@@ -158,7 +260,8 @@ pub(crate) fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Err
 /// The permission bits of a file.
 #[cfg(unix)]
 pub(crate) fn mode(path: &Path) -> Result<u32, Error> {
-    let file = fs::metadata(path).map_err(Error::io("read", path))?;
+    let file = look(0).and_then(|_| fs::metadata(path));
+    let file = file.map_err(Error::io("read", path))?;
     Ok(std::os::unix::fs::MetadataExt::mode(&file) & 0o7777)
 }
 
@@ -325,7 +428,7 @@ pub(crate) struct AppendFile {
 impl AppendFile {
     /// Opens a file, creating it when missing, for appending after its last byte.
     pub(crate) fn open(path: &Path, access: Access) -> Result<AppendFile, Error> {
-        let existed = path.exists();
+        let existed = exists(path)?;
         let open = || {
             options(access)
                 .write(true)
@@ -394,16 +497,14 @@ impl AppendFile {
     /// A sync alone would not: where one failed before, the kernel may hold pages as clean that
     /// never reached the disk.
     pub(crate) fn renew(&mut self, from: u64) -> Result<(), Error> {
-        let mut old = open(&self.path).map_err(Error::io("open", &self.path))?;
-        for file in [&mut self.file, &mut old] {
-            file.seek(SeekFrom::Start(from))
-                .map_err(Error::io("seek", &self.path))?;
-        }
+        let old = open(&self.path).map_err(Error::io("open", &self.path))?;
+        let sought = self.file.seek(SeekFrom::Start(from));
+        sought.map_err(Error::io("seek", &self.path))?;
         let (mut at, mut chunk) = (from, vec![0; RENEW_BYTES]);
         while at < self.len {
             let room = usize::try_from(self.len - at).unwrap_or(usize::MAX);
             chunk.truncate(room);
-            old.read_exact(&mut chunk)
+            old.read_exact_at(at, &mut chunk)
                 .map_err(Error::io("read", &self.path))?;
             self.write_at_cursor(at, &chunk)?;
             at += u64::try_from(chunk.len()).expect("a buffer's length fits 64 bits");
@@ -437,7 +538,9 @@ pub(crate) fn remains(dir: &Path) -> Result<Vec<u64>, Error> {
 fn firsts(dir: &Path, first: impl Fn(&str) -> Option<u64>) -> Result<Vec<u64>, Error> {
     let dir = layout::entries(dir);
     let mut firsts = Vec::new();
-    for entry in fs::read_dir(&dir).map_err(Error::io("list", &dir))? {
+    let entries = look(0).and_then(|_| fs::read_dir(&dir));
+    for entry in entries.map_err(Error::io("list", &dir))? {
+        look(0).map_err(Error::io("list", &dir))?;
         let name = entry.map_err(Error::io("list", &dir))?.file_name();
         firsts.extend(name.to_str().and_then(&first));
     }

@@ -9,6 +9,7 @@ use redb::{
     TableDefinition,
 };
 
+use crate::disk;
 use crate::error::Error;
 use crate::hash::{Hash, HashKind, blake3_of};
 use crate::layout;
@@ -130,16 +131,19 @@ pub(crate) enum Opened {
 impl Index {
     pub(crate) fn open(dir: &Path, origin: &str) -> Result<Opened, Error> {
         let path = layout::index(dir);
-        if !path.exists() {
+        if !disk::exists(&path)? {
             return Ok(Opened::Missing);
         }
         match guarded(|| open_checked(&path)) {
             Ok(Ok(database)) => Ok(Opened::Sound(Index::new(database, path, origin))),
             Ok(Err(DatabaseError::DatabaseAlreadyOpen)) => Err(Error::Locked { dir: dir.into() }),
-            Ok(Err(e)) => match io_error(&e) {
-                true => Err(failed(&path)(e)),
-                false => Ok(Opened::Bad(e.to_string())),
-            },
+            Ok(Err(e)) => {
+                let e = redb::Error::from(e);
+                match is_unread(&e) {
+                    true => Err(failed(&path)(e)),
+                    false => Ok(Opened::Bad(e.to_string())),
+                }
+            }
             Err(panic) => Ok(Opened::Bad(panic)),
         }
     }
@@ -317,18 +321,18 @@ pub(crate) fn guarded<T>(read: impl FnOnce() -> T) -> Result<T, String> {
         .map_err(|_| "redb panicked on it".to_owned())
 }
 
-fn io_error(error: &DatabaseError) -> bool {
+/// Whether the file could not be read, which says nothing of what is in it.
+pub(crate) fn is_unread(error: &redb::Error) -> bool {
     use std::io::ErrorKind::{InvalidData, UnexpectedEof};
     match error {
         // A file that is cut or not redb's at all comes as one of these.
-        DatabaseError::Storage(redb::StorageError::Io(e)) => {
-            !matches!(e.kind(), InvalidData | UnexpectedEof)
-        }
+        redb::Error::Io(e) => !matches!(e.kind(), InvalidData | UnexpectedEof),
+        redb::Error::PreviousIo => true,
         _ => false,
     }
 }
 
-fn failed<E: Into<redb::Error>>(path: &Path) -> impl FnOnce(E) -> Error {
+pub(crate) fn failed<E: Into<redb::Error>>(path: &Path) -> impl FnOnce(E) -> Error {
     move |source| Error::Index {
         path: path.to_owned(),
         source: Box::new(source.into()),

@@ -1,7 +1,6 @@
 //! What a log is like, told from its files, while a writer runs or not.
 
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::checkpoint::Checkpoint;
 use crate::disk;
@@ -50,7 +49,10 @@ pub fn overview(dir: &Path) -> Result<Overview, Error> {
     let gaps = gap::listed(dir, &keys, Verified::All)?;
     let first = segments.first().copied().unwrap_or(0);
     let kept_from = gap::floor(dir, &gaps, first, last_checkpoint.size())?;
-    let len = |path| fs::metadata(path).map_or(0, |file| file.len());
+    let len = |path: PathBuf| match disk::exists(&path)? {
+        true => disk::len(&path),
+        false => Ok(0),
+    };
     let remains = disk::remains(dir)?.into_iter();
     let remains = remains.filter(|first| *first < kept_from);
     Ok(Overview {
@@ -61,10 +63,12 @@ pub fn overview(dir: &Path) -> Result<Overview, Error> {
         bytes: segments
             .iter()
             .map(|first| len(layout::segment(dir, *first)))
-            .sum(),
-        remains_bytes: remains.map(|first| len(layout::remains(dir, first))).sum(),
-        index_bytes: len(layout::index(dir)) + len(layout::tree(dir)),
-        checkpoint_bytes: len(layout::checkpoints(dir)),
+            .sum::<Result<_, _>>()?,
+        remains_bytes: remains
+            .map(|first| len(layout::remains(dir, first)))
+            .sum::<Result<_, _>>()?,
+        index_bytes: len(layout::index(dir))? + len(layout::tree(dir))?,
+        checkpoint_bytes: len(layout::checkpoints(dir))?,
         last_checkpoint,
         gaps,
         keys,

@@ -66,6 +66,8 @@ pub fn prove_telling(
 pub(crate) fn of_the_tree(dir: &Path, error: Error) -> Error {
     match error {
         Error::Damaged(damage) if damage.file == layout::tree(dir) => Error::Damaged(damage),
+        // It says nothing of the tree.
+        Error::Io { .. } => error,
         _ => {
             let cause = Cause::Index("it is not the tree that was signed for");
             Error::damaged(&layout::tree(dir), 0, 0..0, cause)

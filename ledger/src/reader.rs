@@ -165,7 +165,7 @@ impl Reader {
         let Ok(Ok(header)) = segment::read_header(&mut file) else {
             return Ok(());
         };
-        let len = file.metadata().map_err(Error::io("read", &path))?.len();
+        let len = file.len().map_err(Error::io("read", &path))?;
         if !(Header::LEN as u64..=len).contains(&place.offset) {
             return Ok(());
         }
@@ -271,7 +271,7 @@ impl Reader {
                 }
             }
             let first = open.first;
-            if next == first || !layout::segment(&self.dir, next).exists() {
+            if next == first || !disk::exists(&layout::segment(&self.dir, next))? {
                 // Dropped while it was read, and what followed with it.
                 if self.oldest()? > first {
                     self.open = self.open_segment(index)?;
@@ -324,7 +324,7 @@ impl Reader {
             false => Err(Cause::Header("first leaf is not the file name's")),
         });
         let header = header.map_err(|cause| Error::damaged(&path, 0, first..first + 1, cause))?;
-        let len = file.metadata().map_err(Error::io("read", &path))?.len();
+        let len = file.len().map_err(Error::io("read", &path))?;
         let offset = Header::LEN as u64;
         let scanner = Scanner::new(file, header.nonce, offset, len).map_err(read)?;
         let marks = vec![(first, offset)];
@@ -365,7 +365,7 @@ impl Reader {
         }
         let mut file = disk::open(&open.path).map_err(Error::io("open", &open.path))?;
         let read = || Error::io("read", &open.path);
-        let len = file.metadata().map_err(read())?.len();
+        let len = file.len().map_err(read())?;
         let (nonce, offset) = (open.scanner.nonce(), open.scanner.offset());
         let commit = segment::commit_follows(&mut file, nonce, offset, len).map_err(read())?;
         Ok(commit != Some(false))

@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::fs;
 use std::io::BufReader;
 use std::path::Path;
 
@@ -343,8 +342,7 @@ impl Segments {
         let firsts = disk::segments(dir)?;
         let len = |first| {
             let path = layout::segment(dir, first);
-            let file = fs::metadata(&path).map_err(Error::io("read", &path))?;
-            Ok((first, file.len()))
+            Ok((first, disk::len(&path)?))
         };
         let all = firsts.into_iter().map(len).collect::<Result<_, Error>>()?;
         Ok(Segments { all, needed })

@@ -3,9 +3,9 @@
 //! The 32 bytes before any frame are the chain value that it continues, also for the first one:
 //! the header ends with it. So a frame proves on its own that it belongs where it stands.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
+use crate::disk::ReadFile;
 use crate::error::Cause;
 use crate::hash::{Hash, HashKind, chain_link, chain_next};
 
@@ -197,7 +197,7 @@ pub(crate) enum Step {
 /// Reads a segment frame by frame, checking checksum and chain.
 #[derive(Debug)]
 pub(crate) struct Scanner {
-    file: BufReader<File>,
+    file: BufReader<ReadFile>,
     nonce: Nonce,
     offset: u64,
     limit: u64,
@@ -209,7 +209,12 @@ pub(crate) struct Scanner {
 
 impl Scanner {
     /// Scans `file`, whose header holds `nonce`, from `offset`, where a frame starts, to `limit`.
-    pub(crate) fn new(file: File, nonce: Nonce, offset: u64, limit: u64) -> io::Result<Scanner> {
+    pub(crate) fn new(
+        file: ReadFile,
+        nonce: Nonce,
+        offset: u64,
+        limit: u64,
+    ) -> io::Result<Scanner> {
         let file = BufReader::with_capacity(CHUNK_BYTES, file);
         let mut scanner = Scanner {
             file,
@@ -248,7 +253,7 @@ impl Scanner {
 
     /// How long the file is by now.
     pub(crate) fn file_len(&self) -> io::Result<u64> {
-        Ok(self.file.get_ref().metadata()?.len())
+        self.file.get_ref().len()
     }
 
     pub(crate) fn limit(&self) -> u64 {
@@ -357,7 +362,7 @@ impl Scanner {
 /// Decides what the bad frame is: with a commit after it, damage; without, the torn end of the last
 /// write. `Ok(None)` when the bytes are built so that deciding would take too long.
 pub(crate) fn commit_follows(
-    file: &mut File,
+    file: &mut ReadFile,
     nonce: Nonce,
     from: u64,
     limit: u64,
@@ -434,7 +439,7 @@ fn starts_commit(bytes: &[u8]) -> bool {
 }
 
 /// Reads a segment's header.
-pub(crate) fn read_header(file: &mut File) -> io::Result<Result<Header, Cause>> {
+pub(crate) fn read_header(file: &mut ReadFile) -> io::Result<Result<Header, Cause>> {
     let mut bytes = Vec::with_capacity(Header::LEN);
     file.seek(SeekFrom::Start(0))?;
     file.by_ref()

@@ -4,11 +4,10 @@
 //!
 //! It is no evidence. What is read of it is held against what was signed by whoever uses it.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::disk::{self, Access, AppendFile};
+use crate::disk::{self, Access, AppendFile, ReadFile};
 use crate::error::{Cause, Error};
 use crate::hash::{Hash, HashKind};
 use crate::index::LeafPlace;
@@ -56,7 +55,7 @@ fn place_bytes(block: u64, offset: u64) -> [u8; PLACE_BYTES as usize] {
 #[derive(Debug)]
 pub(crate) struct TreeFile {
     dir: PathBuf,
-    file: File,
+    file: ReadFile,
     len: u64,
 }
 
@@ -67,15 +66,14 @@ impl TreeFile {
             io::ErrorKind::NotFound => Error::damaged(&path, 0, 0..0, Cause::Missing),
             _ => Error::io("open", &path)(e),
         })?;
-        let len = file.metadata().map_err(Error::io("read", &path))?.len();
+        let len = file.len().map_err(Error::io("read", &path))?;
         let dir = dir.to_owned();
         Ok(TreeFile { dir, file, len })
     }
 
     fn read<const N: usize>(&self, offset: u64) -> io::Result<[u8; N]> {
-        let (mut bytes, mut file) = ([0; N], &self.file);
-        file.seek(SeekFrom::Start(offset))?;
-        file.read_exact(&mut bytes)?;
+        let mut bytes = [0; N];
+        self.file.read_exact_at(offset, &mut bytes)?;
         Ok(bytes)
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError, StorageBackend};
 
-use super::disk::{self, make};
+use super::disk::{self, look, make};
 use crate::disk::Change;
 
 pub(crate) fn create(builder: Builder, path: &Path) -> Result<Database, DatabaseError> {
@@ -47,10 +47,12 @@ impl Backend {
 
 impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
+        look(0)?;
         self.inner.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        look(0)?;
         self.inner.read(offset, out)
     }
 

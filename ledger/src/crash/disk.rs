@@ -7,6 +7,8 @@
 //!   lets a later sync write them.
 //! - A call can be refused, once or from some call on, with part of the bytes written; and the
 //!   process can die before any call, after which nothing is done any more.
+//! - A read gives any part of what was asked for. One can be refused, or give nothing before the end
+//!   of the file; what stands there is as it was.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +39,15 @@ pub(crate) enum Fault {
     Full,
 }
 
+/// What a read shall meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// EIO, once.
+    Refused,
+    /// Nothing, from this read on, as at the end of a file.
+    Ended,
+}
+
 /// How often what was met.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Met {
@@ -46,6 +57,9 @@ pub(crate) struct Met {
     pub(crate) refused_syncs: u64,
     pub(crate) short_writes: u64,
     pub(crate) full: u64,
+    /// Reads, and what else looks at a file.
+    pub(crate) looks: u64,
+    pub(crate) unread: u64,
     pub(crate) power_losses: u64,
     /// Pages of which a power loss left an older state, or a part.
     pub(crate) lost_pages: u64,
@@ -54,7 +68,7 @@ pub(crate) struct Met {
     pub(crate) written: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Disk {
     root: PathBuf,
     random: Rng,
@@ -66,13 +80,14 @@ struct Disk {
     /// Changes of names that their directory's sync makes durable.
     renaming: Vec<NameChange>,
     planned: Option<(u64, Fault)>,
+    unread: Option<(u64, Unread)>,
     dead: bool,
     full: bool,
     failed: bool,
     met: Met,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Inode {
     cached: Vec<u8>,
     durable: Vec<u8>,
@@ -95,9 +110,20 @@ pub(crate) fn make<T>(change: Change<'_>, call: impl FnOnce() -> io::Result<T>) 
     })
 }
 
+/// Before `wanted` bytes are read, or something else is looked at: how many it may be.
+pub(crate) fn look(wanted: usize) -> io::Result<usize> {
+    DISK.with_borrow_mut(|disk| match disk {
+        Some(disk) => disk.look(wanted),
+        None => Ok(wanted),
+    })
+}
+
 pub(crate) fn is_simulated() -> bool {
     DISK.with_borrow(Option::is_some)
 }
+
+/// A disk as it was once.
+pub(crate) struct Saved(Disk);
 
 /// A simulated disk below `root` for this thread, until dropped.
 pub(crate) struct Simulation(());
@@ -120,6 +146,7 @@ impl Simulation {
             durable_names: BTreeMap::new(),
             renaming: Vec::new(),
             planned: None,
+            unread: None,
             dead: false,
             full: false,
             failed: false,
@@ -137,11 +164,16 @@ impl Simulation {
         self.with(|disk| disk.planned = Some((after, fault)));
     }
 
+    /// Lets a read meet this after so many more.
+    pub(crate) fn plan_unread(&self, after: u64, unread: Unread) {
+        self.with(|disk| disk.unread = Some((after, unread)));
+    }
+
     /// Whether a call failed since this was last asked. What is planned and did not happen yet is no
     /// longer planned.
     pub(crate) fn has_failed(&self) -> bool {
         self.with(|disk| {
-            disk.planned = None;
+            (disk.planned, disk.unread) = (None, None);
             std::mem::take(&mut disk.failed)
         })
     }
@@ -157,6 +189,17 @@ impl Simulation {
 
     pub(crate) fn free_space(&self) {
         self.with(|disk| disk.full = false);
+    }
+
+    pub(crate) fn save(&self) -> Saved {
+        Saved(self.with(|disk| disk.clone()))
+    }
+
+    pub(crate) fn restore(&self, saved: &Saved) {
+        self.with(|disk| {
+            *disk = saved.0.clone();
+            disk.write_out(|file| &file.cached);
+        });
     }
 
     /// Leaves on the disk what reached it, and something of what had not to.
@@ -208,6 +251,40 @@ impl Disk {
         let done = call()?;
         self.record(change);
         Ok(done)
+    }
+
+    fn look(&mut self, wanted: usize) -> io::Result<usize> {
+        self.met.looks += 1;
+        match self.unread {
+            Some((0, unread)) => {
+                if let Some(met) = self.meets(unread, wanted) {
+                    return met;
+                }
+            }
+            Some((after, unread)) => self.unread = Some((after - 1, unread)),
+            None => {}
+        }
+        let is_short = wanted > 1 && self.random.u8(..8) == 0;
+        Ok(if is_short {
+            self.random.usize(1..wanted)
+        } else {
+            wanted
+        })
+    }
+
+    /// Only a read can end.
+    fn meets(&mut self, unread: Unread, wanted: usize) -> Option<io::Result<usize>> {
+        let met = match unread {
+            Unread::Refused => {
+                self.unread = None;
+                Err(io::Error::from_raw_os_error(5))
+            }
+            Unread::Ended if wanted > 0 => Ok(0),
+            Unread::Ended => return None,
+        };
+        self.met.unread += 1;
+        self.failed = true;
+        Some(met)
     }
 
     fn strike(&mut self, fault: Fault, change: Change<'_>) -> io::Result<()> {
@@ -354,8 +431,8 @@ impl Disk {
             self.met.lost_pages += file.lose_power(&mut random);
         }
         self.names = self.durable_names.clone();
-        self.write_out();
-        (self.dead, self.planned) = (false, None);
+        self.write_out(|file| &file.durable);
+        (self.dead, self.planned, self.unread) = (false, None, None);
     }
 
     /// Of the changes not synced some are kept: the first ones, or any.
@@ -384,7 +461,7 @@ impl Disk {
         }
     }
 
-    fn write_out(&self) {
+    fn write_out(&self, bytes: impl Fn(&Inode) -> &Vec<u8>) {
         for entry in fs::read_dir(&self.root).unwrap() {
             let path = entry.unwrap().path();
             match path.is_dir() {
@@ -400,7 +477,7 @@ impl Disk {
                     // Of keys nothing else is taken.
                     let file = options.write(true).create_new(true).mode(0o600).open(path);
                     file.unwrap()
-                        .write_all_at(&self.files[inode].durable, 0)
+                        .write_all_at(bytes(&self.files[inode]), 0)
                         .unwrap();
                 }
             }

@@ -1,11 +1,12 @@
 //! The writer, its recovery and its index on a disk that fails.
 //!
 //! [`disk`] simulates it, [`backend`] puts redb on it, [`runs`] does what a daemon does, thousands of
-//! times, with another seed each time; [`each_call`] lets each call fail in turn; [`second_place`] copies
-//! checkpoints. Only built for tests.
+//! times, with another seed each time; [`each_call`] lets each call fail in turn and [`unread`] each read;
+//! [`second_place`] copies checkpoints. Only built for tests.
 
 pub(crate) mod backend;
 pub(crate) mod disk;
 mod each_call;
 mod runs;
 mod second_place;
+mod unread;

@@ -5,6 +5,8 @@ use std::path::Path;
 use redb::DatabaseError;
 
 use super::IndexStatus;
+use crate::disk;
+use crate::error::Error;
 use crate::hash::{Hash, HashKind};
 use crate::index;
 use crate::layout;
@@ -58,39 +60,76 @@ pub(super) enum Summary {
 }
 
 impl Summary {
-    pub(super) fn read(dir: &Path, origin: &str, floor: u64) -> Summary {
-        if !layout::index(dir).exists() {
-            return Summary::Not(IndexStatus::Missing);
+    /// An index that could not be read is neither good nor bad.
+    pub(super) fn read(dir: &Path, origin: &str, floor: u64) -> Result<Summary, Error> {
+        let path = layout::index(dir);
+        if !disk::exists(&path)? {
+            return Ok(Summary::Not(IndexStatus::Missing));
         }
         let database = match index::open_read_only(dir) {
             Ok(Ok(database)) => database,
             Ok(Err(DatabaseError::DatabaseAlreadyOpen)) => {
-                return Summary::Not(IndexStatus::InUse);
+                return Ok(Summary::Not(IndexStatus::InUse));
             }
-            Ok(Err(DatabaseError::RepairAborted)) => return Summary::Not(IndexStatus::Unclean),
-            Ok(Err(e)) => return Summary::Not(IndexStatus::Bad(e.to_string())),
-            Err(panic) => return Summary::Not(IndexStatus::Bad(panic)),
+            Ok(Err(DatabaseError::RepairAborted)) => {
+                return Ok(Summary::Not(IndexStatus::Unclean));
+            }
+            Ok(Err(e)) => return Summary::bad(&path, Unusable::Failed(e.into())),
+            Err(panic) => return Summary::bad(&path, Unusable::Bad(panic)),
         };
         let claim = index::guarded(|| Claim::read(&database, origin, floor));
-        match claim.unwrap_or_else(Err) {
-            Ok(claim) => Summary::Claims(Box::new(claim)),
-            Err(reason) => Summary::Not(IndexStatus::Bad(reason)),
+        match claim {
+            Ok(Ok(claim)) => Ok(Summary::Claims(Box::new(claim))),
+            Ok(Err(unusable)) => Summary::bad(&path, unusable),
+            Err(panic) => Summary::bad(&path, Unusable::Bad(panic)),
         }
+    }
+
+    fn bad(path: &Path, unusable: Unusable) -> Result<Summary, Error> {
+        let reason = match unusable {
+            Unusable::Failed(e) if index::is_unread(&e) => return Err(index::failed(path)(e)),
+            Unusable::Failed(e) => e.to_string(),
+            Unusable::Bad(reason) => reason,
+        };
+        Ok(Summary::Not(IndexStatus::Bad(reason)))
+    }
+}
+
+/// Why an index makes no claim.
+enum Unusable {
+    /// What redb said.
+    Failed(redb::Error),
+    /// What is wrong with what it holds.
+    Bad(String),
+}
+
+impl From<redb::Error> for Unusable {
+    fn from(error: redb::Error) -> Unusable {
+        Unusable::Failed(error)
+    }
+}
+
+impl From<&str> for Unusable {
+    fn from(reason: &str) -> Unusable {
+        Unusable::Bad(reason.to_owned())
     }
 }
 
 impl Claim {
-    fn read(database: &redb::ReadOnlyDatabase, origin: &str, floor: u64) -> Result<Claim, String> {
-        let text = |e: redb::Error| e.to_string();
-        let state = index::state(database, origin).map_err(text)?;
+    fn read(
+        database: &redb::ReadOnlyDatabase,
+        origin: &str,
+        floor: u64,
+    ) -> Result<Claim, Unusable> {
+        let state = index::state(database, origin)?;
         let state = state.ok_or("its commit record is not sound")?;
         let frontier = &state.frontier;
-        let tile = |id| index::tile(database, id).map_err(text);
+        let tile = |id| index::tile(database, id);
         Tiles::load(frontier, tile)?.ok_or("its tiles do not fit its commit record")?;
         let mut digest = Digest::default();
         check_tiles(frontier.kind(), frontier.size(), tile, &mut digest)?;
-        for row in index::places(database).map_err(text)? {
-            let (leaf, place) = row.map_err(text)?;
+        for row in index::places(database)? {
+            let (leaf, place) = row?;
             // Those of leaves that were dropped are forgotten in time.
             if leaf >= floor {
                 digest.place(leaf, place.segment, place.offset);
@@ -100,7 +139,7 @@ impl Claim {
             size: frontier.size(),
             chain: state.chain,
             nodes: frontier.nodes().to_vec(),
-            newest: index::newest(database).map_err(text)?,
+            newest: index::newest(database)?,
             digest,
         })
     }
@@ -110,9 +149,9 @@ impl Claim {
 fn check_tiles(
     kind: HashKind,
     size: u64,
-    tile: impl Fn(TileId) -> Result<Option<Tile>, String>,
+    tile: impl Fn(TileId) -> Result<Option<Tile>, redb::Error>,
     digest: &mut Digest,
-) -> Result<(), String> {
+) -> Result<(), Unusable> {
     for index in 0..(size >> 8).div_ceil(256) {
         let hashes = tile(TileId { level: 1, index })?.ok_or("a tile is missing")?;
         for hash in hashes {
@@ -133,7 +172,8 @@ fn check_tiles(
             .unwrap_or_default();
             let position = usize::try_from(index % 256).expect("below 256");
             if below.len() != 256 || above.get(position) != Some(&perfect_root(kind, below)) {
-                return Err(format!("tiles of level {} and {level} disagree", level - 1));
+                let reason = format!("tiles of level {} and {level} disagree", level - 1);
+                return Err(Unusable::Bad(reason));
             }
         }
     }

@@ -12,7 +12,6 @@ mod stretch;
 #[cfg(test)]
 mod tests;
 
-use std::fs;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -202,7 +201,7 @@ pub fn verify(dir: &Path, mut options: VerifyOptions<'_>) -> Result<Report, Erro
 fn verify_from(dir: &Path, gone: &Gone, options: &mut VerifyOptions<'_>) -> Result<Report, Error> {
     let trusted = options.keys.as_ref();
     let origin = published::keys_of(dir, trusted)?.name().to_owned();
-    let summary = Summary::read(dir, &origin, gone.floor);
+    let summary = Summary::read(dir, &origin, gone.floor)?;
     let (keys, seals) = seals(dir, trusted)?;
     let outside = options.checkpoint.as_ref();
     let outside = outside.map(|note| Checkpoint::open(note, &keys));
@@ -286,20 +285,13 @@ struct Segment {
 }
 
 fn list_segments(dir: &Path, floor: u64) -> Result<Vec<Segment>, Error> {
-    let entries = layout::entries(dir);
-    let mut found = Vec::new();
-    for entry in fs::read_dir(&entries).map_err(Error::io("list", &entries))? {
-        let entry = entry.map_err(Error::io("list", &entries))?;
-        if let Some(first) = entry.file_name().to_str().and_then(layout::segment_first) {
-            found.push((first, entry.path()));
-        }
-    }
     // Those before are about to be removed.
-    found.retain(|(first, _)| *first >= floor);
-    found.sort_unstable();
+    let found = disk::segments(dir)?.into_iter();
+    let found: Vec<u64> = found.filter(|first| *first >= floor).collect();
     // Only now: a segment that another was seen to follow has its full length.
-    let segments = found.into_iter().map(|(first, path)| {
-        let len = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
+    let segments = found.into_iter().map(|first| {
+        let path = layout::segment(dir, first);
+        let len = disk::len(&path)?;
         Ok(Segment { first, path, len })
     });
     segments.collect()

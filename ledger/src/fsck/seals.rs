@@ -1,11 +1,10 @@
 //! The signed checkpoints that the log is held against.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use crate::checkpoint::{Checkpoint, Record, Records};
-use crate::disk;
+use crate::disk::{self, ReadFile};
 use crate::error::{Cause, Error};
 use crate::keys::PublicKeys;
 use crate::layout;
@@ -15,7 +14,7 @@ use crate::published;
 pub(super) struct Seals<'a> {
     dir: &'a Path,
     pub(super) keys: PublicKeys,
-    records: Records<BufReader<io::Take<File>>>,
+    records: Records<BufReader<io::Take<ReadFile>>>,
     /// The checkpoint to come to.
     pub(super) next: Option<Checkpoint>,
     /// The checkpoint last passed.
@@ -38,7 +37,7 @@ impl<'a> Seals<'a> {
         let path = layout::checkpoints(dir);
         let records = match disk::open(&path) {
             Ok(file) => {
-                let len = file.metadata().map_err(Error::io("read", &path))?.len();
+                let len = file.len().map_err(Error::io("read", &path))?;
                 Records::new(BufReader::new(file.take(len)), 0)
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {

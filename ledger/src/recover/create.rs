@@ -26,8 +26,9 @@ pub(super) fn secrets(dir: &Path, options: &Options, created: bool) -> Result<Se
     if !secrets.is_none() {
         return Ok(secrets);
     }
-    let signed = layout::last_checkpoint(dir).exists() || layout::checkpoints(dir).exists();
-    if !created || public.exists() || signed {
+    let signed = [layout::last_checkpoint(dir), layout::checkpoints(dir)];
+    let signed = disk::exists(&signed[0])? || disk::exists(&signed[1])?;
+    if !created || disk::exists(&public)? || signed {
         return Err(Error::Key {
             path,
             cause: "it is missing, but the log exists",

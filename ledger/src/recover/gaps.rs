@@ -90,7 +90,7 @@ impl Found<'_> {
                 gap::list(self.dir, &gap)?;
                 Ok(Some(gap))
             }
-            None if layout::gaps(self.dir).exists() => {
+            None if disk::exists(&layout::gaps(self.dir))? => {
                 gap::settle(self.dir)?;
                 Ok(self.gaps.last().cloned())
             }
@@ -99,8 +99,8 @@ impl Found<'_> {
     }
 
     /// Whether a segment is there that begins before `leaf`.
-    pub(super) fn has_before(&self, leaf: u64) -> bool {
-        let firsts = disk::segments(self.dir).unwrap_or_default();
-        firsts.first().is_some_and(|first| *first < leaf)
+    pub(super) fn has_before(&self, leaf: u64) -> Result<bool, Error> {
+        let firsts = disk::segments(self.dir)?;
+        Ok(firsts.first().is_some_and(|first| *first < leaf))
     }
 }

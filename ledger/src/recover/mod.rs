@@ -108,7 +108,7 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<(Ledger, Recovery), 
     let created = disk::segments(dir)?.is_empty();
     settle_names(dir, created)?;
     let secrets = secrets(dir, options, created)?;
-    let rotated = layout::rotations(dir).exists();
+    let rotated = disk::exists(&layout::rotations(dir))?;
     if let Some(first) = secrets.current.as_ref().filter(|_| created && !rotated) {
         keys::publish(dir, &first.public())?;
         create_log(dir, options, first)?;
@@ -259,7 +259,10 @@ impl Found<'_> {
                 _ => IndexRecovery::Sound,
             },
         };
-        let dropping = gap.as_ref().is_some_and(|gap| self.has_before(gap.end));
+        let dropping = match &gap {
+            Some(gap) => self.has_before(gap.end)?,
+            None => false,
+        };
         let known = Indexed::new(self.dir, &examined.scanned.edge.tiles, &examined.index);
         // Durable is what an index covers that was there.
         let in_tree = if is_rebuilt { 0 } else { examined.indexed };
@@ -401,23 +404,28 @@ impl Found<'_> {
         Ok(match read {
             Ok(Ok(Some(resumed))) => Ok(resumed),
             Ok(Ok(None)) => Err("its commit record is not sound".into()),
-            Ok(Err(e)) => Err(e.to_string()),
+            // One that could not be read is as good as it was.
+            Ok(Err(Error::Index { source, .. })) if !index::is_unread(&source) => {
+                Err(source.to_string())
+            }
+            Ok(Err(e)) => return Err(e),
             Err(panic) => Err(panic),
         })
     }
 
-    fn read_index(&self, index: Index) -> Result<Option<Resumed>, redb::Error> {
+    fn read_index(&self, index: Index) -> Result<Option<Resumed>, Error> {
+        let failed = |e| index::failed(&layout::index(self.dir))(e);
         let database = &**index.database();
-        let state = index::state(database, self.keys.name())?;
+        let state = index::state(database, self.keys.name()).map_err(failed)?;
         let Some(state) = state.filter(|state| state.frontier.kind() == self.kind) else {
             return Ok(None);
         };
-        let tiles = Tiles::load(&state.frontier, |id| index::tile(database, id))?;
-        if tiles.is_none() {
+        let tiles = Tiles::load(&state.frontier, |id| index::tile(database, id));
+        if tiles.map_err(failed)?.is_none() {
             return Ok(None);
         }
-        let cursors = index.cursors()?;
-        let newest = index::newest(database)?;
+        let cursors = index.cursors().map_err(failed)?;
+        let newest = index::newest(database).map_err(failed)?;
         let newest = newest.and_then(|note| Checkpoint::open(&note, &self.keys).ok());
         let unread = cursors.values().copied().min();
         let latest = unread.map_or(self.last.size(), |unread| unread.min(self.last.size()));
@@ -439,7 +447,7 @@ impl Found<'_> {
             Ok(())
         })?;
         let path = layout::index(self.dir);
-        if path.exists() {
+        if disk::exists(&path)? {
             disk::rename(&path, &layout::bad_index(self.dir))?;
         }
         let index = Index::create(self.dir, self.keys.name())?;
@@ -529,7 +537,7 @@ impl Found<'_> {
             }
             Err(e) => return Err(Error::io("open", &path)(e)),
         };
-        let len = file.metadata().map_err(Error::io("read", &path))?.len();
+        let len = file.len().map_err(Error::io("read", &path))?;
         if len < from {
             return Err(Error::damaged(&path, len, 0..0, Cause::Truncated));
         }
@@ -563,7 +571,7 @@ impl Found<'_> {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
             Err(e) => return Err(Error::io("open", &path)(e)),
         };
-        let len = file.metadata().map_err(Error::io("read", &path))?.len();
+        let len = file.len().map_err(Error::io("read", &path))?;
         if len < state.end.offset {
             return Ok(false);
         }

@@ -1,7 +1,5 @@
 //! Reads segments from a known edge to where the log really ends.
 
-use std::fs;
-
 use super::{Found, REBUILD_LEAVES};
 use crate::append::Edge;
 use crate::disk;
@@ -174,7 +172,7 @@ impl Scan<'_> {
         let header = segment::read_header(&mut file).map_err(Error::io("read", &path))?;
         let header = header.and_then(|header| belongs(&header).map(|()| header));
         let header = header.map_err(|cause| Error::damaged(&path, 0, first..first + 1, cause))?;
-        let len = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
+        let len = disk::len(&path)?;
         Scanner::new(file, header.nonce, offset, len).map_err(Error::io("read", &path))
     }
 

@@ -70,7 +70,7 @@ impl Secrets {
         keys: &PublicKeys,
         stated: Option<Rotation>,
     ) -> Result<Settled, Error> {
-        let is_left = self.next.is_some() || layout::next_key(dir).exists();
+        let is_left = self.next.is_some() || disk::exists(&layout::next_key(dir))?;
         let newest = stated.as_ref().map_or(keys.newest(), |stated| &stated.keys);
         let is_newest = |secret: &LogSecret| secret.public() == *newest;
         match (self.current, self.next) {

@@ -1,11 +1,11 @@
 //! Where an open begins to read the entries again, so that it builds on nothing that is damaged.
 
-use std::fs;
-
 use redb::Database;
 
 use super::Found;
 use crate::append::Edge;
+use crate::disk;
+use crate::error::Error;
 use crate::hash::{Hash, origin_hash};
 use crate::index::{self, LeafPlace, State};
 use crate::layout;
@@ -32,17 +32,19 @@ impl Found<'_> {
         database: &Database,
         state: &State,
         latest: u64,
-    ) -> Result<Option<Tail>, redb::Error> {
-        let covered = TAIL_BYTES.saturating_sub(self.bytes_after(state.end));
+    ) -> Result<Option<Tail>, Error> {
+        let covered = TAIL_BYTES.saturating_sub(self.bytes_after(state.end)?);
         let (first, start) = self.tail_start(database, state.end, latest, covered)?;
         let blocks = first >> TILE_HEIGHT << TILE_HEIGHT;
-        let frontier = self.frontier_at(database, blocks)?;
-        let Some(frontier) = frontier.and_then(|blocks| self.with_low(blocks, first)) else {
+        let Some(frontier) = self.frontier_at(database, blocks)? else {
+            return Ok(None);
+        };
+        let Some(frontier) = self.with_low(frontier, first)? else {
             return Ok(None);
         };
         let tiles = Tiles::load(&frontier, |id| {
-            let tile = index::tile(database, id)?;
-            Ok::<_, redb::Error>(tile.map(|tile| as_of(first, id, tile)))
+            let tile = self.told(index::tile(database, id))?;
+            Ok::<_, Error>(tile.map(|tile| as_of(first, id, tile)))
         })?;
         Ok(tiles.map(|tiles| Tail {
             edge: Edge {
@@ -67,17 +69,29 @@ impl Found<'_> {
 
     /// Of the floor, which need not be where a tile has a hash, the rest is left of the leaves that
     /// were dropped last. Where that is damaged, the index is built anew, which tells of it.
-    fn with_low(&self, mut blocks: Frontier, first: u64) -> Option<Frontier> {
+    fn with_low(&self, mut blocks: Frontier, first: u64) -> Result<Option<Frontier>, Error> {
         if blocks.size() == first {
-            return Some(blocks);
+            return Ok(Some(blocks));
         }
-        let gap = self.gaps.iter().find(|gap| gap.end == first)?;
+        let Some(gap) = self.gaps.iter().find(|gap| gap.end == first) else {
+            return Ok(None);
+        };
         let origin = origin_hash(self.keys.name());
-        let remains = remains::of(self.dir, gap, self.kind, origin).ok()?;
+        let remains = match remains::of(self.dir, gap, self.kind, origin) {
+            Err(Error::Damaged(_)) => return Ok(None),
+            remains => remains?,
+        };
         for node in remains::low_frontier(first) {
-            blocks.push_subtree(node.level, remains.low(node)?, |_, _| ());
+            let Some(hash) = remains.low(node) else {
+                return Ok(None);
+            };
+            blocks.push_subtree(node.level, hash, |_, _| ());
         }
-        (blocks.root() == gap.root).then_some(blocks)
+        Ok((blocks.root() == gap.root).then_some(blocks))
+    }
+
+    fn told<T>(&self, answer: Result<T, redb::Error>) -> Result<T, Error> {
+        answer.map_err(index::failed(&layout::index(self.dir)))
     }
 
     /// The last leaf of known place that is `bytes` or more before `end`, and not after `latest`.
@@ -87,16 +101,16 @@ impl Found<'_> {
         end: LeafPlace,
         latest: u64,
         bytes: u64,
-    ) -> Result<(u64, LeafPlace), redb::Error> {
+    ) -> Result<(u64, LeafPlace), Error> {
         let (mut segment, mut to_end) = (end.segment, end.offset);
-        for row in index::places(database)?.rev() {
-            let (leaf, place) = row?;
+        for row in self.told(index::places(database))?.rev() {
+            let (leaf, place) = self.told(row)?;
             if place.segment < self.floor {
                 break;
             }
             if place.segment != segment {
                 segment = place.segment;
-                to_end += self.segment_len(segment);
+                to_end += self.segment_len(segment)?;
             }
             if leaf <= latest && to_end.saturating_sub(place.offset) >= bytes {
                 return Ok((leaf, place));
@@ -106,19 +120,24 @@ impl Found<'_> {
     }
 
     /// What the index does not cover, and is read in any case.
-    fn bytes_after(&self, end: LeafPlace) -> u64 {
+    fn bytes_after(&self, end: LeafPlace) -> Result<u64, Error> {
         let later = self.firsts.iter().filter(|&&first| first > end.segment);
-        let later: u64 = later.map(|&first| self.segment_len(first)).sum();
-        later + self.segment_len(end.segment).saturating_sub(end.offset)
+        let later = later.map(|&first| self.segment_len(first));
+        let later: u64 = later.sum::<Result<_, _>>()?;
+        Ok(later + self.segment_len(end.segment)?.saturating_sub(end.offset))
     }
 
     /// 0 for one that is missing, which the scan tells.
-    fn segment_len(&self, first: u64) -> u64 {
-        fs::metadata(layout::segment(self.dir, first)).map_or(0, |file| file.len())
+    fn segment_len(&self, first: u64) -> Result<u64, Error> {
+        let path = layout::segment(self.dir, first);
+        match disk::exists(&path)? {
+            true => disk::len(&path),
+            false => Ok(0),
+        }
     }
 
     /// The tree of the first `size` leaves, a multiple of 256, out of the tiles.
-    fn frontier_at(&self, database: &Database, size: u64) -> Result<Option<Frontier>, redb::Error> {
+    fn frontier_at(&self, database: &Database, size: u64) -> Result<Option<Frontier>, Error> {
         let mut nodes = Vec::new();
         for node in subtrees(&(0..size)) {
             match self.tiled(database, node)? {
@@ -129,11 +148,11 @@ impl Found<'_> {
         Ok(Frontier::restore(self.kind, size, nodes))
     }
 
-    fn tiled(&self, database: &Database, node: Node) -> Result<Option<Hash>, redb::Error> {
+    fn tiled(&self, database: &Database, node: Node) -> Result<Option<Hash>, Error> {
         if node.level < TILE_HEIGHT {
             return Ok(None);
         }
-        let tile = index::tile(database, tiles::place(node).0)?;
+        let tile = self.told(index::tile(database, tiles::place(node).0))?;
         Ok(tile.and_then(|tile| tiles::node_in(self.kind, &tile, node)))
     }
 }
