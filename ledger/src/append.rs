@@ -21,7 +21,7 @@ use crate::recover::{self, Recovery};
 use crate::rotation::{self, OWN_LEAF, Rotation};
 pub use crate::segment::MAX_LEAF_BYTES;
 use crate::segment::{Frame, Header, Nonce};
-use crate::thin;
+use crate::thin::{self, NotThinned};
 use crate::tiles::{TILE_HEIGHT, Tiles};
 use crate::tlog_proof::TlogProof;
 use crate::tree::{Frontier, Node};
@@ -99,6 +99,8 @@ pub struct Ledger {
     pub(crate) held_up: u64,
     /// The index has places of leaves before this one, which are gone.
     pub(crate) forget_places: Option<u64>,
+    /// What of the upkeep failed last.
+    pub(crate) put_off: Option<Error>,
     pub(crate) poisoned: bool,
     pub(crate) _lock: Lock,
 }
@@ -284,6 +286,13 @@ impl Ledger {
             .hashes(&consistency_path(old, new))
     }
 
+    /// What of the ledger's upkeep failed since this was last asked: making the list of checkpoints
+    /// shorter, or removing the files of dropped leaves. Nothing is lost by it and the ledger goes on;
+    /// it takes more room meanwhile, and a later checkpoint tries again.
+    pub fn put_off(&mut self) -> Option<Error> {
+        self.put_off.take()
+    }
+
     /// Signs a last checkpoint and closes the ledger.
     pub fn close(mut self) -> Result<Checkpoint, Error> {
         self.checkpoint()
@@ -354,7 +363,9 @@ impl Ledger {
 
     pub(crate) fn try_checkpoint(&mut self, anew: bool) -> Result<Checkpoint, Error> {
         let checkpoint = self.sign(anew)?;
-        self.carry_out()?;
+        if let Err(error) = self.carry_out() {
+            self.put_off = Some(error);
+        }
         Ok(checkpoint)
     }
 
@@ -389,10 +400,27 @@ impl Ledger {
         self.last_checkpoint = Some(checkpoint.clone());
         self.write_index(Some(&note))?;
         if self.checkpoints.len() >= self.thin_at {
-            self.checkpoints = thin::thin(&self.dir, &self.keys, time)?;
-            self.thin_at = thin::next_at(self.checkpoints.len());
+            self.thin_list(time)?;
         }
         Ok(checkpoint)
+    }
+
+    /// Makes the list of checkpoints shorter, or puts that off.
+    pub(crate) fn thin_list(&mut self, now: u64) -> Result<(), Error> {
+        match thin::thin(&self.dir, &self.keys, now) {
+            Ok(thinned) => {
+                if let Some(thinned) = thinned {
+                    self.checkpoints = thinned;
+                }
+                self.thin_at = thin::next_at(self.checkpoints.len());
+            }
+            Err(NotThinned::AsBefore(error)) => {
+                self.thin_at = thin::again_at(self.checkpoints.len());
+                self.put_off = Some(error);
+            }
+            Err(NotThinned::Unsettled(error)) => return Err(error),
+        }
+        Ok(())
     }
 
     /// A crash leaves this undone or is finished by the next open: see `recover/secret.rs`.

@@ -512,6 +512,15 @@ impl AppendFile {
         self.sync()
     }
 
+    /// Renames the file within its directory; durable once that is synced.
+    pub(crate) fn take_name(&mut self, to: &Path) -> Result<(), Error> {
+        let from = &self.path;
+        make(Change::Rename { from, to }, || fs::rename(from, to))
+            .map_err(Error::io("rename", from))?;
+        self.path = to.to_owned();
+        Ok(())
+    }
+
     /// Cuts the file to `len` bytes, durably.
     pub(crate) fn cut(&mut self, len: u64) -> Result<(), Error> {
         let path = &self.path;

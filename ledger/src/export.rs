@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::keys;
 use crate::layout;
 use crate::published;
-use crate::thin;
+use crate::thin::{self, NotThinned};
 
 /// A directory of one log's checkpoints, with the same public files as the log's own: `ledger.pub`,
 /// `rotations.txt`, `checkpoints.txt` and `last-checkpoint`. Independent of the log: what fails here
@@ -82,17 +82,38 @@ impl Export {
         checkpoints.write(checkpoint::record(note).as_bytes())?;
         checkpoints.sync()?;
         self.durable = checkpoints.len();
-        if self.durable >= self.thin_at {
-            let keys = published::public_keys(&self.log)?;
-            checkpoints = thin::thin(&self.dir, &keys, checkpoint.time())?;
-            self.durable = checkpoints.len();
-            self.thin_at = thin::next_at(self.durable);
-        }
         self.checkpoints = Some(checkpoints);
         let last = layout::last_checkpoint(&self.dir);
         disk::replace(&last, note.as_bytes(), Access::Everyone)?;
         self.newest = Some(checkpoint.clone());
-        Ok(())
+        match self.durable >= self.thin_at {
+            true => self.thin(checkpoint.time()),
+            false => Ok(()),
+        }
+    }
+
+    /// What fails here is for later: the checkpoint is there already.
+    fn thin(&mut self, now: u64) -> Result<(), Error> {
+        let keys = published::public_keys(&self.log)?;
+        match thin::thin(&self.dir, &keys, now) {
+            Ok(thinned) => {
+                if let Some(thinned) = thinned {
+                    self.durable = thinned.len();
+                    self.checkpoints = Some(thinned);
+                }
+                self.thin_at = thin::next_at(self.durable);
+                Ok(())
+            }
+            Err(NotThinned::AsBefore(error)) => {
+                self.thin_at = thin::again_at(self.durable);
+                Err(error)
+            }
+            Err(NotThinned::Unsettled(error)) => {
+                // Opened again, and all of it written once more.
+                (self.checkpoints, self.durable) = (None, 0);
+                Err(error)
+            }
+        }
     }
 }
 

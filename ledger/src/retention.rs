@@ -98,6 +98,11 @@ impl Ledger {
             needed = expired.wanted;
             self.drop_expired(expired)?;
             gaps.extend(self.gap.clone());
+            if self.dropping
+                && let Some(error) = self.put_off.take()
+            {
+                return Err(error);
+            }
         }
         Ok(gaps)
     }
@@ -176,7 +181,8 @@ impl Ledger {
         Ok(index)
     }
 
-    /// Removes the segments of the newest gap, once its leaf is signed for.
+    /// Removes the segments of the newest gap, once its leaf is signed for. They are no part of the log
+    /// any more: what stays of them is for the next checkpoint.
     pub(crate) fn carry_out(&mut self) -> Result<(), Error> {
         let sealed = self.last_checkpoint.as_ref().map_or(0, |last| last.size());
         let Some(gap) = self.gap.as_ref().filter(|gap| gap.index < sealed) else {

@@ -31,12 +31,53 @@ pub(crate) fn next_at(len: u64) -> u64 {
     LEAST_BYTES.max(2 * len)
 }
 
+/// From which length on a list is thinned again that could not be at this length: some five hours
+/// later.
+pub(crate) fn again_at(len: u64) -> u64 {
+    len + LEAST_BYTES / 8
+}
+
+/// Why a list was not thinned.
+#[derive(Debug)]
+pub(crate) enum NotThinned {
+    /// The old list is there as it was: it can be added to, and be thinned later.
+    AsBefore(Error),
+    /// The new one has its name, which is not known to be durable: a power loss may bring back the old
+    /// one, without what is added now.
+    Unsettled(Error),
+}
+
 /// Replaces the list in `dir` by a shorter one, which keeps what is of the last day or in the future,
-/// and those around rotations. Returns the new list.
-pub(crate) fn thin(dir: &Path, keys: &PublicKeys, now: u64) -> Result<AppendFile, Error> {
+/// and those around rotations. Returns the new list; `None` where what is not sound in the old one
+/// has to stay.
+pub(crate) fn thin(
+    dir: &Path,
+    keys: &PublicKeys,
+    now: u64,
+) -> Result<Option<AppendFile>, NotThinned> {
+    let written = match write(dir, keys, now) {
+        Ok(Some(mut list)) => list
+            .take_name(&layout::checkpoints(dir))
+            .map(|()| Some(list)),
+        written => written,
+    };
+    match written {
+        Ok(Some(list)) => {
+            disk::sync_dir(dir).map_err(NotThinned::Unsettled)?;
+            Ok(Some(list))
+        }
+        others => {
+            // Where the disk is full, others need its room. If it stays, the next one begins with it.
+            let _ = disk::remove(&layout::thinned_checkpoints(dir));
+            others.map_err(NotThinned::AsBefore)
+        }
+    }
+}
+
+/// Writes the shorter list beside the other, durably.
+fn write(dir: &Path, keys: &PublicKeys, now: u64) -> Result<Option<AppendFile>, Error> {
     let path = layout::checkpoints(dir);
-    let thinned = layout::thinned_checkpoints(dir);
-    let mut out = AppendFile::open(&thinned, Access::Everyone)?;
+    let mut out = AppendFile::open(&layout::thinned_checkpoints(dir), Access::Everyone)?;
     // Left by a crash.
     out.cut(0)?;
     let file = disk::open(&path).map_err(Error::io("open", &path))?;
@@ -47,7 +88,7 @@ pub(crate) fn thin(dir: &Path, keys: &PublicKeys, now: u64) -> Result<AppendFile
     while let Record::Note { note, .. } = records.next().map_err(Error::io("read", &path))? {
         // One that is not sound stays, for `verify` to tell of.
         let Ok(note) = String::from_utf8(note) else {
-            return AppendFile::open(&path, Access::Everyone);
+            return Ok(None);
         };
         let stays = rule.keeps(&note);
         if let Some((note, true)) = pending.replace((note, stays)) {
@@ -64,9 +105,7 @@ pub(crate) fn thin(dir: &Path, keys: &PublicKeys, now: u64) -> Result<AppendFile
     out.write(buffer.as_bytes())?;
     // Before the rename, or the new name could outlive a power loss without the bytes.
     out.sync()?;
-    drop(out);
-    disk::rename(&thinned, &path)?;
-    AppendFile::open(&path, Access::Everyone)
+    Ok(Some(out))
 }
 
 /// Which checkpoints stay.

@@ -62,6 +62,7 @@ pub(crate) trait Log: Send {
     ) -> Result<Option<Expired>, ledger::Error>;
     fn held_up(&self) -> u64;
     fn drop_expired(&mut self, expired: Expired) -> Result<u64, ledger::Error>;
+    fn put_off(&mut self) -> Option<ledger::Error>;
 }
 
 impl Log for Ledger {
@@ -108,6 +109,10 @@ impl Log for Ledger {
     fn drop_expired(&mut self, expired: Expired) -> Result<u64, ledger::Error> {
         Ledger::drop_expired(self, expired)
     }
+
+    fn put_off(&mut self) -> Option<ledger::Error> {
+        Ledger::put_off(self)
+    }
 }
 
 pub(crate) struct Committer<L> {
@@ -133,6 +138,8 @@ pub(crate) struct Committer<L> {
     /// Who else is to have each checkpoint.
     copies: Option<Sender<Checkpoint>>,
     keeping: Option<Keeping>,
+    /// What of the ledger's upkeep was last told to have failed.
+    put_off: Option<String>,
 }
 
 /// What is kept, and what is about to go.
@@ -273,6 +280,7 @@ impl<L: Log> Committer<L> {
             signed_at: Instant::now(),
             copies,
             keeping: None,
+            put_off: None,
         }
     }
 
@@ -533,6 +541,18 @@ impl<L: Log> Committer<L> {
         }
     }
 
+    /// Once for each cause: it may be tried with every checkpoint.
+    fn tell_put_off(&mut self) {
+        let Some(error) = self.log.put_off() else {
+            return;
+        };
+        let causes = Error::Ledger(error).with_causes().to_string();
+        if self.put_off.as_ref() != Some(&causes) {
+            tracing::warn!("{causes}; the ledger goes on and takes more room, tried again later");
+            self.put_off = Some(causes);
+        }
+    }
+
     fn checkpoint(&mut self) -> Result<Checkpoint, Error> {
         self.set_cursor();
         let is_idle = self.unsigned == 0 && self.signed_at.elapsed() >= self.policy.heartbeat;
@@ -540,6 +560,7 @@ impl<L: Log> Committer<L> {
             true => self.log.heartbeat()?,
             false => self.log.checkpoint()?,
         };
+        self.tell_put_off();
         (self.unsigned_since, self.unsigned) = (None, 0);
         self.signed_at = Instant::now();
         if let Some(copies) = &self.copies {

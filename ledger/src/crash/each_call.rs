@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::disk::{Fault, Simulation, make, temporary_dir};
 use crate::disk::Change;
+use crate::layout;
 use crate::remains::BLOCK;
 use crate::rotation::OWN_LEAF;
 use crate::{
@@ -352,6 +353,89 @@ fn drop_again(fault: Fault, number: u64) -> bool {
     reopen(&dir, &mut promised);
     std::mem::forget(told);
     struck
+}
+
+/// A list of checkpoints that could not be made shorter stopped the whole ledger.
+#[test]
+fn a_list_that_cannot_be_thinned_is_thinned_later() {
+    for (fault, least) in [(Fault::Full, 2), (Fault::Refused, 5)] {
+        let struck = (0..).take_while(|&number| thin_again(fault, number));
+        let calls = struck.count();
+        assert!(calls >= least, "{fault:?}: {calls}");
+    }
+}
+
+fn thin_again(fault: Fault, number: u64) -> bool {
+    let told = Told(fault, After::PowerLoss, number, number);
+    let root = temporary_dir();
+    let dir = root.path().join("state/ledger");
+    let simulation = Simulation::start(root.path(), number);
+    let (mut ledger, _) = Ledger::open(&dir, &options()).unwrap();
+    ledger.thin_at = u64::MAX;
+    let sealed = |ledger: &mut Ledger| {
+        ledger.append(&leaf(ledger.size())).unwrap();
+        ledger.checkpoint().unwrap();
+    };
+    (0..9).for_each(|_| sealed(&mut ledger));
+    let len = ledger.checkpoints.len();
+    simulation.plan(number, fault);
+    let thinned = ledger.thin_list(1 << 40);
+    let struck = simulation.has_failed();
+    simulation.free_space();
+    if thinned.is_ok() {
+        let put_off = ledger.put_off();
+        assert_eq!(put_off.is_some(), struck, "{put_off:?}");
+        assert_eq!(ledger.checkpoints.len() == len, struck);
+        assert!(!layout::thinned_checkpoints(&dir).exists());
+        // As the next checkpoint that makes it long enough does.
+        (0..3).for_each(|_| sealed(&mut ledger));
+        assert!(ledger.checkpoints.len() < len);
+    } else {
+        // The new name may not be on the disk.
+        assert_eq!(fault, Fault::Refused);
+    }
+    let mut promised = Promised::by(&ledger);
+    drop(ledger);
+    simulation.lose_all_unsynced();
+    verified(&dir, &promised);
+    reopen(&dir, &mut promised);
+    std::mem::forget(told);
+    struck
+}
+
+/// What stays of dropped leaves stopped the ledger, and each start after it did the same again.
+#[test]
+fn segments_that_cannot_be_removed_go_later() {
+    let root = temporary_dir();
+    let dir = root.path().join("state/ledger");
+    let simulation = Simulation::start(root.path(), 0);
+    let (mut ledger, _) = Ledger::open(&dir, &options()).unwrap();
+    for _ in 0..60 {
+        ledger.append(&leaf(ledger.size())).unwrap();
+        ledger.commit().unwrap();
+    }
+    ledger.checkpoint().unwrap();
+    let expired = ledger.expired(&NOTHING, u64::MAX).unwrap().unwrap();
+    // What is no file is not removed as one.
+    let first = layout::segment(&dir, 0);
+    let away = dir.join("away");
+    std::fs::rename(&first, &away).unwrap();
+    std::fs::create_dir(&first).unwrap();
+    ledger.drop_expired(expired).unwrap();
+    assert!(ledger.kept_from() > 0);
+    let put_off = ledger.put_off();
+    assert!(
+        matches!(&put_off, Some(Error::Io { path, .. }) if *path == first),
+        "{put_off:?}"
+    );
+    ledger.append(&leaf(ledger.size())).unwrap();
+    ledger.checkpoint().unwrap();
+    assert!(ledger.put_off().is_some());
+    std::fs::remove_dir(&first).unwrap();
+    std::fs::rename(&away, &first).unwrap();
+    ledger.checkpoint().unwrap();
+    assert!(ledger.put_off().is_none() && !first.exists());
+    drop((ledger, simulation));
 }
 
 /// All leaves after the last index commit were, which took longer than the rest of a start.

@@ -291,6 +291,7 @@ impl Found<'_> {
             held_up: 0,
             forget_places: gap.as_ref().map(|gap| gap.end),
             gap,
+            put_off: None,
             poisoned: false,
             _lock: lock,
         };

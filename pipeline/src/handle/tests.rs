@@ -87,6 +87,10 @@ impl Log for Failing {
     fn drop_expired(&mut self, expired: Expired) -> Result<u64, ledger::Error> {
         self.ledger.drop_expired(expired)
     }
+
+    fn put_off(&mut self) -> Option<ledger::Error> {
+        self.ledger.put_off()
+    }
 }
 
 /// Forks without end.
