@@ -18,10 +18,10 @@ use crate::published;
 use crate::reader::Reader;
 use crate::remains;
 use crate::segment;
-use crate::tiles::{self, TILE_HEIGHT, Tiles};
+use crate::tiles::{self, TILE_HEIGHT, Tile, Tiles};
 use crate::tlog_proof::TlogProof;
 use crate::tree::{Node, hash_of, perfect_root, subtrees};
-use crate::tree_file::TreeFile;
+use crate::tree_file::{KnownBlocks, TreeFile};
 
 /// Proves that the leaf at `index` is in the log in `dir`, at checkpoint `at` or else the last one of the
 /// leaf's epoch. Works while a writer runs.
@@ -155,6 +155,31 @@ impl<'a> Indexed<'a> {
             path: layout::index(self.dir),
             source: Box::new(source),
         }
+    }
+}
+
+impl KnownBlocks for Indexed<'_> {
+    fn roots(&self, first: u64) -> Result<Tile, Error> {
+        let node = Node {
+            level: TILE_HEIGHT,
+            index: first,
+        };
+        let (id, _) = tiles::place(node);
+        match self.tiles.tile(id) {
+            Some(tile) => Ok(tile.clone()),
+            None => {
+                let tile = index::tile(self.database, id).map_err(|e| self.failed(e))?;
+                Ok(tile.unwrap_or_default())
+            }
+        }
+    }
+
+    fn starts(&self) -> Result<impl Iterator<Item = Result<(u64, u64), Error>>, Error> {
+        let places = index::places(self.database).map_err(|e| self.failed(e))?;
+        Ok(places.map(|row| {
+            let (leaf, place) = row.map_err(|e| self.failed(e))?;
+            Ok((leaf, place.offset))
+        }))
     }
 }
 

@@ -129,13 +129,16 @@ impl Tiles {
 
     /// A node of level 8 or more, if the tile it is in is held here.
     pub(crate) fn node(&self, kind: HashKind, node: Node) -> Option<Hash> {
-        let (id, _) = place(node);
+        node_in(kind, self.tile(place(node).0)?, node)
+    }
+
+    /// A tile that is held here.
+    pub(crate) fn tile(&self, id: TileId) -> Option<&Tile> {
         let partial = self.partial.get(usize::from(id.level - 1))?;
-        let tile = match partial.index == id.index {
-            true => &partial.hashes,
-            false => &self.full.iter().find(|(full, _)| *full == id)?.1,
-        };
-        node_in(kind, tile, node)
+        match partial.index == id.index {
+            true => Some(&partial.hashes),
+            false => Some(&self.full.iter().find(|(full, _)| *full == id)?.1),
+        }
     }
 }
 

@@ -4,7 +4,8 @@
 //!
 //! It is no evidence. What is read of it is held against what was signed by whoever uses it.
 
-use std::io;
+use std::io::{self, BufReader, Read};
+use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 
 use crate::disk::{self, Access, AppendFile, ReadFile};
@@ -14,8 +15,8 @@ use crate::index::LeafPlace;
 use crate::layout;
 use crate::prove::Known;
 use crate::remains::BLOCK;
-use crate::tiles::TILE_HEIGHT;
-use crate::tree::{Frontier, Node, subtrees};
+use crate::tiles::{TILE_HEIGHT, Tile};
+use crate::tree::{Frontier, Node};
 
 /// Where a block begins, and the checksum of that.
 const PLACE_BYTES: u64 = 12;
@@ -23,6 +24,12 @@ const HASH_BYTES: u64 = Hash::LEN as u64;
 
 /// Buffered bytes that are handed to the OS.
 const WRITE_BYTES: usize = 1 << 20;
+
+/// Bytes that a start reads at once.
+const READ_BYTES: usize = 256 << 10;
+
+/// Blocks whose roots are in one tile.
+const TILE_WIDTH: u64 = 1 << TILE_HEIGHT;
 
 /// Subtrees of whole blocks that end in the first `blocks` blocks.
 fn nodes_in(blocks: u64) -> u64 {
@@ -126,21 +133,14 @@ pub(crate) struct GrowingTree {
 }
 
 impl GrowingTree {
-    /// Goes on from what the file has of the first `size` leaves, or from nothing where that is not
-    /// what is `known`.
+    /// Goes on from what the file has of the first `size` leaves, up to what is not as it is `known`.
     pub(crate) fn open(
         dir: &Path,
         (kind, size): (HashKind, u64),
-        known: &impl Known,
+        known: &impl KnownBlocks,
     ) -> Result<GrowingTree, Error> {
         let mut file = AppendFile::open(&layout::tree(dir), Access::Owner)?;
-        let written = TreeFile::open(dir)?;
-        let blocks = match size >> TILE_HEIGHT {
-            covered if len_of(covered) <= file.len() => covered,
-            _ => written.blocks(),
-        };
-        let frontier = frontier(&written, (kind, blocks), known)?;
-        let frontier = frontier.unwrap_or_else(|| Frontier::new(kind));
+        let frontier = sound(dir, (kind, size >> TILE_HEIGHT), known)?;
         let len = len_of(frontier.size() >> TILE_HEIGHT);
         // What a run that was killed left behind it, or what is not of this log.
         if file.len() > len {
@@ -179,22 +179,80 @@ impl GrowingTree {
     }
 }
 
-/// The frontier after the first `blocks` blocks, if the file has what is known.
-fn frontier(
-    written: &TreeFile,
+/// What is known of whole blocks, to hold the file against.
+pub(crate) trait KnownBlocks {
+    /// The roots over the 256 blocks from that number on, or over those of them that there are.
+    fn roots(&self, first: u64) -> Result<Tile, Error>;
+
+    /// Leaves that are kept and begin a block, and where in their segments, ascending.
+    fn starts(&self) -> Result<impl Iterator<Item = Result<(u64, u64), Error>>, Error>;
+}
+
+/// The frontier after the first of `blocks` blocks that the file has as they are known. All of them are
+/// read: a power loss can leave holes in what was not synced, and a disk anywhere.
+fn sound(
+    dir: &Path,
     (kind, blocks): (HashKind, u64),
-    known: &impl Known,
-) -> Result<Option<Frontier>, Error> {
-    let size = blocks << TILE_HEIGHT;
-    let mut nodes = Vec::new();
-    for node in subtrees(&(0..size)) {
-        let hash = written.subtree(kind, node)?;
-        if hash != known.subtree(kind, node)? {
-            return Ok(None);
+    known: &impl KnownBlocks,
+) -> Result<Frontier, Error> {
+    let path = layout::tree(dir);
+    let file = disk::open(&path).map_err(Error::io("open", &path))?;
+    let mut file = BufReader::with_capacity(READ_BYTES, file);
+    let mut starts = known.starts()?.peekable();
+    let (mut frontier, mut roots) = (Frontier::new(kind), Tile::new());
+    for block in 0..blocks {
+        if block.is_multiple_of(TILE_WIDTH) {
+            roots = known.roots(block)?;
         }
-        nodes.push(hash);
+        let root = roots.get(usize::try_from(block % TILE_WIDTH).expect("below 256"));
+        let Some(&root) = root else {
+            break;
+        };
+        let (mut next, mut hashes) = (frontier.clone(), Vec::new());
+        next.push_subtree(TILE_HEIGHT, root, |_, hash| {
+            hashes.extend_from_slice(&hash.0);
+        });
+        let start = start_of(&mut starts, block << TILE_HEIGHT)?;
+        let found = read_block(&mut file, hashes.len()).map_err(Error::io("read", &path))?;
+        match found.filter(|found| is_block(found, block, start, &hashes)) {
+            Some(_) => frontier = next,
+            None => break,
+        }
     }
-    Ok(Frontier::restore(kind, size, nodes))
+    Ok(frontier)
+}
+
+/// Where a leaf begins, if that is among the `starts`, which ascend: those before it are passed.
+fn start_of(
+    starts: &mut Peekable<impl Iterator<Item = Result<(u64, u64), Error>>>,
+    leaf: u64,
+) -> Result<Option<u64>, Error> {
+    while let Some(start) = starts.peek() {
+        match start {
+            Ok((first, _)) if *first > leaf => break,
+            Ok((first, offset)) if *first == leaf => return Ok(Some(*offset)),
+            _ => drop(starts.next().transpose()?),
+        }
+    }
+    Ok(None)
+}
+
+/// The bytes of the next block, whose hashes take so many; `None` where the file ends before.
+fn read_block(file: &mut impl Read, hashes: usize) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = vec![0; place_bytes(0, 0).len() + hashes];
+    match file.read_exact(&mut bytes) {
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        read => read.map(|()| Some(bytes)),
+    }
+}
+
+/// Whether these are the bytes of a block, which begins at `start` if that is known.
+fn is_block(bytes: &[u8], block: u64, start: Option<u64>, hashes: &[u8]) -> bool {
+    let Some((place, rest)) = bytes.split_first_chunk() else {
+        return false;
+    };
+    let found = u64::from_le_bytes(*place.first_chunk().expect("12 bytes"));
+    *place == place_bytes(block, start.unwrap_or(found)) && rest == hashes
 }
 
 #[cfg(all(test, unix))]
@@ -219,13 +277,17 @@ mod tests {
         }
     }
 
-    impl Known for Numbered {
-        fn subtree(&self, _: HashKind, node: Node) -> Result<Hash, Error> {
-            Ok(self.0[&node])
+    impl KnownBlocks for Numbered {
+        fn roots(&self, first: u64) -> Result<Tile, Error> {
+            let blocks = (first..first + TILE_WIDTH).map(|index| {
+                let level = TILE_HEIGHT;
+                self.0.get(&Node { level, index }).copied()
+            });
+            Ok(blocks.take_while(Option::is_some).flatten().collect())
         }
 
-        fn place(&self, _: u64) -> Result<Option<(u64, LeafPlace)>, Error> {
-            Ok(None)
+        fn starts(&self) -> Result<impl Iterator<Item = Result<(u64, u64), Error>>, Error> {
+            Ok(std::iter::empty())
         }
     }
 

@@ -195,9 +195,11 @@ impl Simulation {
         Saved(self.with(|disk| disk.clone()))
     }
 
-    pub(crate) fn restore(&self, saved: &Saved) {
+    /// `seed` is for what happens then.
+    pub(crate) fn restore(&self, saved: &Saved, seed: u64) {
         self.with(|disk| {
             *disk = saved.0.clone();
+            disk.random = Rng::with_seed(seed);
             disk.write_out(|file| &file.cached);
         });
     }

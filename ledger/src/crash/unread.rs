@@ -156,7 +156,7 @@ fn at_each_read(log: &Log, attempt: impl Fn(&str)) -> u64 {
     let mut reads = 0;
     for unread in [Unread::Refused, Unread::Ended] {
         for number in (fastrand::u64(..step)..).step_by(usize::try_from(step).unwrap()) {
-            log.simulation.restore(&log.saved);
+            log.simulation.restore(&log.saved, number);
             log.simulation.plan_unread(number, unread);
             attempt(&format!("{unread:?} at read {number}"));
             if log.simulation.met().unread == 0 {

@@ -63,6 +63,7 @@ impl Fsck<'_, '_> {
             self.signed_between(&remains, from + 1..=end - 1)?;
             self.add_block(hash);
             self.size = end;
+            self.beside.at_size(end)?;
             if end < gap.end {
                 self.boundary()?;
                 self.begins_with_rotation()?;
@@ -137,9 +138,10 @@ impl Fsck<'_, '_> {
 
     fn add_block(&mut self, hash: Hash) {
         let (mut height, mut hash) = (BLOCK_HEIGHT, hash);
-        self.compared.node(hash);
+        self.completed(height, hash);
         while let Some((_, left)) = self.tree.pop_if(|(left, _)| *left == height) {
             (height, hash) = (height + 1, self.hash.node(left, hash));
+            self.completed(height, hash);
         }
         self.tree.push((height, hash));
     }

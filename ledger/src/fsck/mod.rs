@@ -2,6 +2,7 @@
 //! own segment reader, its own tree. Entries are checked and hashed by a thread for each processor; one
 //! puts the tree together and holds it against what was signed.
 
+mod beside;
 mod checkers;
 mod gaps;
 mod index;
@@ -28,6 +29,7 @@ use crate::note::NoteError;
 use crate::published;
 use crate::segment::commit_follows;
 use crate::witness::{self, Cosignature, Witnesses};
+use beside::Beside;
 use checkers::Checkers;
 use gaps::Gone;
 use index::{Compared, Summary};
@@ -137,7 +139,7 @@ pub struct Report {
     pub torn: Option<TornTail>,
     /// Whether a checkpoint at the end of checkpoints.txt is written in part.
     pub torn_checkpoint: bool,
-    /// What the index says.
+    /// What the index says, and the tree beside it.
     pub index: IndexStatus,
 }
 
@@ -169,19 +171,21 @@ pub struct TornTail {
     pub cause: Cause,
 }
 
-/// What the index says. It is not evidence: a bad one is rebuilt from the log.
+/// What the index says, and the tree that lies beside it for who proves while a writer runs. Neither is
+/// evidence: bad ones are rebuilt from the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IndexStatus {
-    /// All its tiles, offsets and checkpoints agree with the log.
+    /// All its tiles, offsets and checkpoints agree with the log, and so does the tree, as far as a
+    /// checkpoint covers it.
     Agrees,
-    /// It was not looked at: a running writer has it open.
+    /// It was not looked at: a running writer has it open. The tree agrees.
     InUse,
     /// It was not looked at: the writer was killed, and its next start will repair it.
     Unclean,
     /// There is none.
     Missing,
-    /// It disagrees with the log, or cannot be read.
+    /// It disagrees with the log, or its content is not sound; or so it is with the tree.
     Bad(String),
 }
 
@@ -209,6 +213,8 @@ fn verify_from(dir: &Path, gone: &Gone, options: &mut VerifyOptions<'_>) -> Resu
         .transpose()
         .map_err(|source| Error::OutsideCheckpoint { source })?;
     let witnessed = witness::carried(dir, &keys)?;
+    // After the last checkpoint, before which it is made durable.
+    let beside = Beside::open(dir, seals.last.size())?;
     let cosignatures = match &options.witnesses {
         Some(witnesses) => cosignatures(witnesses, outside.as_ref().or(witnessed.as_ref()))?,
         None => Vec::new(),
@@ -238,6 +244,7 @@ fn verify_from(dir: &Path, gone: &Gone, options: &mut VerifyOptions<'_>) -> Resu
         witnessed,
         cosignatures,
         compared: Compared::new(summary),
+        beside,
         bytes: 0,
         total_bytes,
         progress: options
@@ -339,6 +346,7 @@ struct Fsck<'a, 'p> {
     witnessed: Option<Checkpoint>,
     cosignatures: Vec<Cosignature>,
     compared: Compared,
+    beside: Beside,
     bytes: u64,
     total_bytes: u64,
     progress: Option<&'p mut dyn FnMut(Progress)>,
@@ -448,6 +456,7 @@ impl Fsck<'_, '_> {
         while position < checked.hashes.len() {
             let place = offset + checked.stretch.start(position) as u64;
             self.compared.place(self.size, segment.first, place);
+            self.beside.place(self.size, place);
             let start = position;
             position += match self.block(checked, position) {
                 Some(block) => {
@@ -484,16 +493,22 @@ impl Fsck<'_, '_> {
     fn add(&mut self, height: u32, hash: Hash) {
         let (mut height, mut hash) = (height, hash);
         self.size += 1 << height;
+        self.completed(height, hash);
+        while let Some((_, left)) = self.tree.pop_if(|(left, _)| *left == height) {
+            (height, hash) = (height + 1, self.hash.node(left, hash));
+            self.completed(height, hash);
+        }
+        self.tree.push((height, hash));
+    }
+
+    /// Shows a complete subtree to what is held against the tree.
+    fn completed(&mut self, height: u32, hash: Hash) {
         if height == BLOCK_HEIGHT {
             self.compared.node(hash);
         }
-        while let Some((_, left)) = self.tree.pop_if(|(left, _)| *left == height) {
-            (height, hash) = (height + 1, self.hash.node(left, hash));
-            if height == BLOCK_HEIGHT {
-                self.compared.node(hash);
-            }
+        if height >= BLOCK_HEIGHT {
+            self.beside.node(hash);
         }
-        self.tree.push((height, hash));
     }
 
     fn root(&self) -> Hash {
@@ -504,6 +519,7 @@ impl Fsck<'_, '_> {
 
     /// Between two leaves: holds the tree against what was signed at this size.
     fn boundary(&mut self) -> Result<(), Error> {
+        self.beside.at_size(self.size)?;
         self.compared.at_size(self.size, self.chain, &self.tree);
         self.is_history()?;
         while self
@@ -626,11 +642,20 @@ impl Fsck<'_, '_> {
     }
 
     fn report(self, keys: PublicKeys, torn: Option<TornTail>) -> Result<Report, Error> {
+        let root = self.root();
+        let is_there = self.beside.is_there();
+        let index = match (self.compared.status(), self.beside.finish()?) {
+            (status @ IndexStatus::Bad(_), _) => status,
+            // Both are, and the next start writes both.
+            (IndexStatus::Missing, _) if !is_there => IndexStatus::Missing,
+            (_, Some(wrong)) => IndexStatus::Bad(wrong),
+            (status, None) => status,
+        };
         Ok(Report {
             keys,
             hash: self.hash,
             entries: self.size,
-            root: self.root(),
+            root,
             checkpoints: self.seals.count,
             sealed: self.seals.sealed(),
             last_checkpoint: self.seals.passed,
@@ -643,7 +668,7 @@ impl Fsck<'_, '_> {
             gaps: self.gone.carried_out().to_vec(),
             torn,
             torn_checkpoint: self.seals.torn.is_some(),
-            index: self.compared.status(),
+            index,
         })
     }
 }

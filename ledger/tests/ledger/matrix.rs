@@ -4,8 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ledger::{Error, Ledger, Options, Report, VerifyOptions};
+use ledger::{Error, IndexStatus, Ledger, Options, Report, VerifyOptions};
 
+use crate::start::flip_byte;
 use crate::support::{copy, grow, leaf, options, segments, verify};
 use crate::tamper::{frames, reorder, rewrite};
 
@@ -17,6 +18,8 @@ enum Found {
     Alone(&'static str),
     /// `verify` alone calls the log intact.
     ByOutsideCheckpoint(&'static str),
+    /// The log is intact, and what lies beside it is not.
+    BesideTheLog(&'static str),
     /// Nor does a checkpoint kept elsewhere.
     ByNobody,
 }
@@ -82,6 +85,9 @@ fn check_in(segment_bytes: u64, what: &str, found: &Found, tamper: impl Fn(&Log)
     let as_stated = match found {
         Found::Alone(words) => says(&alone, words) && held.is_err(),
         Found::ByOutsideCheckpoint(words) => alone.is_ok() && says(&held, words),
+        Found::BesideTheLog(words) => alone.as_ref().is_ok_and(
+            |report| matches!(&report.index, IndexStatus::Bad(told) if told.contains(words)),
+        ),
         Found::ByNobody => alone.is_ok() && held.is_ok(),
     };
     let told =
@@ -231,22 +237,52 @@ fn deleted_swapped_and_duplicated_checkpoints_are_found_or_change_nothing() {
     });
 }
 
-/// Who proves with it finds that: `tree_file.rs` has each kind of damage.
+/// Who proves with it finds that, too: `tree_file.rs` has each kind of damage.
 #[test]
 fn a_changed_tree_changes_nothing() {
     let tree = |log: &Log| log.dir.path().join("tree");
-    check("a changed hash in the tree", &Found::ByNobody, |log| {
+    let other = "block 0, of entries 0 to 255: its hashes are not those of the log; nothing signed";
+    check(
+        "a changed hash in the tree",
+        &Found::BesideTheLog(other),
+        |log| {
+            let mut bytes = fs::read(tree(log)).unwrap();
+            bytes[20] ^= 1;
+            fs::write(tree(log), bytes).unwrap();
+            let mut told = Vec::new();
+            let mut tell = |error: &Error| told.push(error.to_string());
+            ledger::prove_telling(log.dir.path(), 290, None, &mut tell).unwrap();
+            assert!(told[0].contains("it is not the tree that was signed for"));
+        },
+    );
+    check(
+        "a tree of another log",
+        &Found::BesideTheLog(other),
+        |log| {
+            fs::write(tree(log), [9; 44]).unwrap();
+        },
+    );
+    let place = "tree at byte 0: block 0, of entries 0 to 255: the checksum of its place";
+    check("a changed place", &Found::BesideTheLog(place), |log| {
+        flip_byte(&tree(log), 1);
+    });
+    let moved = "its place is not where its first entry stands";
+    check("another place", &Found::BesideTheLog(moved), |log| {
         let mut bytes = fs::read(tree(log)).unwrap();
-        bytes[20] ^= 1;
+        bytes[0] += 1;
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&[0; 8]), &bytes[..8]);
+        bytes[8..12].copy_from_slice(&crc.to_le_bytes());
         fs::write(tree(log), bytes).unwrap();
-        let mut told = Vec::new();
-        let mut tell = |error: &Error| told.push(error.to_string());
-        ledger::prove_telling(log.dir.path(), 290, None, &mut tell).unwrap();
-        assert!(told[0].contains("it is not the tree that was signed for"));
     });
-    check("a tree of another log", &Found::ByNobody, |log| {
-        fs::copy(tree(&self::log(u64::MAX)), tree(log)).unwrap();
-    });
+    check(
+        "a tree that is cut",
+        &Found::BesideTheLog("the file ends before it"),
+        |log| {
+            let whole = fs::read(tree(log)).unwrap();
+            fs::write(tree(log), &whole[..43]).unwrap();
+        },
+    );
+    // As the index of these logs is.
     check("no tree", &Found::ByNobody, |log| {
         fs::remove_file(tree(log)).unwrap();
     });

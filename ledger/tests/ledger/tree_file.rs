@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use ledger::{
-    Checkpoint, Error, Ledger, Options, Reader, Retention, audit_telling, gather_telling, prove,
-    prove_telling,
+    Checkpoint, Error, IndexStatus, Ledger, Options, Reader, Retention, audit_telling,
+    gather_telling, prove, prove_telling,
 };
 
 use crate::start::flip_byte;
@@ -139,7 +139,13 @@ fn proofs_that_the_tree_leads_astray_are_made_of_the_log() {
         (|tree| flip_byte(tree, 60), other),
     ];
     for (change, expected) in changes {
-        let (dir, _ledger) = changed(change);
+        let (dir, ledger) = changed(change);
+        // Found beside the writer, which has the index.
+        let index = verify(dir.path()).unwrap().index;
+        assert!(
+            matches!(&index, IndexStatus::Bad(told) if told.contains("block ")),
+            "{index:?}"
+        );
         let told = proven(dir.path(), 0..1, 1);
         assert!(told[0].contains(expected), "{told:?}");
         let mut told = 0;
@@ -153,6 +159,10 @@ fn proofs_that_the_tree_leads_astray_are_made_of_the_log() {
             .map(|leaf| leaf.unwrap().1)
             .collect();
         assert_eq!(leaves, (2_990..3_000).map(leaf).collect::<Vec<_>>());
+        drop(ledger);
+        // And mended by the next.
+        drop(open(dir.path()));
+        assert_eq!(verify(dir.path()).unwrap().index, IndexStatus::Agrees);
     }
 }
 
@@ -201,7 +211,18 @@ fn a_writer_puts_right_what_it_finds_of_the_tree() {
     let whole = fs::read(tree(dir.path())).unwrap();
     // The root of the first 2,048 leaves is the last one of its block's.
     let frontier = 12 * 8 + 32 * 14;
-    let changes: [&dyn Fn(Vec<u8>) -> Option<Vec<u8>>; 6] = [
+    let changes: [&dyn Fn(Vec<u8>) -> Option<Vec<u8>>; 8] = [
+        // A hash that no start asks for, and a place with its checksum.
+        &|mut whole| {
+            whole[12] ^= 1;
+            Some(whole)
+        },
+        &|mut whole| {
+            whole[0] ^= 1;
+            let crc = crc32c::crc32c_append(crc32c::crc32c(&[0; 8]), &whole[..8]);
+            whole[8..12].copy_from_slice(&crc.to_le_bytes());
+            Some(whole)
+        },
         &|_| None,
         &|_| Some(Vec::new()),
         &|whole| Some(whole[..whole.len() - 1].to_vec()),
