@@ -257,18 +257,40 @@ pub(crate) fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Err
     }
 }
 
-/// The permission bits of a file.
+/// Whose a file is and who may do what with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rights {
+    /// The permission bits.
+    pub(crate) mode: u32,
+    /// The account that owns it, if that is not the one of this process.
+    pub(crate) other_owner: Option<u32>,
+}
+
+/// The rights of a file.
 #[cfg(unix)]
-pub(crate) fn mode(path: &Path) -> Result<u32, Error> {
+pub(crate) fn rights(path: &Path) -> Result<Rights, Error> {
+    use std::os::unix::fs::MetadataExt;
+
     let file = look(0).and_then(|_| fs::metadata(path));
     let file = file.map_err(Error::io("read", path))?;
-    Ok(std::os::unix::fs::MetadataExt::mode(&file) & 0o7777)
+    Ok(Rights {
+        mode: file.mode() & 0o7777,
+        other_owner: other_than(rustix::process::geteuid().as_raw(), file.uid()),
+    })
+}
+
+#[cfg(unix)]
+fn other_than(own: u32, owner: u32) -> Option<u32> {
+    Some(owner).filter(|owner| *owner != own)
 }
 
 /// Elsewhere files have none.
 #[cfg(not(unix))]
-pub(crate) fn mode(_: &Path) -> Result<u32, Error> {
-    Ok(0)
+pub(crate) fn rights(_: &Path) -> Result<Rights, Error> {
+    Ok(Rights {
+        mode: 0,
+        other_owner: None,
+    })
 }
 
 /// Replaces a file whole: after a crash it holds the old bytes or the new ones.
@@ -555,4 +577,16 @@ fn firsts(dir: &Path, first: impl Fn(&str) -> Option<u64>) -> Result<Vec<u64>, E
     }
     firsts.sort_unstable();
     Ok(firsts)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_own_account_is_no_other_owner() {
+        assert_eq!(other_than(1_000, 1_000), None);
+        assert_eq!(other_than(0, 1_000), Some(1_000));
+        assert_eq!(other_than(1_000, 0), Some(0));
+    }
 }

@@ -191,17 +191,20 @@ pub enum Error {
         /// What is wrong with it.
         cause: &'static str,
     },
-    /// Others than its owner can read or write the signing key. Nothing was signed with it.
+    /// Others than this account can read or write the signing key: it is theirs, or its mode lets them.
+    /// Nothing was signed with it.
     #[error(
-        "signing key {} is open to others than its owner (mode {mode:04o}): take that away \
-         (chmod 600); and if somebody may have read it, rotate the keys",
-        path.display()
+        "signing key {} {}; and if somebody may have read it, rotate the keys",
+        path.display(),
+        open_to(*mode, *owner)
     )]
     KeyOpenToOthers {
         /// The key file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+        /// The account that owns it, where that is another one.
+        owner: Option<u32>,
     },
     /// A signed note or key text is malformed or its signature does not verify.
     #[error(transparent)]
@@ -241,6 +244,16 @@ impl Error {
             leaves,
             cause,
         }))
+    }
+}
+
+/// To whom a key file is open, and what to do.
+fn open_to(mode: u32, owner: Option<u32>) -> String {
+    match owner {
+        Some(owner) => format!("belongs to another account (uid {owner}): make it yours (chown)"),
+        None => format!(
+            "is open to others than its owner (mode {mode:04o}): take that away (chmod 600)"
+        ),
     }
 }
 

@@ -24,8 +24,8 @@ pub(crate) struct LogSecret {
 }
 
 impl LogSecret {
-    /// Reads a key file, or `None` when there is none, or one that was erased. One that others than
-    /// its owner can read or write is refused, as `ssh` does: they may have signed with it, and what
+    /// Reads a key file, or `None` when there is none, or one that was erased. One that another account
+    /// owns or others than the owner can read or write is refused, as `ssh` does: they may have signed with it, and what
     /// is signed from here on would look as if nobody could have.
     pub(crate) fn load(path: &Path) -> Result<Option<LogSecret>, Error> {
         let Some(bytes) = disk::read_small(path, MAX_KEY_FILE_BYTES)? else {
@@ -101,12 +101,13 @@ impl LogSecret {
 }
 
 fn require_private(path: &Path) -> Result<(), Error> {
-    let mode = disk::mode(path)?;
-    match mode & 0o077 {
-        0 => Ok(()),
-        _ => Err(Error::KeyOpenToOthers {
+    let disk::Rights { mode, other_owner } = disk::rights(path)?;
+    match (mode & 0o077, other_owner) {
+        (0, None) => Ok(()),
+        (_, owner) => Err(Error::KeyOpenToOthers {
             path: path.to_owned(),
             mode,
+            owner,
         }),
     }
 }

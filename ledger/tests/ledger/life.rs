@@ -172,8 +172,11 @@ fn a_key_that_others_can_read_is_refused() {
     for mode in [0o640, 0o620, 0o604, 0o644, 0o610, 0o666] {
         set(mode);
         let before = fs::read(dir.path().join("checkpoints.txt")).unwrap();
-        let Err(Error::KeyOpenToOthers { path, mode: found }) =
-            Ledger::open(dir.path(), &options())
+        let Err(Error::KeyOpenToOthers {
+            path,
+            mode: found,
+            owner: None,
+        }) = Ledger::open(dir.path(), &options())
         else {
             panic!("a key of mode {mode:o} was taken");
         };
@@ -199,6 +202,38 @@ fn a_key_that_others_can_read_is_refused() {
     // One that was erased is none any more.
     fs::write(&next, [0; 64]).unwrap();
     open(dir.path());
+}
+
+/// Its mode was looked at, and not whose it is: whoever owns it can read it at any time.
+#[test]
+#[cfg(unix)]
+fn a_key_of_another_account_is_refused() {
+    use std::os::unix::fs::chown;
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).close().unwrap();
+    let key = dir.path().join("ledger.key");
+    let before = fs::read(dir.path().join("checkpoints.txt")).unwrap();
+    if chown(&key, Some(65_533), None).is_err() {
+        eprintln!("skipped: only root can give a file away");
+        return;
+    }
+    let refused = Ledger::open(dir.path(), &options()).unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            Error::KeyOpenToOthers {
+                owner: Some(65_533),
+                ..
+            }
+        ),
+        "{refused:?}"
+    );
+    let told = refused.to_string();
+    assert!(told.contains("belongs to another account (uid 65533): make it yours (chown)"));
+    assert_eq!(
+        fs::read(dir.path().join("checkpoints.txt")).unwrap(),
+        before
+    );
 }
 
 #[test]
