@@ -296,6 +296,18 @@ pub(crate) fn from_scan(
     size: u64,
     path: &[Range<u64>],
 ) -> Result<Vec<Hash>, Error> {
+    let oldest = || Reader::open(dir)?.oldest();
+    loop {
+        let before = oldest()?;
+        match scan(dir, kind, size, path) {
+            // Leaves were dropped under it: what is left of them leads on.
+            Err(Error::NotKept { .. }) if oldest()? > before => {}
+            scanned => return scanned,
+        }
+    }
+}
+
+fn scan(dir: &Path, kind: HashKind, size: u64, path: &[Range<u64>]) -> Result<Vec<Hash>, Error> {
     let wanted = path.iter().flat_map(subtrees).map(|node| (node, None));
     let mut nodes: HashMap<Node, Option<Hash>> = wanted.collect();
     let mut frontier = remains::frontier(dir, kind, take_in(&mut nodes))?;

@@ -143,7 +143,9 @@ impl Reader {
         Ok(open.map(|open| &open.scanner))
     }
 
-    /// The leaves from `from` on, until there are no more.
+    /// The leaves from `from` on, until there are no more. Where leaves are dropped before they are
+    /// read, [`Error::NotKept`] names the first of them and the oldest leaf that is kept, which comes
+    /// next. Any other error is the last that comes.
     pub fn range(&mut self, from: u64) -> Leaves<'_> {
         Leaves {
             reader: self,
@@ -470,7 +472,12 @@ impl Iterator for Leaves<'_> {
                 self.next = index.checked_add(1);
                 Some(Ok((index, leaf)))
             }
-            Err(e) => Some(Err(e)),
+            Err(e) => {
+                if let Error::NotKept { index, oldest } = e {
+                    self.next = Some(oldest).filter(|oldest| *oldest > index);
+                }
+                Some(Err(e))
+            }
         }
     }
 }

@@ -493,6 +493,53 @@ fn a_reader_goes_on_after_what_is_dropped_while_it_reads() {
     }
 }
 
+/// It ended there, as if the log did.
+#[test]
+fn a_range_goes_on_after_leaves_that_are_dropped_while_it_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = six_segments(dir.path());
+    ledger.checkpoint().unwrap();
+    let mut reader = Reader::open(dir.path()).unwrap();
+    let mut range = reader.range(0);
+    assert_eq!(range.next().unwrap().unwrap(), (0, leaf(0)));
+    ledger.retain(&NOTHING, u64::MAX).unwrap();
+    let (read, gone): (Vec<_>, Vec<_>) = range.partition(Result::is_ok);
+    let read: Vec<u64> = read.into_iter().map(|read| read.unwrap().0).collect();
+    let Ok([Err(Error::NotKept { index, oldest })]) = <[_; 1]>::try_from(gone) else {
+        panic!("one gap");
+    };
+    assert!(oldest == ledger.kept_from() && index < oldest);
+    assert_eq!(
+        read,
+        (1..index).chain(oldest..ledger.size()).collect::<Vec<_>>()
+    );
+}
+
+/// A proof that was made of all leaves failed when the oldest of them went meanwhile.
+#[test]
+fn a_leaf_is_proven_of_all_leaves_while_others_are_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = six_segments(dir.path());
+    fs::remove_file(dir.path().join("tree")).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let proving = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let newest = ledger::newest_checkpoint(dir.path()).unwrap().unwrap();
+                prove(dir.path(), newest.size() - 1, None).unwrap();
+            }
+        });
+        for size in (300..6_000).step_by(300) {
+            grow(&mut ledger, size, 9);
+            ledger.checkpoint().unwrap();
+            ledger.retain(&keep(60_000), u64::MAX).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+        proving.join().unwrap();
+    });
+    assert!(ledger.kept_from() > 3_000);
+}
+
 fn first_of(segment: &Path) -> u64 {
     let name = segment.file_stem().unwrap().to_str().unwrap();
     u64::from_str_radix(name, 16).unwrap()
