@@ -55,23 +55,31 @@ pub(crate) fn thin(
     keys: &PublicKeys,
     now: u64,
 ) -> Result<Option<AppendFile>, NotThinned> {
-    let written = match write(dir, keys, now) {
-        Ok(Some(mut list)) => list
-            .take_name(&layout::checkpoints(dir))
-            .map(|()| Some(list)),
-        written => written,
-    };
-    match written {
-        Ok(Some(list)) => {
-            disk::sync_dir(dir).map_err(NotThinned::Unsettled)?;
-            Ok(Some(list))
+    let written = write(dir, keys, now);
+    if let Ok(Some(list)) = written {
+        return put(dir, list).map(Some);
+    }
+    // Where the disk is full, others need its room. If it stays, the next one begins with it.
+    let _ = disk::remove(&layout::thinned_checkpoints(dir));
+    written.map_err(NotThinned::AsBefore)
+}
+
+/// Puts the shorter list in the place of the other.
+fn put(dir: &Path, mut list: AppendFile) -> Result<AppendFile, NotThinned> {
+    let thinned = layout::thinned_checkpoints(dir);
+    match list.take_name(&layout::checkpoints(dir)) {
+        Ok(()) => {}
+        // A name that is gone was taken all the same: some network file systems answer so.
+        Err(error) if !disk::exists(&thinned).unwrap_or(false) => {
+            return Err(NotThinned::Unsettled(error));
         }
-        others => {
-            // Where the disk is full, others need its room. If it stays, the next one begins with it.
-            let _ = disk::remove(&layout::thinned_checkpoints(dir));
-            others.map_err(NotThinned::AsBefore)
+        Err(error) => {
+            let _ = disk::remove(&thinned);
+            return Err(NotThinned::AsBefore(error));
         }
     }
+    disk::sync_dir(dir).map_err(NotThinned::Unsettled)?;
+    Ok(list)
 }
 
 /// Writes the shorter list beside the other, durably.

@@ -582,7 +582,9 @@ impl Fsck<'_, '_> {
             .segments
             .last()
             .is_some_and(|last| last.first == segment.first);
-        if is_last && self.seals.next.is_none() {
+        // What a commit of the index covers was durable.
+        let is_covered = self.compared.claimed_size() > Some(self.size);
+        if is_last && self.seals.next.is_none() && !is_covered {
             let mut file = disk::open(&segment.path).map_err(Error::io("open", &segment.path))?;
             let commit =
                 commit_follows(&mut file, self.nonce, offset, segment.len).map_err(read())?;

@@ -2,8 +2,9 @@ use std::fs;
 use std::path::Path;
 
 use ledger::segment::{Frame, Header};
-use ledger::{Error, IndexRecovery, IndexStatus, Ledger, Options};
+use ledger::{Cause, Error, IndexRecovery, IndexStatus, Ledger, Options};
 
+use crate::start::flip_byte;
 use crate::support::{
     chained, copy, grow, last_segment, leaf, open, options, recovered, segments, small_segments,
     verify,
@@ -353,4 +354,27 @@ fn an_empty_last_segment_is_where_the_log_ends() {
     ledger.close().unwrap();
     let report = verify(dir.path()).unwrap();
     assert_eq!((report.entries, report.index), (5, IndexStatus::Agrees));
+}
+
+/// `verify` took it for the torn end of a write and the log for intact, while no writer went on with it.
+#[test]
+fn a_bad_leaf_that_the_index_covers_is_damage_to_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = open(dir.path());
+    grow(&mut ledger, 5, 5);
+    drop(ledger);
+    // The index is brought up to what nobody signed for yet.
+    drop(open(dir.path()));
+    let segment = last_segment(dir.path());
+    let end = fs::metadata(&segment).unwrap().len();
+    flip_byte(&segment, end - 1);
+    let verified = verify(dir.path()).map(drop);
+    let opened = Ledger::open(dir.path(), &options()).map(drop);
+    for found in [verified, opened] {
+        let Err(Error::Damaged(damage)) = found else {
+            panic!("{found:?}");
+        };
+        assert_eq!((damage.leaves, damage.cause), (4..5, Cause::Chain));
+    }
+    assert_eq!(fs::metadata(&segment).unwrap().len(), end);
 }
