@@ -8,6 +8,7 @@ use crate::error::{Cause, Error};
 use crate::hash::{Hash, HashKind};
 use crate::keys::PublicKeys;
 use crate::layout;
+use crate::outside;
 use crate::proof::{consistency_path, verify_consistency};
 use crate::prove;
 use crate::published;
@@ -61,9 +62,9 @@ pub fn audit_telling(
     since: &str,
     tell: &mut dyn FnMut(&Error),
 ) -> Result<Audit, Error> {
+    outside::is_not_set_back(dir, keys.as_ref(), Some(since))?;
     let (keys, last) = published::signed(dir, keys.as_ref())?;
-    let since = Checkpoint::open(since, &keys);
-    let since = since.map_err(|source| Error::OutsideCheckpoint { source })?;
+    let since = outside::open(since, &keys)?;
     let last =
         last.ok_or_else(|| Error::damaged(&layout::last_checkpoint(dir), 0, 0..0, Cause::Missing))?;
     let hash = prove::hash_kind(dir)?;

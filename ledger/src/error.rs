@@ -57,6 +57,18 @@ pub enum Error {
         /// What is wrong with it.
         source: NoteError,
     },
+    /// The outside checkpoint names this log, and none of its keys signed it. Keys of later epochs tell
+    /// which it is: see [`crate::VerifyOptions::keys`].
+    #[error(
+        "outside checkpoint of {checkpoint_size} leaves names this log, and is signed by a key that \
+         this log does not have: it is of another log of that name, or this one was set back to \
+         before a rotation of its keys; give the public keys that were exported after it with --key \
+         to tell which"
+    )]
+    UnknownKey {
+        /// Leaves that it says it covers.
+        checkpoint_size: u64,
+    },
     /// The log has fewer leaves than an outside checkpoint signed for.
     #[error(
         "history was truncated: the log holds {log_size} leaves, and an outside checkpoint signed \

@@ -31,6 +31,7 @@ mod key;
 mod keys;
 mod layout;
 mod note;
+mod outside;
 mod overview;
 mod proof;
 mod prove;

@@ -198,6 +198,11 @@ impl SignedNote {
         &self.text
     }
 
+    /// Whether a signature claims to be by a key of that name.
+    pub(crate) fn is_signed_as(&self, name: &str) -> bool {
+        self.signatures.iter().any(|line| line.name == name)
+    }
+
     /// Verifies the signature by `key`. Signatures by other keys are not looked at.
     pub fn verify(&self, key: &PublicKey) -> Result<(), NoteError> {
         match key.kind {

@@ -26,6 +26,7 @@ use crate::hash::{Hash, HashKind, blake3_of, chain_start};
 use crate::keys::PublicKeys;
 use crate::layout;
 use crate::note::NoteError;
+use crate::outside;
 use crate::published;
 use crate::segment::commit_follows;
 use crate::witness::{self, Cosignature, Witnesses};
@@ -191,6 +192,8 @@ pub enum IndexStatus {
 
 /// Verifies the ledger in `dir` from its first byte to its last, also while a writer runs.
 pub fn verify(dir: &Path, mut options: VerifyOptions<'_>) -> Result<Report, Error> {
+    let (trusted, kept) = (options.keys.as_ref(), options.checkpoint.as_deref());
+    outside::is_not_set_back(dir, trusted, kept)?;
     loop {
         let gone = Gone::read(dir, options.keys.as_ref())?;
         let floor = gone.floor;
@@ -208,10 +211,7 @@ fn verify_from(dir: &Path, gone: &Gone, options: &mut VerifyOptions<'_>) -> Resu
     let summary = Summary::read(dir, &origin, gone.floor)?;
     let (keys, seals) = seals(dir, trusted)?;
     let outside = options.checkpoint.as_ref();
-    let outside = outside.map(|note| Checkpoint::open(note, &keys));
-    let outside = outside
-        .transpose()
-        .map_err(|source| Error::OutsideCheckpoint { source })?;
+    let outside = outside.map(|note| outside::open(note, &keys)).transpose()?;
     let witnessed = witness::carried(dir, &keys)?;
     // After the last checkpoint, before which it is made durable.
     let beside = Beside::open(dir, seals.last.size())?;

@@ -366,7 +366,7 @@ fn two_logs_spliced_are_found() {
             fs::copy(other.path().join(name), log.dir.path().join(name)).unwrap();
         }
     });
-    let other = Found::ByOutsideCheckpoint("outside checkpoint is not one of this log");
+    let other = Found::ByOutsideCheckpoint("is signed by a key that this log does not have");
     check("another log in its place, key and all", &other, |log| {
         fs::remove_dir_all(log.dir.path()).unwrap();
         copy(other_log().path(), log.dir.path());

@@ -317,6 +317,60 @@ fn a_log_cut_before_a_rotation_is_found() {
     assert!(matches!(refused(older.path()), Error::RolledBack { .. }));
 }
 
+/// To it the checkpoint was "not one of this log", as if it were another's.
+#[test]
+fn a_log_set_back_past_a_rotation_is_told_from_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = open(dir.path());
+    grow(&mut ledger, 5, 2);
+    ledger.checkpoint().unwrap();
+    drop(ledger);
+    let older = tempfile::tempdir().unwrap();
+    copy(dir.path(), older.path());
+    let mut ledger = open(dir.path());
+    ledger.rotate().unwrap();
+    grow(&mut ledger, 9, 2);
+    let kept = ledger.close().unwrap().note().to_owned();
+    let keys = ledger::public_keys(dir.path()).unwrap();
+    let against = |keys: Option<&PublicKeys>, dir: &Path| {
+        let options = VerifyOptions {
+            keys: keys.cloned(),
+            checkpoint: Some(kept.clone()),
+            ..VerifyOptions::default()
+        };
+        let verified = ledger::verify(dir, options).map(drop);
+        let audited = ledger::audit(dir, keys.cloned(), &kept).map(drop);
+        [verified, audited]
+    };
+    for result in against(Some(&keys), dir.path()) {
+        result.unwrap();
+    }
+    for result in against(None, older.path()) {
+        let error = result.unwrap_err();
+        assert!(matches!(error, Error::UnknownKey { checkpoint_size: 9 }));
+        let told = error.to_string();
+        assert!(told.contains("of another log of that name, or this one was set back"));
+    }
+    let truncated = |result: Result<(), Error>| match result {
+        Err(Error::HistoryTruncated {
+            log_size,
+            checkpoint_size,
+        }) => assert_eq!((log_size, checkpoint_size), (5, 9)),
+        other => panic!("{other:?}"),
+    };
+    against(Some(&keys), older.path())
+        .into_iter()
+        .for_each(truncated);
+    // Grown anew, which the keys alone tell.
+    let mut ledger = open(older.path());
+    grow(&mut ledger, 12, 2);
+    ledger.close().unwrap();
+    for result in against(Some(&keys), older.path()) {
+        let told = result.unwrap_err().to_string();
+        assert!(told.contains("the log lacks epochs"), "{told}");
+    }
+}
+
 /// Nor one whose other leaves were put in their place, which nobody signed for yet.
 #[test]
 fn a_log_grown_anew_past_a_rotation_is_found() {
