@@ -10,7 +10,7 @@ use crate::rule::{Condition, Rule, RuleException, Source, column_names};
 use crate::sigma::Report;
 use crate::sql;
 use crate::sql_place::SqlPlaces;
-use crate::yaml::{Found, key, place, yaml_message, yaml_place};
+use crate::yaml::{Found, key, options, place, yaml_message, yaml_place};
 
 /// Exceptions of one rule.
 const MAX_EXCEPTIONS: usize = 64;
@@ -52,9 +52,8 @@ pub(crate) fn apply(
         place,
         kind,
     };
-    let options = serde_saphyr::options! { with_snippet: false };
     let entries: Result<Vec<Vec<Entry>>, _> =
-        serde_saphyr::from_multiple_with_options(source.text, options);
+        serde_saphyr::from_multiple_with_options(source.text, options());
     let entries = match entries {
         Ok(entries) => entries.into_iter().flatten(),
         Err(cause) => {

@@ -15,6 +15,9 @@ use crate::test_event::TestEvent;
 
 /// Longest rule file.
 const MAX_FILE_BYTES: usize = 1 << 20;
+/// Lists and maps in each other. They are read by recursion, whose steps are large without
+/// optimization: 64 of them, the library's own limit, overflow a stack of 2 MiB.
+const MAX_DEPTH: usize = 32;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,8 +65,7 @@ pub(crate) fn read(source: &Source<'_>, lists: &Lists) -> Result<Vec<(Rule, Plac
         };
         return Err(vec![error(Place { line: 1, column: 1 }, kind)]);
     }
-    let options = serde_saphyr::options! { with_snippet: false };
-    let documents = serde_saphyr::from_multiple_with_options::<Document>(source.text, options)
+    let documents = serde_saphyr::from_multiple_with_options::<Document>(source.text, options())
         .map_err(|cause| {
             vec![error(
                 yaml_place(&cause),
@@ -82,6 +84,14 @@ pub(crate) fn read(source: &Source<'_>, lists: &Lists) -> Result<Vec<(Rule, Plac
         Ok(rules)
     } else {
         Err(errors)
+    }
+}
+
+/// How all YAML is read.
+pub(crate) fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        with_snippet: false,
+        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH },
     }
 }
 
@@ -220,6 +230,9 @@ pub(crate) fn yaml_message(error: &serde_saphyr::Error) -> String {
         "expected sequence start" => "a list is expected".to_owned(),
         "expected mapping start" => "keys and values are expected".to_owned(),
         "expected string scalar" => "text is expected".to_owned(),
+        _ if text.starts_with("budget breached: Depth") => {
+            format!("lists and maps in each other exceed the limit of {MAX_DEPTH} levels")
+        }
         _ if text.starts_with("cannot deserialize null") => "a value is expected".to_owned(),
         _ => text
             .trim_end_matches(", set DuplicateKeyPolicy in Options if acceptable")

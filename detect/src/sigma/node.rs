@@ -7,7 +7,7 @@ use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
 use crate::error::Place;
-use crate::yaml::place;
+use crate::yaml::{options, place};
 
 /// A value and where it stands.
 #[derive(Debug, Clone)]
@@ -38,7 +38,8 @@ pub(crate) struct Key {
 
 /// The documents of a file.
 pub(crate) fn documents(text: &str) -> Result<Vec<Node>, serde_saphyr::Error> {
-    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
+    let mut options = options();
+    options.strict_booleans = true;
     serde_saphyr::from_multiple_with_options(text, options)
 }
 

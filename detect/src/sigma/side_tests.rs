@@ -13,7 +13,7 @@ use crate::rule::{Rule, Source, TestCase};
 use crate::sigma::item::Found;
 use crate::sigma::sysmon;
 use crate::test_event::TestEvent;
-use crate::yaml::{place, yaml_message, yaml_place};
+use crate::yaml::{options, place, yaml_message, yaml_place};
 
 /// The tests of one rule.
 #[derive(Deserialize)]
@@ -41,8 +41,7 @@ fn stem(file: &str) -> Option<&str> {
 /// Gives the tests of a file to the rules that they are of. Tests of rules that did not load have
 /// nothing to test.
 pub(crate) fn give(source: &Source<'_>, rules: &mut [Rule]) -> Result<(), Vec<Found>> {
-    let options = serde_saphyr::options! { with_snippet: false };
-    let documents: Vec<Tests> = serde_saphyr::from_multiple_with_options(source.text, options)
+    let documents: Vec<Tests> = serde_saphyr::from_multiple_with_options(source.text, options())
         .map_err(|cause| vec![(yaml_place(&cause), ErrorKind::Yaml(yaml_message(&cause)))])?;
     let of = stem(source.file).unwrap_or_default();
     let mut errors = Vec::new();
