@@ -6,7 +6,7 @@ use serde_saphyr::Spanned;
 use crate::error::{Error, ErrorKind};
 use crate::list::Lists;
 use crate::nearest::nearest;
-use crate::rule::{Condition, Rule, RuleException, Source, column_names};
+use crate::rule::{Condition, Rule, RuleException, Source, canonical_id, column_names};
 use crate::sigma::Report;
 use crate::sql;
 use crate::sql_place::SqlPlaces;
@@ -69,12 +69,13 @@ pub(crate) fn apply(
     } in entries
     {
         let exception = Exception { name, when };
-        match rules.iter_mut().find(|rule| rule.id == id.value) {
+        let meant = canonical_id(&id.value);
+        match rules.iter_mut().find(|rule| rule.id == meant) {
             Some(rule) => {
                 errors.extend(add(&exception, source, lists, rule));
                 rule.columns = column_names(rule.all_deciding_fields());
             }
-            None if report.elsewhere.iter().any(|rule| rule.rule_id == id.value) => {}
+            None if report.elsewhere.iter().any(|rule| rule.rule_id == meant) => {}
             None => {
                 let ids = rules.iter().map(|rule| rule.id.as_str());
                 let kind = ErrorKind::Unknown {

@@ -47,7 +47,7 @@ pub use exception::is_exceptions;
 pub use explain::{Explanation, Part, explain, read_event};
 pub use list::read_list;
 pub use matcher::Matcher;
-pub use rule::{Options, Rule, RuleException, RuleSet, Source};
+pub use rule::{Options, Rule, RuleException, RuleSet, Source, canonical_id};
 pub use rule_test::{TestOutcome, run_tests};
 pub use shipped::shipped;
 pub use sql::{AGGREGATES, AggregateDoc, FUNCTIONS, FunctionDoc};

@@ -24,6 +24,25 @@ pub(crate) fn is_id(id: &str) -> bool {
     (1..=MAX_ID_BYTES).contains(&id.len()) && id.chars().all(allowed)
 }
 
+/// An id as rules are known by it: a UUID in lower case, in which it is written (RFC 9562, section
+/// 4), while it may be read in either; anything else as it is.
+#[must_use]
+pub fn canonical_id(id: &str) -> String {
+    if is_uuid(id) {
+        id.to_ascii_lowercase()
+    } else {
+        id.to_owned()
+    }
+}
+
+fn is_uuid(id: &str) -> bool {
+    let groups = id.split('-').map(|group| {
+        let is_hexadecimal = group.bytes().all(|b| b.is_ascii_hexdigit());
+        is_hexadecimal.then_some(group.len())
+    });
+    groups.eq([8, 4, 4, 4, 12].map(Some))
+}
+
 /// One rule file.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {

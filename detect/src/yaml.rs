@@ -8,7 +8,7 @@ use crate::dedup;
 use crate::error::{Error, ErrorKind, Place};
 use crate::exception::{self, Exception};
 use crate::list::Lists;
-use crate::rule::{MAX_ID_BYTES, Rule, Source, TestCase, column_names, is_id};
+use crate::rule::{MAX_ID_BYTES, Rule, Source, TestCase, canonical_id, column_names, is_id};
 use crate::sql;
 use crate::sql_place::SqlPlaces;
 use crate::test_event::TestEvent;
@@ -130,7 +130,7 @@ fn rule(document: Document, source: &Source<'_>, lists: &Lists) -> Result<Rule, 
         return Err(errors);
     }
     let mut rule = Rule {
-        id: document.id.value,
+        id: canonical_id(&document.id.value),
         title: document.title.value,
         description: document.description.trim_end().to_owned(),
         level,

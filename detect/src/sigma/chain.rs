@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use crate::error::ErrorKind;
 use crate::rule::Rule;
 use crate::sigma::correlation::{self, Correlation, Known};
-use crate::sigma::header::scalar;
+use crate::sigma::header::{reference, scalar};
 use crate::sigma::item::{Found, Items, Lists};
 use crate::sigma::load::{claim, names};
 use crate::sigma::logsource::Os;
@@ -41,8 +41,8 @@ impl Refused {
     /// The first of the rules it names that was rejected.
     fn reason(&self, correlation: &Node) -> Option<Found> {
         references(correlation).iter().find_map(|node| {
+            let place = self.places.get(&reference(node))?;
             let name = scalar(node);
-            let place = self.places.get(&name)?;
             let problem = format!("names the rule `{name}`, which is rejected ({place})");
             Some((node.at, wrong(problem)))
         })
@@ -110,7 +110,7 @@ struct Documents<'d> {
 impl<'d> Documents<'d> {
     fn new(all: Vec<(&'d str, &'d Node)>, rules: &[Known]) -> Self {
         // As when they compile, a name is that of the first that has it.
-        let rules: HashSet<String> = rules.iter().flat_map(correlation::reference).collect();
+        let rules: HashSet<String> = rules.iter().flat_map(correlation::names_of).collect();
         let mut positions = HashMap::new();
         for (position, (_, document)) in all.iter().enumerate() {
             for name in names(document).filter(|name| !rules.contains(name)) {
@@ -119,7 +119,7 @@ impl<'d> Documents<'d> {
         }
         let named = |(_, document): &(&str, &'d Node)| {
             let nodes = references(document).iter();
-            let named = nodes.filter_map(|node| Some((*positions.get(&scalar(node))?, node)));
+            let named = nodes.filter_map(|node| Some((*positions.get(&reference(node))?, node)));
             named.collect()
         };
         let named = all.iter().map(named).collect();
@@ -264,16 +264,16 @@ impl Compiled {
 /// A correlation of rules for another system is for that system.
 fn elsewhere(document: &Node, file: &str, report: &Report) -> Option<Elsewhere> {
     let of = |node: &Node| {
-        let name = scalar(node);
+        let name = reference(node);
         let named = |e: &&Elsewhere| e.rule_id == name || e.name.as_ref() == Some(&name);
         report.elsewhere.iter().find(named)
     };
     let os = references(document).iter().find_map(of)?.os;
-    let text = |key| document.get(key).map(scalar);
+    let name = |key| document.get(key).map(reference);
     Some(Elsewhere {
-        rule_id: text("id").or_else(|| text("name")).unwrap_or_default(),
-        name: text("name"),
-        title: text("title").unwrap_or_default(),
+        rule_id: name("id").or_else(|| name("name")).unwrap_or_default(),
+        name: name("name"),
+        title: document.get("title").map(scalar).unwrap_or_default(),
         file: file.to_owned(),
         line: document.at.line,
         os,

@@ -10,9 +10,9 @@ use crate::dedup::Dedup;
 use crate::error::{ErrorKind, Place};
 use crate::ir::{Comparison, Function, Predicate, Scalar};
 use crate::nearest::nearest;
-use crate::rule::{Clause, Output, Rule, Selected, column_names};
+use crate::rule::{Clause, Output, Rule, Selected, canonical_id, column_names};
 use crate::sigma::condition::Condition;
-use crate::sigma::header::{Header, scalar};
+use crate::sigma::header::{Header, reference, scalar};
 use crate::sigma::item::{Found, Items};
 use crate::sigma::logsource::Logsource;
 use crate::sigma::node::{Node, Yaml};
@@ -106,7 +106,7 @@ pub(crate) fn compile(
     let chosen = || of.iter().map(|at| &known[*at].rule);
     let members = Arc::new(Members {
         aliases: node.get("aliases").cloned(),
-        names: of.iter().map(|at| reference(&known[*at])).collect(),
+        names: of.iter().map(|at| names_of(&known[*at])).collect(),
         fields: of.iter().map(|at| known[*at].fields.clone()).collect(),
     });
     let parts = Parts {
@@ -220,7 +220,7 @@ fn chained<'r>(
 }
 
 /// What correlations call the rule.
-pub(crate) fn reference(known: &Known) -> Vec<String> {
+pub(crate) fn names_of(known: &Known) -> Vec<String> {
     [Some(known.rule.id.clone()), known.name.clone()]
         .into_iter()
         .flatten()
@@ -239,10 +239,11 @@ fn rules(node: &Node, known: &[Known]) -> Result<Vec<usize>, Found> {
         ));
     }
     let position = |node: &Node| {
-        let name = scalar(node);
-        let is_named = |known: &Known| reference(known).contains(&name);
+        let name = reference(node);
+        let is_named = |known: &Known| names_of(known).contains(&name);
         let position = known.iter().position(is_named);
         position.ok_or_else(|| {
+            let name = scalar(node);
             let problem = format!("names the rule `{name}`, which is not there");
             (node.at, wrong(problem))
         })
@@ -289,9 +290,10 @@ impl Members {
         let Some(alias) = aliases.and_then(|aliases| aliases.get(name)) else {
             return Ok(name.to_owned());
         };
-        let of_rule = self.names[rule].iter().find_map(|rule| alias.get(rule));
+        let mut entries = alias.entries().unwrap_or_default().iter();
+        let of_rule = entries.find(|(key, _)| self.names[rule].contains(&canonical_id(&key.text)));
         of_rule
-            .map(scalar)
+            .map(|(_, field)| scalar(field))
             .ok_or_else(|| format!("has no alias `{name}` for rule `{}`", self.names[rule][0]))
     }
 }
@@ -465,8 +467,8 @@ impl<I: Fn(Logsource) -> Items<'static>> Parts<'_, I> {
             Condition::Or(parts) => Ok(Having::Or(all(parts)?)),
             Condition::Not(inner) => Ok(Having::Not(Box::new(self.found_of(inner, unused)?))),
             Condition::Selection(name) => {
-                let rules = &self.members.names;
-                let position = rules.iter().position(|names| names.contains(name));
+                let (rules, called) = (&self.members.names, canonical_id(name));
+                let position = rules.iter().position(|names| names.contains(&called));
                 let position = position.ok_or_else(|| {
                     format!("asks in its condition for `{name}`, which is none of its rules")
                 })?;
@@ -522,7 +524,8 @@ impl<I: Fn(Logsource) -> Items<'static>> Parts<'_, I> {
             for (rule, field) in alias.entries().ok_or_else(|| expected(alias))? {
                 field.text().ok_or_else(|| expected(field))?;
                 let mut names = self.members.names.iter().flatten();
-                if !names.any(|name| *name == rule.text) {
+                let called = canonical_id(&rule.text);
+                if !names.any(|name| *name == called) {
                     let problem = format!(
                         "has an alias for `{}`, which is none of its rules",
                         rule.text

@@ -3,7 +3,7 @@
 use crate::error::{ErrorKind, Place};
 use crate::sigma::detection::Detection;
 use crate::sigma::expr::Expr;
-use crate::sigma::header::{Header, scalar};
+use crate::sigma::header::{Header, reference};
 use crate::sigma::item::{Found, Items, Lists};
 use crate::sigma::logsource::{Logsource, Os};
 use crate::sigma::node::Node;
@@ -99,7 +99,7 @@ fn rules(filter: &Node) -> Result<Option<Vec<(Place, String)>>, Found> {
         ));
     };
     let items = rules.items().iter();
-    let names: Vec<(Place, String)> = items.map(|node| (node.at, scalar(node))).collect();
+    let names: Vec<(Place, String)> = items.map(|node| (node.at, reference(node))).collect();
     match names.as_slice() {
         [] => Ok(None),
         [(_, any)] if any.eq_ignore_ascii_case("any") => Ok(None),

@@ -3,7 +3,7 @@
 use event::Level;
 
 use crate::error::{ErrorKind, Place};
-use crate::rule::{MAX_ID_BYTES, is_id};
+use crate::rule::{MAX_ID_BYTES, canonical_id, is_id};
 use crate::sigma::item::Found;
 use crate::sigma::node::{Node, Yaml};
 
@@ -30,7 +30,7 @@ pub(crate) struct Header {
     pub(crate) id: String,
     /// Of the id, or of the document where it has none.
     pub(crate) at: Place,
-    /// The other name that correlations and filters may use.
+    /// The other name that correlations and filters may use; as [`reference`] has it.
     pub(crate) name: Option<String>,
     pub(crate) title: String,
     pub(crate) description: String,
@@ -70,7 +70,7 @@ impl Header {
         Ok(Self {
             id,
             at,
-            name: document.get("name").and_then(Node::text).map(str::to_owned),
+            name: document.get("name").and_then(Node::text).map(canonical_id),
             title: text(document, "title"),
             description: text(document, "description").trim_end().to_owned(),
             level,
@@ -158,7 +158,7 @@ fn id(document: &Node) -> Result<(String, Place), Found> {
     if let Some(node) = document.get("id") {
         let id = scalar(node);
         if is_id(&id) {
-            return Ok((id, node.at));
+            return Ok((canonical_id(&id), node.at));
         }
         let problem =
             format!("must be 1 to {MAX_ID_BYTES} letters, digits, `-`, `_` or `.`, all ASCII");
@@ -193,6 +193,11 @@ fn texts(document: &Node, key: &str) -> Vec<String> {
     let items = document.get(key).map(Node::items).unwrap_or_default();
     let texts = items.iter().map(scalar);
     texts.filter(|text| !text.is_empty()).collect()
+}
+
+/// What a value calls a rule, by id or by name: to be compared with those.
+pub(crate) fn reference(node: &Node) -> String {
+    canonical_id(&scalar(node))
 }
 
 /// A value as text; nothing for lists, maps and null.

@@ -3,10 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::error::{Error, ErrorKind, Place};
-use crate::rule::{MAX_ID_BYTES, Rule, Source};
+use crate::rule::{MAX_ID_BYTES, Rule, Source, canonical_id};
 use crate::sigma::chain::{Refused, correlations};
 use crate::sigma::collection;
-use crate::sigma::correlation::{Fields, Known, reference};
+use crate::sigma::correlation::{Fields, Known, names_of};
 use crate::sigma::filter::Filter;
 use crate::sigma::item::{Found, Lists};
 use crate::sigma::logsource::Os;
@@ -108,7 +108,7 @@ fn idle(filter: &Filter, documents: &HashSet<String>, rules: &[Known]) -> Vec<(P
         if !documents.contains(name) {
             return Some(format!("names the rule `{name}`, which is not there"));
         }
-        let named = |known: &&Known| reference(known).iter().any(|own| own == name);
+        let named = |known: &&Known| names_of(known).iter().any(|own| own == name);
         let Fields::Of(source) = rules.iter().find(named)?.fields else {
             return None;
         };
@@ -131,7 +131,7 @@ pub(crate) fn names(document: &Node) -> impl Iterator<Item = String> {
         .into_iter()
         .filter_map(|key| document.get(key));
     named
-        .filter_map(|node| node.text().map(str::to_owned))
+        .filter_map(|node| node.text().map(canonical_id))
         .collect::<Vec<_>>()
         .into_iter()
 }

@@ -9,7 +9,7 @@ use serde_saphyr::Spanned;
 
 use crate::catalog::Stream;
 use crate::error::ErrorKind;
-use crate::rule::{Rule, Source, TestCase};
+use crate::rule::{Rule, Source, TestCase, canonical_id};
 use crate::sigma::item::Found;
 use crate::sigma::sysmon;
 use crate::test_event::TestEvent;
@@ -49,7 +49,7 @@ pub(crate) fn give(source: &Source<'_>, rules: &mut [Rule]) -> Result<(), Vec<Fo
         let is_meant = |rule: &&mut Rule| {
             let beside = Path::new(&rule.file).with_extension("") == Path::new(of);
             match &document.rule {
-                Some(id) => rule.id == *id,
+                Some(id) => rule.id == canonical_id(id),
                 None => beside,
             }
         };
