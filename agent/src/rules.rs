@@ -62,17 +62,17 @@ impl Wanted {
 /// A file cannot be read or holds no rule, a SQL rule does not compile, or no Sigma rule does and
 /// there are no others: then none is loaded.
 pub fn load(wanted: &Wanted) -> Result<RuleSet, Error> {
-    let mut files = Vec::new();
+    let mut texts = Texts::default();
     let mut lists = BTreeMap::new();
     for path in &wanted.paths {
         if path.as_os_str() == BUILTIN {
-            files.extend(shipped());
+            texts.files.extend(shipped());
         } else {
-            files.extend(read(path)?);
+            read(path)?.into_iter().for_each(|file| texts.add(file));
             read_lists(path, &mut lists)?;
         }
     }
-    let (files, garbled) = texts(files)?;
+    let (files, garbled) = texts.sound()?;
     let mut rules = compile(&files, wanted.host, lists)?;
     garbled.into_iter().for_each(|error| rules.reject(error));
     let is_empty = |(file, text): &&RuleFile| {
@@ -88,24 +88,38 @@ pub fn load(wanted: &Wanted) -> Result<RuleSet, Error> {
     }
 }
 
-/// Those that are text, and of Sigma files that are not, what is wrong with them.
-fn texts(files: Vec<(String, Vec<u8>)>) -> Result<(Vec<RuleFile>, Vec<detect::Error>), Error> {
-    let (mut texts, mut garbled, mut errors) = (Vec::new(), Vec::new(), Vec::new());
-    for (file, bytes) in files {
+/// What was read.
+#[derive(Default)]
+struct Texts {
+    files: Vec<RuleFile>,
+    /// Of Sigma files that are no text, what is wrong with them.
+    garbled: Vec<detect::Error>,
+    /// The same of others.
+    errors: Vec<detect::Error>,
+}
+
+impl Texts {
+    fn add(&mut self, (file, bytes): (String, Vec<u8>)) {
         match String::from_utf8(bytes) {
-            Ok(text) => texts.push((file, text)),
+            Ok(text) => self.files.push((file, text)),
             Err(error) => {
-                let is_sigma =
-                    detect::sigma::is_sigma(&file, &String::from_utf8_lossy(error.as_bytes()));
-                let into = if is_sigma { &mut garbled } else { &mut errors };
+                let text = String::from_utf8_lossy(error.as_bytes());
+                let into = if detect::sigma::is_sigma(&file, &text) {
+                    &mut self.garbled
+                } else {
+                    &mut self.errors
+                };
                 into.push(no_text(file, &error));
             }
         }
     }
-    if errors.is_empty() {
-        Ok((texts, garbled))
-    } else {
-        Err(Error::RulesInvalid(errors))
+
+    fn sound(self) -> Result<(Vec<RuleFile>, Vec<detect::Error>), Error> {
+        if self.errors.is_empty() {
+            Ok((self.files, self.garbled))
+        } else {
+            Err(Error::RulesInvalid(self.errors))
+        }
     }
 }
 
@@ -172,11 +186,9 @@ type RuleFile = (String, String);
 /// Values of lists by name.
 type Lists = BTreeMap<String, Vec<String>>;
 
-fn shipped() -> Vec<(String, Vec<u8>)> {
-    detect::shipped()
-        .iter()
-        .map(|(file, text)| ((*file).into(), text.as_bytes().to_vec()))
-        .collect()
+fn shipped() -> impl Iterator<Item = RuleFile> {
+    let files = detect::shipped().iter();
+    files.map(|(file, text)| ((*file).to_owned(), (*text).to_owned()))
 }
 
 fn compile(files: &[RuleFile], host: Option<Os>, lists: Lists) -> Result<RuleSet, Error> {
