@@ -108,42 +108,39 @@ impl Buffers {
         self.fired.clear();
         let cache = self.caches.get_mut(stream as usize);
         program.run(&view, &mut self.memo, cache, &mut self.fired);
-        for Satisfied { clause, matched } in in_order(&self.fired, rules) {
-            let Position {
-                rule: position,
-                clause,
-                deciding,
-                read,
-            } = rules.position(*clause as usize);
-            let rule = &rules.rules()[position];
-            self.scratch.fill_more(event, read);
-            let Some(view) = View::new(event, &self.scratch) else {
-                continue;
-            };
-            let found = Match {
-                rule,
-                text: rules.text(position),
-                clause,
-                deciding,
-                matched: *matched,
-                event,
-                view,
-                leaf_index,
-            };
-            match rule.trigger {
-                Trigger::Each => out.push(finding_on_event(&found)),
-                _ => out.extend(self.state.on_match(position, &found)),
+        let position = |satisfied: &Satisfied| rules.position(satisfied.clause as usize);
+        let by_rule =
+            |left: &Satisfied, right: &Satisfied| position(left).rule == position(right).rule;
+        for clauses in self.fired.chunk_by(by_rule) {
+            for satisfied in clauses {
+                self.scratch.fill_more(event, position(satisfied).read);
+            }
+            // The last clause first, so that no event follows itself in a sequence.
+            let matches = clauses.iter().rev().filter_map(|satisfied| {
+                let Position {
+                    rule,
+                    clause,
+                    deciding,
+                    ..
+                } = position(satisfied);
+                Some(Match {
+                    rule: &rules.rules()[rule],
+                    text: rules.text(rule),
+                    clause,
+                    deciding,
+                    matched: satisfied.matched,
+                    event,
+                    view: View::new(event, &self.scratch)?,
+                    leaf_index,
+                })
+            });
+            let rule = position(&clauses[0]).rule;
+            match rules.rules()[rule].trigger {
+                Trigger::Each => out.extend(matches.map(|found| finding_on_event(&found))),
+                _ => self
+                    .state
+                    .on_matches(rule, &matches.collect::<Vec<_>>(), out),
             }
         }
     }
-}
-
-/// By rule; of one rule, the last clause first, so that no event follows itself in a sequence.
-fn in_order<'f>(
-    fired: &'f [Satisfied],
-    rules: &'f RuleSet,
-) -> impl Iterator<Item = &'f Satisfied> + use<'f> {
-    let rule = |satisfied: &Satisfied| rules.position(satisfied.clause as usize).rule;
-    let by_rule = fired.chunk_by(move |left, right| rule(left) == rule(right));
-    by_rule.flat_map(|clauses| clauses.iter().rev())
 }

@@ -13,8 +13,13 @@ use proptest::prelude::*;
 const SECOND: u64 = 1_000_000_000;
 
 fn rules(sql: &str) -> Arc<RuleSet> {
+    rules_with(sql, "")
+}
+
+/// With further lines.
+fn rules_with(sql: &str, lines: &str) -> Arc<RuleSet> {
     let sql = sql.replace('\n', "\n  ");
-    let text = format!("id: r\ntitle: R\nlevel: high\nsql: |\n  {sql}\n");
+    let text = format!("id: r\ntitle: R\nlevel: high\nsql: |\n  {sql}\n{lines}");
     let source = Source {
         file: "r",
         text: &text,
@@ -46,7 +51,11 @@ fn exec(time: u64, uid: u32, name: &str) -> Event {
 }
 
 fn run(sql: &str, events: &[Event]) -> Vec<Finding> {
-    let mut matcher = Matcher::new(rules(sql));
+    run_rules(rules(sql), events)
+}
+
+fn run_rules(rules: Arc<RuleSet>, events: &[Event]) -> Vec<Finding> {
+    let mut matcher = Matcher::new(rules);
     let mut findings = Vec::new();
     for (leaf_index, event) in (0..).zip(events) {
         matcher.on_event(event, leaf_index, &mut findings);
@@ -319,6 +328,8 @@ struct Spec {
     slide: u64,
     size: u64,
     having: usize,
+    /// Lets the events of user `y` pass, and not those of nobody knows whom.
+    exception: bool,
 }
 
 /// Condition and the same over (uid, pid-like number, name) of the events of a window.
@@ -326,18 +337,26 @@ type Condition = (&'static str, fn(&[Row]) -> bool);
 
 #[derive(Debug, Clone)]
 struct Row {
+    /// Which events can be late by.
     time: u64,
-    group: u32,
+    /// Of two columns that are grouped by.
+    group: (Option<u32>, Option<char>),
     name: char,
-    number: u32,
+    number: Option<u32>,
 }
 
-/// Twice the median.
-fn median_twice(rows: &[Row]) -> u32 {
-    let mut numbers: Vec<u32> = rows.iter().map(|row| row.number).collect();
+/// Sorted, without `NULL`s.
+fn numbers(rows: &[Row]) -> Vec<u32> {
+    let mut numbers: Vec<u32> = rows.iter().filter_map(|row| row.number).collect();
     numbers.sort_unstable();
-    let middle = numbers.len() / 2;
-    numbers[middle] + numbers[(numbers.len() - 1) / 2]
+    numbers
+}
+
+/// Twice the median, if there is one.
+fn median_twice(rows: &[Row]) -> Option<u32> {
+    let numbers = numbers(rows);
+    let (middle, last) = (numbers.len() / 2, numbers.len().checked_sub(1)?);
+    Some(numbers[middle] + numbers[last / 2])
 }
 
 /// The last of the conditions: those that need all values.
@@ -350,40 +369,68 @@ fn distinct(rows: &[Row]) -> usize {
     names.len()
 }
 
-fn sum(rows: &[Row]) -> u32 {
-    rows.iter().map(|row| row.number).sum()
+/// Over no values there is none.
+fn sum(rows: &[Row]) -> Option<u32> {
+    let numbers = numbers(rows);
+    (!numbers.is_empty()).then(|| numbers.iter().sum())
 }
 
 const CONDITIONS: &[Condition] = &[
     ("count(*) >= 3", |rows| rows.len() >= 3),
     ("count(*) = 2", |rows| rows.len() == 2),
+    ("count(*) < 3", |rows| rows.len() < 3),
+    ("count(process.session) = 2", |rows| {
+        numbers(rows).len() == 2
+    }),
     ("count(DISTINCT process.name) >= 3", |rows| {
         distinct(rows) >= 3
+    }),
+    ("count(DISTINCT process.session) = 2", |rows| {
+        let mut numbers = numbers(rows);
+        numbers.dedup();
+        numbers.len() == 2
     }),
     (
         "count(DISTINCT process.name) = 1 AND count(*) > 1",
         |rows| distinct(rows) == 1 && rows.len() > 1,
     ),
-    ("sum(process.uid) > 6", |rows| sum(rows) > 6),
-    ("avg(process.uid) >= 2.5 AND count(*) >= 2", |rows| {
-        2 * sum(rows) as usize >= 5 * rows.len() && rows.len() >= 2
+    ("sum(process.session) > 6", |rows| sum(rows) > Some(6)),
+    ("sum(process.session) <> 3", |rows| {
+        sum(rows).is_some_and(|sum| sum != 3)
+    }),
+    ("avg(process.session) >= 2.5 AND count(*) >= 2", |rows| {
+        let count = u32::try_from(numbers(rows).len()).unwrap();
+        sum(rows).is_some_and(|sum| 2 * sum >= 5 * count) && rows.len() >= 2
     }),
     (
-        "min(process.uid) = max(process.uid) AND count(*) >= 3",
-        |rows| rows.len() >= 3 && rows.iter().all(|row| row.number == rows[0].number),
+        "min(process.session) = max(process.session) AND count(*) >= 3",
+        |rows| {
+            rows.len() >= 3
+                && numbers(rows)
+                    .first()
+                    .is_some_and(|n| Some(n) == numbers(rows).last())
+        },
     ),
     ("count(*) FILTER (WHERE process.name = 'a') >= 2", |rows| {
         rows.iter().filter(|row| row.name == 'a').count() >= 2
     }),
-    ("NOT (min(process.uid) < 2 OR count(*) < 2)", |rows| {
-        rows.len() >= 2 && rows.iter().all(|row| row.number >= 2)
+    (
+        "max(process.session) FILTER (WHERE process.name <> 'a') = 4",
+        |rows| {
+            let others: Vec<Row> = rows.iter().filter(|row| row.name != 'a').cloned().collect();
+            numbers(&others).last() == Some(&4)
+        },
+    ),
+    ("NOT (min(process.session) < 2 OR count(*) < 2)", |rows| {
+        rows.len() >= 2 && numbers(rows).first().is_some_and(|least| *least >= 2)
     }),
-    ("median(process.uid) > 1.5 AND count(*) > 1", |rows| {
-        rows.len() > 1 && median_twice(rows) > 3
+    ("median(process.session) > 1.5 AND count(*) > 1", |rows| {
+        rows.len() > 1 && median_twice(rows) > Some(3)
     }),
     (
-        "percentile(process.uid, 50) = median(process.uid) AND percentile(process.uid, 100) >= 4",
-        |rows| rows.iter().any(|row| row.number >= 4),
+        "percentile(process.session, 50) = median(process.session) \
+         AND percentile(process.session, 100) >= 4",
+        |rows| numbers(rows).last() >= Some(&4),
     ),
 ];
 
@@ -400,7 +447,18 @@ impl Spec {
             Kind::Sliding => format!("SLIDING(event.time, {})", interval(self.size)),
         };
         let having = CONDITIONS[self.having].0;
-        format!("SELECT count(*) FROM exec GROUP BY process.gid, {window} HAVING {having}")
+        format!(
+            "SELECT count(*) AS n FROM exec GROUP BY process.login_uid, process.user, {window} \
+             HAVING {having}"
+        )
+    }
+
+    fn rules(&self) -> Arc<RuleSet> {
+        let exceptions = match self.exception {
+            true => "exceptions: [{name: y, when: process.user = 'y'}]\n",
+            false => "",
+        };
+        rules_with(&self.sql(), exceptions)
     }
 
     /// Starts and ends (exclusive) of the windows that an event is in, the first one first.
@@ -419,66 +477,106 @@ impl Spec {
         windows.filter(|(_, end)| *end > time).collect()
     }
 
-    /// Positions at which the rule fires, by counting anew at every event.
-    fn naive(&self, rows: &[Row]) -> Vec<u64> {
+    /// The findings, by counting anew at every event.
+    fn naive(&self, rows: &[Row]) -> Vec<Fired> {
         let mut fired = Vec::new();
-        let mut quiet_until: BTreeMap<u32, u64> = BTreeMap::new();
+        let mut quiet_until: BTreeMap<_, u64> = BTreeMap::new();
         for (position, row) in rows.iter().enumerate() {
-            let of_group: Vec<Row> = rows[..=position]
-                .iter()
-                .filter(|other| other.group == row.group)
-                .cloned()
+            let counts = |row: &Row| !(self.exception && row.group.1 == Some('y'));
+            if !counts(row) {
+                continue;
+            }
+            let of_group: Vec<(u64, Row)> = (0..)
+                .zip(&rows[..=position])
+                .filter(|(_, other)| other.group == row.group)
+                .map(|(position, row)| (position, row.clone()))
                 .collect();
+            let times: Vec<Row> = of_group.iter().map(|(_, row)| row.clone()).collect();
             let quiet = quiet_until.entry(row.group).or_default();
-            let holds = |(start, end): &(u64, u64)| {
-                let inside = |row: &&Row| (*start..*end).contains(&row.time);
-                let inside: Vec<Row> = of_group.iter().filter(inside).cloned().collect();
+            let inside = |(start, end): (u64, u64)| {
+                let inside = |(_, row): &&(u64, Row)| (start..end).contains(&row.time);
+                of_group.iter().filter(inside).cloned().unzip()
+            };
+            let holds = |window: &(u64, u64)| {
+                let (_, inside): (Vec<u64>, Vec<Row>) = inside(*window);
                 let allowed = match self.kind {
                     Kind::Sliding => row.time >= *quiet,
-                    _ => *start >= *quiet,
+                    _ => window.0 >= *quiet,
                 };
                 allowed && CONDITIONS[self.having].1(&inside)
             };
-            if let Some((_, end)) = self.windows(&of_group, row.time).into_iter().find(holds) {
-                *quiet = end;
-                fired.push(position as u64);
+            if let Some(window) = self.windows(&times, row.time).into_iter().find(holds) {
+                *quiet = window.1;
+                let (mut evidence, inside) = inside(window);
+                // The first ones and the last.
+                evidence.splice(31.min(evidence.len() - 1)..evidence.len() - 1, []);
+                fired.push(Fired {
+                    count: inside.len().to_string(),
+                    evidence,
+                });
             }
         }
         fired
     }
 }
 
+/// What a finding says.
+#[derive(Debug, PartialEq, Eq)]
+struct Fired {
+    count: String,
+    /// The last one is the event that completed it.
+    evidence: Vec<u64>,
+}
+
+impl Fired {
+    fn of(finding: Finding) -> Self {
+        assert_eq!(finding.evidence.last(), Some(&finding.leaf_index));
+        assert!(finding.incomplete.is_empty());
+        let (name, count) = &finding.selected[0];
+        assert_eq!(&**name, "n");
+        Self {
+            count: count.clone(),
+            evidence: finding.evidence,
+        }
+    }
+}
+
 fn spec() -> impl Strategy<Value = Spec> {
     let kind = prop_oneof![Just(Kind::Tumble), Just(Kind::Hop), Just(Kind::Sliding)];
     let slides_only = |having: usize| having + SLIDING_ONLY >= CONDITIONS.len();
-    (kind, 1u64..6, 1u64..5, 0..CONDITIONS.len()).prop_map(move |(kind, slide, times, having)| {
-        Spec {
-            kind: if slides_only(having) {
-                Kind::Sliding
-            } else {
-                kind
-            },
-            slide,
-            size: slide * times,
-            having,
-        }
+    let parts = (kind, 1u64..6, 1u64..5, 0..CONDITIONS.len(), any::<bool>());
+    parts.prop_map(move |(kind, slide, times, having, exception)| Spec {
+        kind: if slides_only(having) {
+            Kind::Sliding
+        } else {
+            kind
+        },
+        slide,
+        size: slide * times,
+        having,
+        exception,
     })
 }
 
 fn rows() -> impl Strategy<Value = Vec<Row>> {
-    let row = (
-        0u64..4,
-        0u32..2,
-        prop::sample::select(vec!['a', 'b', 'c', 'd']),
-        0u32..5,
+    let group = (
+        prop::sample::select(vec![None, Some(0), Some(0), Some(1)]),
+        prop::sample::select(vec![None, Some('x'), Some('x'), Some('x'), Some('y')]),
     );
-    prop::collection::vec(row, 0..40).prop_map(|rows| {
-        let mut time = 0;
+    let row = (
+        prop_oneof![4 => 0i64..4, 1 => -3i64..0],
+        group,
+        prop::sample::select(vec!['a', 'b', 'c', 'd']),
+        prop::option::weighted(0.8, 0u32..5),
+    );
+    let dense = prop::bool::weighted(0.1);
+    (dense, prop::collection::vec(row, 0..60)).prop_map(|(dense, rows)| {
+        let mut time = 20;
         let row = |(step, group, name, number)| {
-            time += step;
+            time += if dense { 0 } else { step };
             Row {
-                time,
-                group,
+                time: u64::try_from(time).unwrap_or(0),
+                group: if dense { (None, None) } else { group },
                 name,
                 number,
             }
@@ -487,26 +585,39 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
     })
 }
 
+impl Row {
+    fn event(&self) -> Event {
+        let mut event = exec(self.time, 0, &self.name.to_string());
+        if let EventKind::Exec(exec) = &mut event.kind {
+            exec.process.session = self.number;
+            exec.process.login_uid = self.group.0;
+            exec.process.user = self.group.1.map(|user| Bytes::from(user.to_string()));
+        }
+        event
+    }
+}
+
+/// What is late counts as of the latest time seen.
+fn as_counted(rows: &[Row]) -> Vec<Row> {
+    let mut latest = 0;
+    let row = |row: &Row| {
+        latest = latest.max(row.time);
+        Row {
+            time: latest,
+            ..row.clone()
+        }
+    };
+    rows.iter().map(row).collect()
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn windows_agree_with_counting_anew_at_every_event(spec in spec(), rows in rows()) {
-        let events: Vec<Event> = rows
-            .iter()
-            .map(|row| {
-                let mut event = exec(row.time, row.number, &row.name.to_string());
-                if let EventKind::Exec(exec) = &mut event.kind {
-                    exec.process.credentials = Some(Credentials {
-                        uid: row.number,
-                        gid: row.group,
-                        ..Credentials::default()
-                    });
-                }
-                event
-            })
-            .collect();
-        let fired: Vec<u64> = run(&spec.sql(), &events).iter().map(|f| f.leaf_index).collect();
-        prop_assert_eq!(fired, spec.naive(&rows), "{} on {:?}", spec.sql(), rows);
+        let events: Vec<Event> = rows.iter().map(Row::event).collect();
+        let findings = run_rules(spec.rules(), &events);
+        let fired: Vec<Fired> = findings.into_iter().map(Fired::of).collect();
+        prop_assert_eq!(fired, spec.naive(&as_counted(&rows)), "{} on {:?}", spec.sql(), rows);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::sequence::SequenceState;
 use super::threshold::ThresholdState;
-use super::{Arrival, Completed};
+use super::{AllCompleted, Arrival};
 use crate::trigger::{Chain, Trigger};
 
 /// What one trigger remembers.
@@ -36,22 +36,22 @@ impl TriggerState {
         }
     }
 
-    /// Gives what it found, if this completes it.
-    pub(super) fn on_arrival(
+    /// Gives what it found, if the arrivals of an event complete it.
+    pub(super) fn on_arrivals(
         &mut self,
         trigger: &Trigger,
-        arrival: Arrival<'_, '_>,
-    ) -> Option<Completed> {
+        arrivals: &[Arrival<'_, '_>],
+    ) -> AllCompleted {
         match (self, trigger) {
             (Self::Threshold(state), Trigger::Threshold(threshold)) => {
-                state.on_arrival(threshold, arrival)
+                state.on_arrivals(threshold, arrivals)
             }
             (Self::Sequence(state), Trigger::Sequence(sequence)) => {
-                state.on_arrival(sequence, arrival)
+                state.on_arrivals(sequence, arrivals)
             }
-            (Self::Chain(state), Trigger::Chain(chain)) => state.on_arrival(chain, arrival),
+            (Self::Chain(state), Trigger::Chain(chain)) => state.on_arrivals(chain, arrivals),
             // A state is only ever used with the trigger that it was made for.
-            _ => None,
+            _ => Vec::new(),
         }
     }
 
@@ -72,21 +72,45 @@ impl TriggerState {
 }
 
 impl ChainState {
-    fn on_arrival(&mut self, chain: &Chain, arrival: Arrival<'_, '_>) -> Option<Completed> {
-        let Some((position, link, clause)) = chain.link(arrival.clause) else {
-            return self.outermost.on_arrival(&chain.trigger, arrival);
-        };
-        let to_link = Arrival {
-            clause,
-            select: &[],
-            repeats: link.repeats,
-            ..arrival
-        };
-        let found = self.links[position].on_arrival(&link.trigger, to_link)?;
-        let onward = Arrival {
-            inner: &found.circumstances,
-            ..arrival
-        };
-        self.outermost.on_arrival(&chain.trigger, onward)
+    fn on_arrivals(&mut self, chain: &Chain, arrivals: &[Arrival<'_, '_>]) -> AllCompleted {
+        let found = self.found_by_links(chain, arrivals);
+        let events = arrivals.iter().copied().enumerate();
+        let events = events.filter(|(_, arrival)| chain.link(arrival.clause).is_none());
+        let found = found.iter().map(|(by, completed)| {
+            let inner = &completed.circumstances;
+            (
+                *by,
+                Arrival {
+                    inner,
+                    ..arrivals[*by]
+                },
+            )
+        });
+        let mut onward: Vec<(usize, Arrival<'_, '_>)> = events.chain(found).collect();
+        onward.sort_by_key(|(by, _)| *by);
+        let (by, onward): (Vec<usize>, Vec<Arrival<'_, '_>>) = onward.into_iter().unzip();
+        let completed = self.outermost.on_arrivals(&chain.trigger, &onward);
+        let completed = completed.into_iter();
+        completed.map(|(at, found)| (by[at], found)).collect()
+    }
+
+    fn found_by_links(&mut self, chain: &Chain, arrivals: &[Arrival<'_, '_>]) -> AllCompleted {
+        let mut found = Vec::new();
+        for (position, (state, link)) in self.links.iter_mut().zip(&chain.links).enumerate() {
+            let to_link = arrivals.iter().enumerate().filter_map(|(by, arrival)| {
+                let (to, _, clause) = chain.link(arrival.clause)?;
+                let own = Arrival {
+                    clause,
+                    select: &[],
+                    repeats: link.repeats,
+                    ..*arrival
+                };
+                (to == position).then_some((by, own))
+            });
+            let (by, own): (Vec<usize>, Vec<Arrival<'_, '_>>) = to_link.unzip();
+            let completed = state.on_arrivals(&link.trigger, &own).into_iter();
+            found.extend(completed.map(|(at, completed)| (by[at], completed)));
+        }
+        found
     }
 }

@@ -47,20 +47,27 @@ struct Cell {
 }
 
 impl Panes {
-    /// Takes what an event gives to each aggregate; says whether a window fires.
+    /// Takes what an event gives to each aggregate.
     pub(super) fn add(
+        &mut self,
+        (slide, size): (u64, u64),
+        now: u64,
+        leaf_index: u64,
+        readings: &[Option<Reading>],
+    ) {
+        self.forget_before(oldest(slide, size, now));
+        self.count_all(now / slide, leaf_index, readings);
+    }
+
+    /// Says whether a window fires with the event that was added last.
+    pub(super) fn fires(
         &mut self,
         threshold: &Threshold,
         (slide, size): (u64, u64),
         now: u64,
         leaf_index: u64,
-        readings: &[Option<Reading>],
     ) -> Option<Fired> {
-        let (index, run) = (now / slide, size / slide);
-        let oldest = (index + 1).saturating_sub(run);
-        self.forget_before(oldest);
-        self.count_all(index, leaf_index, readings);
-        let earliest = oldest.max(self.quiet_until.div_ceil(slide));
+        let earliest = oldest(slide, size, now).max(self.quiet_until.div_ceil(slide));
         let (first, start) = self.first_window(threshold, earliest)?;
         self.quiet_until = start.saturating_mul(slide).saturating_add(size);
         Some(self.fired(threshold, first, leaf_index))
@@ -163,6 +170,11 @@ impl Panes {
             capped: self.capped,
         }
     }
+}
+
+/// The first pane of the first window that an event is in.
+fn oldest(slide: u64, size: u64, now: u64) -> u64 {
+    (now / slide + 1).saturating_sub(size / slide)
 }
 
 impl Weigh for Panes {

@@ -98,6 +98,11 @@ struct Arrival<'a, 'm> {
     hasher: &'a RandomState,
 }
 
+/// What triggers found of the arrivals of one event, each with the position of that which completed
+/// it. A trigger is given all arrivals of an event at once, since conditions are asked of events:
+/// `a and not b` does not hold where the same event satisfies both.
+type AllCompleted = Vec<(usize, Completed)>;
+
 /// What a trigger found.
 struct Completed {
     circumstances: Circumstances,
@@ -145,23 +150,32 @@ impl State {
         self.now = self.now.max(event.header.time.0);
     }
 
-    /// Takes a match of the rule at `position`; gives a finding where it completes one.
-    pub(crate) fn on_match(&mut self, position: usize, found: &Match<'_>) -> Option<Finding> {
-        let trigger = &found.rule.trigger;
+    /// Takes all matches of one event with the rule at `position`; appends what they complete.
+    pub(crate) fn on_matches(
+        &mut self,
+        position: usize,
+        matches: &[Match<'_>],
+        out: &mut Vec<Finding>,
+    ) {
+        let Some(Match { rule, .. }) = matches.first() else {
+            return;
+        };
         let state = self.triggers.entry(position);
-        let state = state.or_insert_with(|| TriggerState::new(trigger));
-        let arrival = Arrival {
+        let state = state.or_insert_with(|| TriggerState::new(&rule.trigger));
+        let nothing = Circumstances::default();
+        let arrivals = matches.iter().map(|found| Arrival {
             found,
             clause: found.clause,
-            select: &found.rule.select,
-            inner: &Circumstances::default(),
+            select: &rule.select,
+            inner: &nothing,
             repeats: false,
             now: self.now,
             event: self.events,
             hasher: &self.hasher,
-        };
-        let completed = state.on_arrival(trigger, arrival)?;
-        Some(completed.finding(found))
+        });
+        let completed = state.on_arrivals(&rule.trigger, &arrivals.collect::<Vec<_>>());
+        let findings = completed.into_iter();
+        out.extend(findings.map(|(by, completed)| completed.finding(&matches[by])));
     }
 
     /// Other rules take the place of these. What those of the same id and meaning remember stays.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::store::{ALLOCATION_BYTES, Store, Weigh};
 use super::threshold::add_new;
-use super::{Arrival, Completed, Computed, MAX_EVIDENCE, hash_one};
+use super::{AllCompleted, Arrival, Completed, Computed, MAX_EVIDENCE, hash_one};
 use crate::catalog::FieldSet;
 use crate::eval;
 use crate::finding::{Circumstances, absent, text};
@@ -63,11 +63,20 @@ pub(super) struct Taken {
 }
 
 impl SequenceState {
-    pub(super) fn on_arrival(
+    pub(super) fn on_arrivals(
         &mut self,
         sequence: &Sequence,
-        arrival: Arrival<'_, '_>,
-    ) -> Option<Completed> {
+        arrivals: &[Arrival<'_, '_>],
+    ) -> AllCompleted {
+        let arrivals = arrivals.iter().enumerate();
+        let completed = arrivals.filter_map(|(by, arrival)| {
+            let completed = self.on_arrival(sequence, *arrival)?;
+            Some((by, completed))
+        });
+        completed.collect()
+    }
+
+    fn on_arrival(&mut self, sequence: &Sequence, arrival: Arrival<'_, '_>) -> Option<Completed> {
         if self.completed_by == Some(arrival.event) {
             return None;
         }

@@ -47,20 +47,29 @@ struct Total {
 }
 
 impl Samples {
-    /// Takes what an event gives to each aggregate; says whether the window fires.
+    /// Takes what an event gives to each aggregate.
     pub(super) fn add(
         &mut self,
-        threshold: &Threshold,
         size: u64,
         now: u64,
         leaves: Leaves<'_>,
         readings: &[Option<Reading>],
-    ) -> Option<Fired> {
+    ) {
         let too_old = |sample: &Sample| now - sample.time > size;
         while self.samples.front().is_some_and(too_old) {
             self.forget_first();
         }
         self.keep(now, leaves, readings);
+    }
+
+    /// Says whether the window fires with the event that was added last.
+    pub(super) fn fires(
+        &mut self,
+        threshold: &Threshold,
+        size: u64,
+        now: u64,
+        leaf_index: u64,
+    ) -> Option<Fired> {
         let value = |index: usize| self.totals[index].value(threshold.aggregates[index].function);
         if now < self.quiet_until || threshold.having.truth(&value) != Some(true) {
             return None;
@@ -69,7 +78,7 @@ impl Samples {
         let kept = kept.flat_map(|sample| sample.before.iter().chain([&sample.leaf_index]));
         let fired = Fired {
             values: (0..self.totals.len()).map(value).collect(),
-            evidence: evidence(kept.copied(), leaves.last),
+            evidence: evidence(kept.copied(), leaf_index),
             capped: self.capped,
         };
         let first = self.samples.front().map_or(now, |sample| sample.time);

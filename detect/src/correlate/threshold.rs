@@ -5,7 +5,7 @@ use std::hash::RandomState;
 use super::fixed::Panes;
 use super::sliding::Samples;
 use super::store::{Store, Weigh};
-use super::{Arrival, Completed, Computed, MAX_EVIDENCE, hash_of, hash_one};
+use super::{AllCompleted, Arrival, Completed, Computed, MAX_EVIDENCE, hash_of, hash_one};
 use crate::catalog::FieldSet;
 use crate::eval;
 use crate::finding::{Circumstances, absent};
@@ -25,6 +25,14 @@ struct Group {
     absent: FieldSet,
     /// What other triggers said of what they found.
     incomplete: Vec<String>,
+}
+
+/// A group of an event.
+struct Touched {
+    key: u64,
+    group: Group,
+    /// The last of the event's arrivals that is in it.
+    last: usize,
 }
 
 #[derive(Debug)]
@@ -52,37 +60,65 @@ pub(super) struct Fired {
 }
 
 impl ThresholdState {
-    pub(super) fn on_arrival(
+    pub(super) fn on_arrivals(
         &mut self,
         threshold: &Threshold,
-        arrival: Arrival<'_, '_>,
-    ) -> Option<Completed> {
-        let Arrival { found, now, .. } = arrival;
-        let since = now.saturating_sub(threshold.window.size());
-        self.groups
-            .expire(now.saturating_sub(threshold.window.memory()));
-        let keys = &threshold.keys[arrival.clause];
-        let key = hash_of(keys, &found.view, arrival.hasher);
-        let group = self.groups.take(key);
-        let mut group = group.unwrap_or_else(|| Group::new(threshold.window));
-        let fired = group.add(threshold, arrival);
-        group.note(arrival);
-        let (absent, mut incomplete) = (group.absent, Vec::new());
-        if fired.is_some() {
-            incomplete.clone_from(&group.incomplete);
+        arrivals: &[Arrival<'_, '_>],
+    ) -> AllCompleted {
+        let mut completed = Vec::new();
+        for touched in self.take_touched(threshold, arrivals) {
+            let Touched {
+                key,
+                mut group,
+                last,
+            } = touched;
+            let arrival = arrivals[last];
+            let fired = group.fires(threshold, arrival);
+            let told = fired.map(|fired| (fired, group.absent, group.incomplete.clone()));
+            self.groups.put(key, arrival.now, group);
+            completed.extend(told.map(|(fired, absent, mut incomplete)| {
+                let since = arrival.now.saturating_sub(threshold.window.size());
+                add_new(&mut incomplete, self.incomplete(fired.capped, since));
+                let found = Completed {
+                    circumstances: Circumstances {
+                        evidence: fired.evidence,
+                        incomplete,
+                        absent,
+                    },
+                    computed: Computed::Aggregates(fired.values),
+                };
+                (last, found)
+            }));
         }
-        self.groups.put(key, now, group);
-        fired.map(|fired| {
-            add_new(&mut incomplete, self.incomplete(fired.capped, since));
-            Completed {
-                circumstances: Circumstances {
-                    evidence: fired.evidence,
-                    incomplete,
-                    absent,
-                },
-                computed: Computed::Aggregates(fired.values),
-            }
-        })
+        completed
+    }
+
+    /// Takes out the groups of the arrivals, which are in them then.
+    fn take_touched(
+        &mut self,
+        threshold: &Threshold,
+        arrivals: &[Arrival<'_, '_>],
+    ) -> Vec<Touched> {
+        let mut touched: Vec<Touched> = Vec::new();
+        for (last, arrival) in arrivals.iter().enumerate() {
+            let window = threshold.window;
+            self.groups
+                .expire(arrival.now.saturating_sub(window.memory()));
+            let keys = &threshold.keys[arrival.clause];
+            let key = hash_of(keys, &arrival.found.view, arrival.hasher);
+            let before = touched.iter().position(|touched| touched.key == key);
+            let mut group = match before {
+                Some(at) => touched.remove(at).group,
+                None => {
+                    let kept = self.groups.take(key);
+                    kept.unwrap_or_else(|| Group::new(window))
+                }
+            };
+            group.add(threshold, *arrival);
+            group.note(*arrival);
+            touched.push(Touched { key, group, last });
+        }
+        touched
     }
 
     fn incomplete(&self, capped: bool, since: u64) -> impl Iterator<Item = String> {
@@ -113,24 +149,38 @@ impl Group {
         }
     }
 
-    fn add(&mut self, threshold: &Threshold, arrival: Arrival<'_, '_>) -> Option<Fired> {
+    fn add(&mut self, threshold: &Threshold, arrival: Arrival<'_, '_>) {
         let readings = readings(threshold, arrival);
         let (now, leaf_index) = (arrival.now, arrival.found.leaf_index);
         match (&mut self.seen, threshold.window) {
             (Seen::Panes(panes), Window::Fixed { slide, size }) => {
-                panes.add(threshold, (slide, size), now, leaf_index, &readings)
+                panes.add((slide, size), now, leaf_index, &readings);
             }
             (Seen::Samples(samples), Window::Sliding { size }) => {
                 let leaves = Leaves {
                     last: leaf_index,
                     before: &arrival.inner.evidence,
                 };
+                samples.add(size, now, leaves, &readings);
+            }
+            // A rule has one kind of window.
+            _ => {}
+        }
+    }
+
+    /// Whether a window fires with the event that was added last.
+    fn fires(&mut self, threshold: &Threshold, arrival: Arrival<'_, '_>) -> Option<Fired> {
+        let (now, leaf_index) = (arrival.now, arrival.found.leaf_index);
+        match (&mut self.seen, threshold.window) {
+            (Seen::Panes(panes), Window::Fixed { slide, size }) => {
+                panes.fires(threshold, (slide, size), now, leaf_index)
+            }
+            (Seen::Samples(samples), Window::Sliding { size }) => {
                 if arrival.repeats {
                     samples.end_quiet();
                 }
-                samples.add(threshold, size, now, leaves, &readings)
+                samples.fires(threshold, size, now, leaf_index)
             }
-            // A rule has one kind of window.
             _ => None,
         }
     }

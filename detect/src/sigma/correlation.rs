@@ -595,7 +595,8 @@ impl<I: Fn(Logsource) -> Items<'static>> Parts<'_, I> {
             let (own, after) = rest.split_at(*clauses);
             rest = after;
             let column = |keys: &[Vec<Scalar>], position: usize| {
-                keys.iter().map(|keys| keys[position].clone()).collect()
+                let values = keys.iter().map(|keys| keys[position].clone());
+                values.map(equal_if_absent).collect()
             };
             let equality = |position| Equality {
                 own: column(own, position),
@@ -730,6 +731,14 @@ fn text(value: Scalar) -> Scalar {
         Type::Text => value,
         _ => Scalar::Call(Function::Decimal, vec![value]),
     }
+}
+
+/// Where a step of a sequence must equal another, `NULL` equals nothing, while events that lack what
+/// they are grouped by are one group.
+fn equal_if_absent(value: Scalar) -> Scalar {
+    // No text of the system is a NUL.
+    let absent = Scalar::Text(b"\0"[..].into());
+    Scalar::Call(Function::Coalesce, vec![text(value), absent])
 }
 
 fn number(value: Scalar) -> Scalar {
