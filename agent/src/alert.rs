@@ -13,7 +13,9 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Arc;
 
 use detect::{Rule, RuleSet, Sameness};
-use event::{Argv, BootTime, Event, EventKind, FileIdentity, Finding, Level, Process};
+use event::{
+    Argv, BootId, BootTime, Event, EventKind, FileIdentity, Finding, Header, Level, Process,
+};
 
 /// An alert on its way to the sinks.
 #[derive(Debug)]
@@ -70,6 +72,9 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct Gate {
     policy: Policy,
+    boot: BootId,
+    /// Latest time of a finding: what is late counts as of then, as in rules that remember.
+    now: BootTime,
     rules: HashMap<Arc<str>, RuleState>,
     /// Repetitions that all rules remember.
     remembered: usize,
@@ -118,6 +123,8 @@ impl Gate {
     pub fn new(policy: Policy) -> Self {
         Self {
             policy,
+            boot: BootId::default(),
+            now: BootTime::default(),
             rules: HashMap::new(),
             remembered: 0,
             folded: VecDeque::new(),
@@ -130,7 +137,7 @@ impl Gate {
         if finding.level < self.policy.min_level {
             return Verdict::BelowLevel;
         }
-        let now = finding.header.time;
+        let now = self.advance(&finding.header);
         let subject = self.subject(finding, evidence, rule);
         if self.is_repetition(finding, &subject, now) {
             self.fold(finding, &subject);
@@ -153,6 +160,18 @@ impl Gate {
         self.rules.retain(|rule, _| known.contains(&**rule));
         self.folded.retain(|f| known.contains(&*f.rule));
         self.remembered = self.rules.values().map(|rule| rule.order.len()).sum();
+    }
+
+    /// Takes the time of a finding. No alert hides what comes after a reboot.
+    fn advance(&mut self, header: &Header) -> BootTime {
+        if header.boot != self.boot {
+            self.boot = header.boot;
+            self.now = BootTime::default();
+            self.rules.clear();
+            self.remembered = 0;
+        }
+        self.now = self.now.max(header.time);
+        self.now
     }
 
     fn subject(&self, finding: &Finding, evidence: &Event, rule: Option<&Rule>) -> Subject {
