@@ -58,14 +58,34 @@ fn switches(pattern: &str, flag: char) -> bool {
 }
 
 /// No text with fewer bytes matches. Read as bytes and as characters, since it depends on that, and
-/// the caller may mean either.
+/// the caller may mean either. A character is one byte here, whatever it is: a byte that belongs to
+/// none counts as one.
 pub(crate) fn least_bytes(pattern: &str) -> usize {
     let least = [false, true].into_iter().filter_map(|unicode| {
         let mut parser = ParserBuilder::new();
         let hir = parser.unicode(unicode).utf8(false).build().parse(pattern);
-        hir.ok()?.properties().minimum_len()
+        Some(least_chars(&hir.ok()?))
     });
     least.min().unwrap_or(0)
+}
+
+/// The parser bounds the depth of what it returns.
+fn least_chars(hir: &Hir) -> usize {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => 0,
+        HirKind::Literal(literal) => String::from_utf8_lossy(&literal.0).chars().count(),
+        HirKind::Class(_) => 1,
+        HirKind::Capture(capture) => least_chars(&capture.sub),
+        HirKind::Repetition(repetition) => {
+            let times = usize::try_from(repetition.min).unwrap_or(usize::MAX);
+            least_chars(&repetition.sub).saturating_mul(times)
+        }
+        HirKind::Concat(parts) => {
+            let parts = parts.iter().map(least_chars);
+            parts.fold(0, usize::saturating_add)
+        }
+        HirKind::Alternation(parts) => parts.iter().map(least_chars).min().unwrap_or(0),
+    }
 }
 
 /// Bytes of some kind one after the other.
@@ -150,7 +170,8 @@ mod tests {
         check(r"\s[a-f0-9]{64}\s[a-f0-9]{16}", 82);
         check("a|bcd", 1);
         check("(?i)\u{17f}\u{212a}", 2);
-        check("\u{e9}+", 2);
+        check("\u{e9}+", 1);
+        check(r"[\x{80}-\x{10FFFF}]{3}x?", 3);
         check(".*", 0);
         check("(", 0);
     }

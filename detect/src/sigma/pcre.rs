@@ -64,17 +64,26 @@ type Rest<'t> = Peekable<Chars<'t>>;
 fn translate(pattern: &str, lines: bool) -> Result<String, &'static str> {
     let mut out = String::with_capacity(pattern.len() + 8);
     let mut chars = pattern.chars().peekable();
+    // For each open group, whether white space and comments count for nothing.
+    let mut extended = vec![false];
     while let Some(c) = chars.next() {
+        let is_extended = extended.last().is_some_and(|extended| *extended);
         match c {
-            '\\' => escape(&mut chars, &mut out),
-            '[' => class(&mut chars, &mut out),
+            '\\' => escape(&mut chars, is_extended, &mut out),
+            '[' => class(&mut chars, is_extended, &mut out),
             '(' if is_comment(&chars) => {
                 chars.by_ref().find(|c| *c == ')');
             }
-            '{' if !is_quantifier(chars.clone()) => out.push_str(r"\{"),
-            '*' | '+' | '?' | '{' if !out.ends_with('(') || out.ends_with(r"\(") => {
-                quantifier(c, &mut chars, &mut out)?;
+            '(' => group(&mut chars, &mut extended, &mut out)?,
+            ')' => {
+                extended.pop();
+                out.push(c);
             }
+            '#' if is_extended => {
+                chars.by_ref().find(|c| *c == '\n');
+            }
+            '{' if !is_quantifier(chars.clone()) => out.push_str(r"\{"),
+            '*' | '+' | '?' | '{' => quantifier(c, &mut chars, is_extended, &mut out)?,
             // PCRE's also matches before a line break that ends the text.
             '$' if lines => out.push_str(r"(?:$|\n?\z)"),
             '$' => out.push_str(r"(?:\n?\z)"),
@@ -82,6 +91,55 @@ fn translate(pattern: &str, lines: bool) -> Result<String, &'static str> {
         }
     }
     Ok(out)
+}
+
+/// After `(`: what kind of group it is, as far as that differs.
+fn group(
+    chars: &mut Rest<'_>,
+    extended: &mut Vec<bool>,
+    out: &mut String,
+) -> Result<(), &'static str> {
+    let around = extended.last().is_some_and(|extended| *extended);
+    out.push('(');
+    let Some(mark) = chars.next_if_eq(&'?') else {
+        extended.push(around);
+        return Ok(());
+    };
+    out.push(mark);
+    let is_flag = |c: &char| c.is_ascii_alphabetic() || *c == '-';
+    let mut rest = chars.clone();
+    let flags: String = std::iter::from_fn(|| rest.next_if(is_flag)).collect();
+    let Some(end) = rest.next_if(|c| matches!(c, ')' | ':')) else {
+        named(chars, out);
+        extended.push(around);
+        return Ok(());
+    };
+    if flags.contains(['R', 'u']) {
+        return Err("`(?R)` and `(?u)` are not supported: `R` and `u` are no flags in PCRE");
+    }
+    let (on, off) = flags.split_once('-').unwrap_or((&flags, ""));
+    let within = (around || on.contains('x')) && !off.contains('x');
+    match extended.last_mut() {
+        Some(of_group) if end == ')' => *of_group = within,
+        _ => extended.push(within),
+    }
+    out.push_str(&flags);
+    out.push(end);
+    *chars = rest;
+    Ok(())
+}
+
+/// After `(?`: `'name'`, and `|` of alternatives whose groups have the same numbers, which nothing
+/// refers to.
+fn named(chars: &mut Rest<'_>, out: &mut String) {
+    if chars.next_if_eq(&'|').is_some() {
+        out.push(':');
+    }
+    if chars.next_if_eq(&'\'').is_some() {
+        out.push('<');
+        out.extend(chars.by_ref().take_while(|c| *c != '\''));
+        out.push('>');
+    }
 }
 
 /// After `(`: `?#`.
@@ -92,18 +150,19 @@ fn is_comment(rest: &Rest<'_>) -> bool {
 
 /// A quantifier, of which there is only one in PCRE: a `+` after it is possessive, which the engine
 /// would take for another.
-fn quantifier(first: char, chars: &mut Rest<'_>, out: &mut String) -> Result<(), &'static str> {
+fn quantifier(
+    first: char,
+    chars: &mut Rest<'_>,
+    is_extended: bool,
+    out: &mut String,
+) -> Result<(), &'static str> {
     out.push(first);
     if first == '{' {
-        for c in chars.by_ref() {
-            out.push(c);
-            if c == '}' {
-                break;
-            }
-        }
+        through(chars, '}', out);
     }
     out.extend(chars.next_if_eq(&'?'));
     let mut rest = chars.clone();
+    while is_extended && rest.next_if(|c| c.is_whitespace()).is_some() {}
     match rest.next() {
         Some('+') => Err("possessive quantifiers are not supported"),
         Some('*' | '?') => Err("a quantifier after a quantifier has no meaning"),
@@ -113,9 +172,9 @@ fn quantifier(first: char, chars: &mut Rest<'_>, out: &mut String) -> Result<(),
 }
 
 /// After a backslash. `\<` and `\>` are word boundaries in the engine alone.
-fn escape(chars: &mut Rest<'_>, out: &mut String) {
+fn escape(chars: &mut Rest<'_>, is_extended: bool, out: &mut String) {
     match chars.next() {
-        Some('Q') => quoted(chars, out),
+        Some('Q') => quoted(chars, is_extended, out),
         Some('E') => {}
         Some('Z') => out.push_str(r"(?:\n?\z)"),
         Some('R') => out.push_str(&format!(r"(?:\r\n|[{VERTICAL}])")),
@@ -155,25 +214,39 @@ fn character(c: char, chars: &mut Rest<'_>, out: &mut String) {
             }
             out.push_str(&format!(r"\x{{{code:X}}}"));
         }
+        'x' | 'p' | 'P' if chars.peek() == Some(&'{') => {
+            out.extend(['\\', c]);
+            through(chars, '}', out);
+        }
         c if c.is_ascii() => out.extend(['\\', c]),
         c => out.push(c),
     }
 }
 
 /// After `\Q`: all is plain up to `\E`.
-fn quoted(chars: &mut Rest<'_>, out: &mut String) {
-    let mut text = String::new();
+fn quoted(chars: &mut Rest<'_>, is_extended: bool, out: &mut String) {
     while let Some(c) = chars.next() {
         if c == '\\' && chars.next_if_eq(&'E').is_some() {
             break;
         }
-        text.push(c);
+        match c {
+            c if is_extended => plain_if_extended(c, out),
+            c => out.push_str(&regex_syntax::escape(c.encode_utf8(&mut [0; 4]))),
+        }
     }
-    out.push_str(&regex_syntax::escape(&text));
+}
+
+/// What the engine would pass over where white space counts for nothing, in classes too.
+fn plain_if_extended(c: char, out: &mut String) {
+    if c.is_whitespace() || c == '#' {
+        out.push_str(&format!(r"\x{{{:X}}}", u32::from(c)));
+    } else {
+        out.push_str(&regex_syntax::escape(c.encode_utf8(&mut [0; 4])));
+    }
 }
 
 /// After `[`: in the engine classes nest and have set operations.
-fn class(chars: &mut Rest<'_>, out: &mut String) {
+fn class(chars: &mut Rest<'_>, is_extended: bool, out: &mut String) {
     out.push('[');
     out.extend(chars.next_if_eq(&'^'));
     if chars.next_if_eq(&']').is_some() {
@@ -187,6 +260,7 @@ fn class(chars: &mut Rest<'_>, out: &mut String) {
             '\\' => class_escape(chars, out),
             '[' if chars.peek() == Some(&':') => posix_class(chars, out),
             '[' | '&' | '~' => out.extend(['\\', c]),
+            c if is_extended && (c.is_whitespace() || c == '#') => plain_if_extended(c, out),
             '-' if chars.next_if_eq(&'-').is_some() => out.push_str(r"-\-"),
             ']' => {
                 out.push(c);
@@ -200,9 +274,14 @@ fn class(chars: &mut Rest<'_>, out: &mut String) {
 /// After `[` of `[:alpha:]` inside a class.
 fn posix_class(chars: &mut Rest<'_>, out: &mut String) {
     out.push('[');
+    through(chars, ']', out);
+}
+
+/// All up to the character and with it.
+fn through(chars: &mut Rest<'_>, end: char, out: &mut String) {
     for c in chars.by_ref() {
         out.push(c);
-        if c == ']' {
+        if c == end {
             return;
         }
     }
@@ -287,6 +366,9 @@ mod tests {
         check(r"^\e\012\0$", &["\x1b\n\0"], &["e0120"]);
         check(r"^[\b]$", &["\u{8}"], &["b"]);
         check(r"^\é$", &["é"], &[]);
+        // The braces were taken for plain ones.
+        check(r"^\x{e9}+\x{41}$", &["éA", "ééA"], &["e9"]);
+        check(r"^\p{Lu}{2}\P{L}$", &["AB1"], &["ab1", "ABC"]);
         check("^a(?#no ]comment)b$", &["ab"], &["a"]);
         check(r"^a\(?#", &["a#", "a(#"], &["a"]);
     }
@@ -300,6 +382,57 @@ mod tests {
         assert!(!matches("(?m:^b)$", &[], "a\nb\nc"));
         assert!(matches("(?P<m>b)$", &[], "b"));
         assert!(!matches("(?P<m>b)$", &[], "b\nc"));
+    }
+
+    #[test]
+    fn white_space_and_comments_count_for_nothing_where_the_pattern_says_so() {
+        // In classes and quotations they did not, and comments were read.
+        let check = |pattern, text, expected| {
+            assert_eq!(
+                matches(pattern, &[], text),
+                expected,
+                "{pattern:?} on {text:?}"
+            );
+        };
+        check("(?x)^a b $", "ab", true);
+        check("(?x)^a[ #]b$", "a b", true);
+        check("(?x)^a[ #]b$", "ab", false);
+        check(r"(?x)^\Qa b\E c$", "a bc", true);
+        check("(?x)^a # [or ( b)* **\nc$", "ac", true);
+        check("(?x: a b )c d", "abc d", true);
+        check("(?:(?x) a b )c d", "abc d", true);
+        check("(?x)a b(?-x)c d", "abc d", true);
+        check("a#b(?x) #c", "a#b", true);
+        check("a#b[ ](?x) #c", "a#b ", true);
+        check(r"^a\ b$", "a b", true);
+        assert!(compile("(?x)a+ +", &[]).is_err());
+        assert!(compile("a+ +", &[]).is_ok());
+    }
+
+    #[test]
+    fn flags_that_pcre_does_not_have_are_refused() {
+        // `(?R)` was taken for lines that end with a carriage return, and `(?-u)` for bytes.
+        for pattern in ["a(?R)?b", "(?-u)a", "(?u:a)", "(?iR:a)"] {
+            let refused = compile(pattern, &[]).err().map(|kind| kind.to_string());
+            let told = refused.is_some_and(|text| text.contains("no flags in PCRE"));
+            assert!(told, "{pattern}");
+        }
+        for (pattern, text) in [
+            ("(?U)a+b", "ab"),
+            ("(?'Ru'a)b", "ab"),
+            ("(?P<R>a)b", "ab"),
+            ("(?<u>a)b", "ab"),
+            ("^(?|(a)|(b))c$", "bc"),
+            ("(?s-i:A.b)", "A\nb"),
+        ] {
+            assert!(matches(pattern, &[], text), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn an_empty_pattern_occurs_in_everything() {
+        assert!(matches("", &[], "a") && matches("", &['i'], ""));
+        assert!(matches("()", &[], "") && matches("a|", &[], "b"));
     }
 
     #[test]
