@@ -6,9 +6,18 @@
 //! 0.4.9 to 0.4.18). The lazy DFA, which then takes its place, does not skip.
 
 use std::fmt;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use regex_automata::meta;
 use regex_automata::util::syntax;
+use regex_automata::{Input, meta};
+
+/// Memory that all expressions keep between searches, in bytes: what most need is a hundredth of a
+/// megabyte for each, but texts can be chosen so that one fills its cache.
+const MAX_KEPT: usize = 64 << 20;
+
+/// Of [`MAX_KEPT`], what is taken.
+static KEPT: AtomicUsize = AtomicUsize::new(0);
 
 /// A compiled regular expression, its text, and how that was read.
 #[derive(Clone)]
@@ -16,6 +25,18 @@ pub(crate) struct Regex {
     text: Box<str>,
     reading: Reading,
     engine: meta::Regex,
+    kept: Slot,
+}
+
+/// What the last search left behind for the next one.
+#[derive(Default)]
+struct Slot(Mutex<Option<Cache>>);
+
+/// What a search writes to.
+struct Cache {
+    cache: Box<meta::Cache>,
+    /// Of it, what [`KEPT`] counts.
+    counted: usize,
 }
 
 /// What tells expressions apart; the engine would print all its states.
@@ -67,6 +88,7 @@ impl Regex {
             text: text.into(),
             reading,
             engine,
+            kept: Slot::default(),
         })
     }
 
@@ -75,7 +97,51 @@ impl Regex {
     }
 
     pub(crate) fn is_match(&self, text: &[u8]) -> bool {
-        self.engine.is_match(text)
+        let input = Input::new(text).earliest(true);
+        let search = |cache: &mut meta::Cache| self.engine.search_half_with(cache, &input);
+        let Ok(mut kept) = self.kept.0.try_lock() else {
+            // Another thread searches.
+            return search(&mut self.engine.create_cache()).is_some();
+        };
+        let cache = kept.get_or_insert_with(|| Cache::new(&self.engine));
+        let found = search(&mut cache.cache);
+        if cache.count() > MAX_KEPT {
+            *kept = None;
+        }
+        found.is_some()
+    }
+}
+
+/// Each is searched with by itself.
+impl Clone for Slot {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Cache {
+    fn new(engine: &meta::Regex) -> Self {
+        Self {
+            cache: Box::new(engine.create_cache()),
+            counted: 0,
+        }
+    }
+
+    /// What all take with this one.
+    fn count(&mut self) -> usize {
+        let bytes = self.cache.memory_usage() + size_of::<meta::Cache>();
+        if bytes != self.counted {
+            KEPT.fetch_add(bytes, Ordering::Relaxed);
+            KEPT.fetch_sub(self.counted, Ordering::Relaxed);
+            self.counted = bytes;
+        }
+        KEPT.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        KEPT.fetch_sub(self.counted, Ordering::Relaxed);
     }
 }
 
@@ -96,7 +162,7 @@ mod tests {
     use proptest::prelude::*;
     use regex_automata::nfa::thompson::{self, pikevm::PikeVM};
 
-    use super::{Reading, Refusal, Regex, syntax};
+    use super::{KEPT, MAX_KEPT, Ordering, Reading, Refusal, Regex, syntax};
 
     const READING: Reading = Reading {
         unicode: true,
@@ -124,6 +190,29 @@ mod tests {
         };
         assert_ne!(printed(READING), printed(dot_is_all));
         assert!(printed(READING).len() < 150, "{}", printed(READING));
+    }
+
+    /// Each kept up to two caches of its limit, for good.
+    #[test]
+    fn what_is_kept_between_searches_is_bounded_over_all_expressions() {
+        let large = Reading {
+            max_bytes: 4 << 20,
+            ..READING
+        };
+        let regex = Regex::new(r"\w{20}\s\w{20}", large).unwrap();
+        let many = vec![regex; 80];
+        let text = format!("{} {}", "a".repeat(20), "b".repeat(20));
+        assert!(many.iter().all(|regex| regex.is_match(text.as_bytes())));
+        // Other tests search at the same time.
+        let most = MAX_KEPT + (1 << 20);
+        assert!(KEPT.load(Ordering::Relaxed) <= most);
+        let kept = |regex: &&Regex| regex.kept.0.lock().unwrap().is_some();
+        let count = many.iter().filter(kept).count();
+        assert!((1..80).contains(&count), "{count}");
+        // What has no room is searched for all the same.
+        assert!(many.iter().all(|regex| regex.is_match(text.as_bytes())));
+        drop(many);
+        assert!(KEPT.load(Ordering::Relaxed) < MAX_KEPT / 2);
     }
 
     #[test]
