@@ -110,7 +110,8 @@ struct Subject {
 #[derive(Debug, Default)]
 struct RuleState {
     raised: VecDeque<BootTime>,
-    limited: bool,
+    /// When it was last told that the rule has used its alerts up.
+    limit_told: Option<BootTime>,
     /// Alerts that hide their repetitions …
     recent: HashSet<u64>,
     /// … by age.
@@ -236,16 +237,15 @@ impl Gate {
     fn within_rate(&mut self, finding: &Finding, now: BootTime) -> bool {
         let (limit, window) = (self.policy.rate_limit, self.policy.rate_window_ns);
         let rule = self.rules.entry(finding.rule_id.clone()).or_default();
-        let first = !rule.limited;
-        rule.limited = !rule.raise(now, limit, window);
-        if rule.limited && first {
+        let within = rule.raise(now, limit, window);
+        if !within && rule.is_limit_news(now, window) {
             tracing::warn!(
                 "rule {} raises over {limit} alerts in {} s; more are recorded only",
                 finding.rule_id,
                 window / 1_000_000_000
             );
         }
-        !rule.limited
+        within
     }
 
     fn fold(&mut self, finding: &Finding, subject: &Subject) {
@@ -346,6 +346,16 @@ impl RuleState {
         }
         room
     }
+
+    /// Once in a window: at the limit, each alert that ages makes room for one and no more.
+    fn is_limit_news(&mut self, now: BootTime, window_ns: u64) -> bool {
+        let recent = |told: BootTime| now.0.saturating_sub(told.0) <= window_ns;
+        let is_news = !self.limit_told.is_some_and(recent);
+        if is_news {
+            self.limit_told = Some(now);
+        }
+        is_news
+    }
 }
 
 #[cfg(test)]
@@ -393,6 +403,21 @@ mod tests {
 
     fn decide(gate: &mut Gate, finding: &Finding) -> Verdict {
         gate.decide(finding, &exec(running(&["x"])), None)
+    }
+
+    #[test]
+    fn a_rule_that_stays_at_its_limit_is_told_once_in_a_window() {
+        let mut rule = RuleState::default();
+        let mut told = Vec::new();
+        for step in 0..40 {
+            let now = BootTime(step * 1_000_000_000);
+            for _ in 0..20 {
+                if !rule.raise(now, 30, 10_000_000_000) && rule.is_limit_news(now, 10_000_000_000) {
+                    told.push(step);
+                }
+            }
+        }
+        assert_eq!(told, [1, 12, 23, 34]);
     }
 
     #[test]
