@@ -171,7 +171,7 @@ fn a_reload_that_failed_is_named_until_one_succeeds() {
     let place = Place::new();
     let mut daemon = place.start();
     let file = place.path("rules/one.yaml");
-    fs::write(&file, RULE.replace("process.pid", "process.pidd")).unwrap();
+    put(&file, &RULE.replace("process.pid", "process.pidd"));
     daemon.says("the rules stay as they were");
     let failed = |document: &Value| document["rules"]["last_reload"]["ok"] == false;
     let (_, document, lines) = wait_for(&place, failed);
@@ -188,16 +188,20 @@ fn a_reload_that_failed_is_named_until_one_succeeds() {
     );
     assert!(text.contains(&labels), "{text}");
 
-    fs::write(
-        place.path("rules/two.yaml"),
-        RULE.replace("id: one", "id: two"),
-    )
-    .unwrap();
-    fs::write(&file, RULE).unwrap();
+    let two = RULE.replace("id: one", "id: two");
+    put(&place.path("rules/two.yaml"), &two);
+    put(&file, RULE);
     daemon.says("rules read anew: 2 rules");
     let (_, document, _) = wait_for(&place, |document| document["rules"]["count"] == 2);
     assert_eq!(document["rules"]["last_reload"]["ok"], true);
     assert_eq!(document["rules"]["reloads"], 1);
+}
+
+/// Puts a file of rules in its place whole: one that is still empty is an error of its own.
+fn put(file: &Path, text: &str) {
+    let new = file.with_extension("new");
+    fs::write(&new, text).unwrap();
+    fs::rename(&new, file).unwrap();
 }
 
 /// What is told of the rules is written right after the log line.

@@ -42,10 +42,7 @@ pub(crate) fn tail(
             Ok(None) => break,
             // Dropped while nobody read them.
             Err(Error::NotKept { index, oldest }) => {
-                notice(format_args!(
-                    "entries {index} to {} are no longer kept",
-                    oldest - 1
-                ));
+                tell_dropped(index, oldest);
                 next = oldest;
             }
             Err(error) => return Err(invalid(error)),
@@ -54,22 +51,37 @@ pub(crate) fn tail(
     Ok(ExitCode::SUCCESS)
 }
 
+fn tell_dropped(index: u64, oldest: u64) {
+    let last = oldest - 1;
+    notice(format_args!("entries {index} to {last} are no longer kept"));
+}
+
 pub(crate) fn show(
     state: &State,
     (first, last): (u64, u64),
     json: bool,
 ) -> Result<ExitCode, Failure> {
     let mut reader = Reader::open(&state.ledger()).map_err(invalid)?;
-    for index in first..=last {
-        let Some(leaf) = reader.read(index).map_err(invalid)? else {
-            // A range may reach beyond the end, but has to begin before it.
-            if index > first {
-                break;
+    let mut next = first;
+    while next <= last {
+        match reader.read(next) {
+            Ok(Some(leaf)) => {
+                print(next, leaf, json)?;
+                next += 1;
             }
-            let error = anyhow!("the ledger has no entry {index}");
-            return Err(Failure::new(Code::NotThere, error));
-        };
-        print(index, leaf, json)?;
+            // A range may reach beyond the end, but has to begin before it.
+            Ok(None) if next > first => break,
+            Ok(None) => {
+                let error = anyhow!("the ledger has no entry {next}");
+                return Err(Failure::new(Code::NotThere, error));
+            }
+            // Of what is asked for, some entries are still there.
+            Err(Error::NotKept { index, oldest }) if oldest <= last => {
+                tell_dropped(index, oldest);
+                next = oldest;
+            }
+            Err(error) => return Err(invalid(error)),
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

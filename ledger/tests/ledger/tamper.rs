@@ -567,7 +567,12 @@ fn an_outside_checkpoint_of_another_key_is_refused() {
     sealed_log(ours.path());
     sealed_log(theirs.path());
     let note = fs::read_to_string(theirs.path().join("last-checkpoint")).unwrap();
-    for note in [&*note, "not a note"] {
+    let refused = verify_with(ours.path(), &note);
+    assert!(
+        matches!(refused, Err(Error::UnknownKey { .. })),
+        "{refused:?}"
+    );
+    for note in [&note.replace("daemoneye/", "other/"), "not a note"] {
         let refused = verify_with(ours.path(), note);
         assert!(
             matches!(refused, Err(Error::OutsideCheckpoint { .. })),

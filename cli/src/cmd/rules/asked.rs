@@ -73,6 +73,7 @@ pub(super) fn explain(
         host: None,
     };
     let rules = load(&wanted)?;
+    let id = &*detect::canonical_id(id);
     let rule = rules.rules().iter().find(|rule| rule.id == id);
     let rule = rule
         .ok_or_else(|| anyhow!("no rule has the id {id}"))
