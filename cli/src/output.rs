@@ -75,13 +75,13 @@ pub(crate) fn init_log(verbose: u8, kernel_log: bool) {
         }
         None => standard,
     };
-    tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::TRACE)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         // It would tell of a closed standard error there, and panic.
-        .log_internal_errors(false)
-        .finish()
+        .log_internal_errors(false);
+    tracing_subscriber::registry()
+        .with(lines)
         .with(targets)
         .init();
 }

@@ -3,9 +3,15 @@
 
 #[cfg(unix)]
 use std::os::unix::net::UnixDatagram;
+#[cfg(unix)]
+use std::time::Duration;
 
 #[cfg(unix)]
 use crate::output::notice;
+
+/// How long it may take to be told.
+#[cfg(unix)]
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The manager that started us and wants to know, if one did.
 pub(crate) struct Manager {
@@ -27,8 +33,8 @@ impl Manager {
         }
     }
 
-    /// What is watched from now on is seen. `status` is one line.
-    pub(crate) fn ready(&self, status: &str) {
+    /// What is watched from now on is seen. `status` is one line. Nothing more is told.
+    pub(crate) fn ready(self, status: &str) {
         if let Some(socket) = &self.socket
             && let Err(error) = socket.send(format!("READY=1\nSTATUS={status}\n").as_bytes())
         {
@@ -41,8 +47,8 @@ impl Manager {
 #[cfg(unix)]
 fn connect(name: &[u8]) -> std::io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
-    // A manager that stands still is not to hold us up.
-    socket.set_nonblocking(true)?;
+    // A manager that stands still is not to hold us up for long.
+    socket.set_write_timeout(Some(PATIENCE))?;
     match name.strip_prefix(b"@") {
         #[cfg(target_os = "linux")]
         Some(name) => {
@@ -67,5 +73,5 @@ impl Manager {
         Self {}
     }
 
-    pub(crate) fn ready(&self, _: &str) {}
+    pub(crate) fn ready(self, _: &str) {}
 }

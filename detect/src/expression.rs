@@ -16,6 +16,9 @@ use regex_automata::{Input, meta};
 /// megabyte for each, but texts can be chosen so that one fills its cache.
 const MAX_KEPT: usize = 64 << 20;
 
+/// So much of each is kept in any case: those whose texts never come again may hold all the rest.
+const ALWAYS_KEPT: usize = 128 << 10;
+
 /// Of [`MAX_KEPT`], what is taken.
 static KEPT: AtomicUsize = AtomicUsize::new(0);
 
@@ -105,7 +108,7 @@ impl Regex {
         };
         let cache = kept.get_or_insert_with(|| Cache::new(&self.engine));
         let found = search(&mut cache.cache);
-        if cache.count() > MAX_KEPT {
+        if cache.count() > MAX_KEPT && cache.counted > ALWAYS_KEPT {
             *kept = None;
         }
         found.is_some()

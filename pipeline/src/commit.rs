@@ -544,6 +544,8 @@ impl<L: Log> Committer<L> {
     /// Once for each cause: it may be tried with every checkpoint.
     fn tell_put_off(&mut self) {
         let Some(error) = self.log.put_off() else {
+            // The next one is news, whatever it is.
+            self.put_off = None;
             return;
         };
         let causes = Error::Ledger(error).with_causes().to_string();

@@ -52,8 +52,8 @@ fn has_inline_lines(pattern: &str) -> bool {
     })
 }
 
-/// PCRE's white space within a line.
-const HORIZONTAL: &str = r"\t \x{A0}\x{1680}\x{180E}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}";
+/// PCRE's white space within a line. A blank itself would count for nothing under `(?x)`.
+const HORIZONTAL: &str = r"\t\x20\x{A0}\x{1680}\x{180E}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}";
 /// What PCRE takes for the end of a line, each by itself.
 const VERTICAL: &str = r"\n-\r\x{85}\x{2028}\x{2029}";
 
@@ -162,12 +162,23 @@ fn quantifier(
     }
     out.extend(chars.next_if_eq(&'?'));
     let mut rest = chars.clone();
-    while is_extended && rest.next_if(|c| c.is_whitespace()).is_some() {}
+    if is_extended {
+        skip_blanks(&mut rest);
+    }
     match rest.next() {
         Some('+') => Err("possessive quantifiers are not supported"),
         Some('*' | '?') => Err("a quantifier after a quantifier has no meaning"),
         Some('{') if is_quantifier(rest) => Err("a quantifier after a quantifier has no meaning"),
         _ => Ok(()),
+    }
+}
+
+/// White space and comments.
+fn skip_blanks(chars: &mut Rest<'_>) {
+    while let Some(c) = chars.next_if(|c| c.is_whitespace() || *c == '#') {
+        if c == '#' {
+            while chars.next().is_some_and(|c| c != '\n') {}
+        }
     }
 }
 
@@ -405,7 +416,12 @@ mod tests {
         check("a#b(?x) #c", "a#b", true);
         check("a#b[ ](?x) #c", "a#b ", true);
         check(r"^a\ b$", "a b", true);
+        check(r"(?x) ^a\h+ b$", "a b", true);
+        check(r"(?x) ^a[\h]b$", "a b", true);
+        check(r"(?x) ^a\Hb$", "a b", false);
         assert!(compile("(?x)a+ +", &[]).is_err());
+        assert!(compile("(?x)a+ # once\n +", &[]).is_err());
+        assert!(compile("(?x)a+ # + \n b", &[]).is_ok());
         assert!(compile("a+ +", &[]).is_ok());
     }
 

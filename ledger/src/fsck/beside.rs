@@ -15,6 +15,9 @@ const PLACE_BYTES: usize = 12;
 /// What is told with everything that is wrong in it.
 const REMEDY: &str = "nothing signed is lost by it, and the next start of the writer puts it right";
 
+/// Of a file that is no evidence, this is no reason to judge nothing else.
+const UNREAD: Option<&str> = Some("it cannot be read");
+
 /// The file, read along with the log.
 pub(super) struct Beside {
     path: PathBuf,
@@ -79,17 +82,16 @@ impl Beside {
     }
 
     /// Between two leaves: the log has so many.
-    pub(super) fn at_size(&mut self, size: u64) -> Result<(), Error> {
+    pub(super) fn at_size(&mut self, size: u64) {
         if size / BLOCK == self.block {
-            return Ok(());
+            return;
         }
         let (place, hashes) = (self.place.take(), std::mem::take(&mut self.hashes));
         if self.block < self.blocks && self.wrong.is_none() {
             let cause = match &mut self.input {
-                Some(input) => held(input, self.block, place, &hashes),
-                None => Ok(Some("the file is missing")),
+                Some(input) => held(input, self.block, place, &hashes).unwrap_or(UNREAD),
+                None => Some("the file is missing"),
             };
-            let cause = cause.map_err(Error::io("read", &self.path))?;
             self.wrong = cause.map(|cause| Wrong {
                 block: self.block,
                 offset: self.offset,
@@ -102,7 +104,6 @@ impl Beside {
         self.offset += (PLACE_BYTES + hashes.len()) as u64;
         self.hashes = hashes;
         self.hashes.clear();
-        Ok(())
     }
 
     /// What is wrong. A writer that starts meanwhile may have put it right.
@@ -123,8 +124,8 @@ impl Beside {
 impl Wrong {
     fn is_still(&self, mut file: ReadFile) -> io::Result<bool> {
         io::Seek::seek(&mut file, io::SeekFrom::Start(self.offset))?;
-        let cause = held(&mut file, self.block, self.place, &self.hashes)?;
-        Ok(cause.is_some())
+        let cause = held(&mut file, self.block, self.place, &self.hashes);
+        Ok(cause.unwrap_or(UNREAD).is_some())
     }
 
     fn told(&self, path: &Path) -> String {

@@ -63,7 +63,7 @@ impl Fsck<'_, '_> {
             self.signed_between(&remains, from + 1..=end - 1)?;
             self.add_block(hash);
             self.size = end;
-            self.beside.at_size(end)?;
+            self.beside.at_size(end);
             if end < gap.end {
                 self.boundary()?;
                 self.begins_with_rotation()?;
