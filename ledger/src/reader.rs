@@ -272,17 +272,34 @@ impl Reader {
                     false => return Ok(false),
                 }
             }
-            let first = open.first;
-            if next == first || !disk::exists(&layout::segment(&self.dir, next))? {
-                // Dropped while it was read, and what followed with it.
-                if self.oldest()? > first {
-                    self.open = self.open_segment(index)?;
-                    continue;
-                }
+            let is_there = next != open.first && disk::exists(&layout::segment(&self.dir, next))?;
+            if is_there {
+                self.open = self.open_segment(next)?;
+            } else if !self.pass_gap(next, index)? {
                 return Ok(false);
             }
-            self.open = self.open_segment(next)?;
         }
+    }
+
+    /// Where the segment that is read ends and none begins with the leaf `next`: goes on to the leaf
+    /// at `index` in a later one. `false` when the log ends.
+    fn pass_gap(&mut self, next: u64, index: u64) -> Result<bool, Error> {
+        let open = self.open.as_mut().expect("it was read to its end");
+        let firsts = disk::segments(&self.dir)?;
+        let Some(&later) = firsts.iter().find(|&&first| first > open.first) else {
+            return Ok(false);
+        };
+        // Dropped while it was read; or those after it were, and a crash left it.
+        if later <= index || !firsts.contains(&open.first) {
+            self.open = self.open_segment(index)?;
+            return Ok(true);
+        }
+        // Its last leaves may have come with the later one.
+        if open.refresh()? || later == next {
+            return Ok(true);
+        }
+        let missing = layout::segment(&self.dir, next);
+        Err(Error::damaged(&missing, 0, next..later, Cause::Missing))
     }
 
     fn seek_by_index(&mut self, index: u64) -> Result<(), Error> {

@@ -63,7 +63,8 @@ impl Ledger {
     /// and that are before leaf `needed` and before every cursor. Hundreds of segments go in more
     /// than one step.
     ///
-    /// An error leaves the ledger as it is: leaves that are not those signed for are not dropped.
+    /// An error leaves the ledger as it is: leaves that are not those signed for are not dropped, and
+    /// nothing more is while files of dropped leaves cannot be removed.
     pub fn expired(
         &mut self,
         retention: &Retention,
@@ -72,6 +73,8 @@ impl Ledger {
         if self.poisoned {
             return Err(Error::Poisoned);
         }
+        // Before more is chosen: what was to go may still be there.
+        self.carry_out()?;
         match self.dropping {
             true => Ok(None),
             false => self.find_expired(retention, needed),

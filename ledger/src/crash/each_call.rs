@@ -88,6 +88,24 @@ fn life_of_a_tree(dir: &Path, promised: &mut Promised) -> Result<(), Error> {
     Ok(())
 }
 
+/// The newest segment was begun by a process that was killed, and all before it are dropped.
+fn life_of_an_empty_segment(dir: &Path, promised: &mut Promised) -> Result<(), Error> {
+    let (mut ledger, _) = Ledger::open(dir, &options())?;
+    for _ in 0..9 {
+        ledger.append(&leaf(ledger.size()))?;
+    }
+    ledger.checkpoint()?;
+    *promised = Promised::by(&ledger);
+    ledger.append(&leaf(ledger.size()))?;
+    drop(ledger);
+    let (mut ledger, _) = Ledger::open(dir, &options())?;
+    assert_eq!(crate::disk::segments(dir)?, [0, 9]);
+    ledger.retain(&NOTHING, u64::MAX)?;
+    assert_eq!(ledger.kept_from(), 9);
+    *promised = Promised::by(&ledger);
+    Ok(())
+}
+
 fn verified(dir: &Path, promised: &Promised) -> Report {
     let options = VerifyOptions {
         checkpoint: promised.note.clone(),
@@ -290,6 +308,20 @@ fn the_tree_beside_the_log_outlasts_every_fault() {
     at_each_call_of(life_of_a_tree, Fault::Refused, |_| After::PowerLoss);
 }
 
+/// All that an index covered was dropped, and a crash came before the next index: the log was called
+/// damaged.
+#[test]
+fn a_gap_up_to_an_empty_segment_outlasts_every_fault() {
+    let cases = [
+        (Fault::Death, After::PowerLoss),
+        (Fault::Refused, After::OpenThenPowerLoss),
+    ];
+    for (fault, after) in cases {
+        let calls = at_each_call_of(life_of_an_empty_segment, fault, |_| after);
+        assert!(calls > 170, "{calls}");
+    }
+}
+
 /// One that was written anew and not synced yet has holes after a power loss, and looks whole by its
 /// length and by the hashes at its end.
 #[test]
@@ -467,10 +499,18 @@ fn segments_that_cannot_be_removed_go_later() {
     ledger.append(&leaf(ledger.size())).unwrap();
     ledger.checkpoint().unwrap();
     assert!(ledger.put_off().is_some());
+    // That nothing is to be dropped would be false.
+    let refused = ledger.retain(&NOTHING, u64::MAX);
+    assert!(
+        matches!(&refused, Err(Error::Io { path, .. }) if *path == first),
+        "{refused:?}"
+    );
     std::fs::remove_dir(&first).unwrap();
     std::fs::rename(&away, &first).unwrap();
+    assert!(ledger.expired(&NOTHING, 0).unwrap().is_none());
+    assert!(!first.exists());
     ledger.checkpoint().unwrap();
-    assert!(ledger.put_off().is_none() && !first.exists());
+    assert!(ledger.put_off().is_none());
     drop((ledger, simulation));
 }
 

@@ -118,7 +118,9 @@ impl Scan<'_> {
             segment: edge.size(),
             offset: Header::LEN as u64,
         };
-        let ends_there = [*end, next].contains(&record.end);
+        // Or the leaf before it was the last of a segment that was dropped since.
+        let was_dropped = record.end.segment < self.found.floor && edge.size() == self.found.floor;
+        let ends_there = [*end, next].contains(&record.end) || was_dropped;
         if edge.frontier != record.frontier || edge.chain != record.chain || !ends_there {
             let path = layout::segment(self.found.dir, end.segment);
             let cause = Cause::Index("its commit record is not of these leaves");

@@ -1,9 +1,9 @@
 use std::fs;
 
-use ledger::{IndexStatus, Ledger, Reader};
+use ledger::{Cause, Error, IndexStatus, Ledger, Reader};
 
 use crate::start::flip_byte;
-use crate::support::{grow, last_segment, leaf, open, small_segments, verify};
+use crate::support::{first_of, grow, last_segment, leaf, open, segments, small_segments, verify};
 use crate::tamper::frames;
 
 #[test]
@@ -58,6 +58,32 @@ fn a_reader_follows_the_writer_across_segments() {
         assert_eq!(inside.read(size - 1).unwrap(), Some(leaf(size - 1)));
         assert_eq!(outside.read(size - 1).unwrap(), Some(leaf(size - 1)));
         assert_eq!(outside.read(size).unwrap(), None);
+    }
+}
+
+/// A segment that is missing looked like the end of the log, to a reader that stood before it.
+#[test]
+fn a_segment_that_is_missing_is_not_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut ledger, _) = Ledger::open(dir.path(), &small_segments()).unwrap();
+    grow(&mut ledger, 200, 1);
+    let all = segments(dir.path());
+    let (missing, later) = (first_of(&all[3]), first_of(&all[4]));
+    fs::remove_file(&all[3]).unwrap();
+    for mut reader in [ledger.reader(), Reader::open(dir.path()).unwrap()] {
+        let mut read = reader.range(0);
+        for index in 0..missing {
+            assert_eq!(read.next().unwrap().unwrap(), (index, leaf(index)));
+        }
+        let Some(Err(Error::Damaged(found))) = read.next() else {
+            panic!("not told");
+        };
+        assert_eq!((&found.file, found.leaves), (&all[3], missing..later));
+        assert_eq!(found.cause, Cause::Missing);
+        assert!(read.next().is_none());
+        assert_eq!(reader.read(missing - 1).unwrap(), Some(leaf(missing - 1)));
+        assert_eq!(reader.read(later).unwrap(), Some(leaf(later)));
+        assert_eq!(reader.read(200).unwrap(), None);
     }
 }
 

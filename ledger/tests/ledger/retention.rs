@@ -9,7 +9,7 @@ use ledger::{
     VerifyOptions, prove, verify_inclusion,
 };
 
-use crate::support::{damage, grow, leaf, open, options, segments, verify};
+use crate::support::{damage, first_of, grow, leaf, open, options, segments, verify};
 
 /// All but the newest segment.
 const NOTHING: Retention = Retention {
@@ -538,11 +538,6 @@ fn a_leaf_is_proven_of_all_leaves_while_others_are_dropped() {
         proving.join().unwrap();
     });
     assert!(ledger.kept_from() > 3_000);
-}
-
-fn first_of(segment: &Path) -> u64 {
-    let name = segment.file_stem().unwrap().to_str().unwrap();
-    u64::from_str_radix(name, 16).unwrap()
 }
 
 /// What was dropped and is put back (by a backup, by whoever wants it to be believed) is not read as

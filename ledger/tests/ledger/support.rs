@@ -71,6 +71,12 @@ pub(crate) fn segments(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// The first leaf of a segment, by its name.
+pub(crate) fn first_of(segment: &Path) -> u64 {
+    let name = segment.file_stem().unwrap().to_str().unwrap();
+    u64::from_str_radix(name, 16).unwrap()
+}
+
 pub(crate) fn last_segment(dir: &Path) -> PathBuf {
     segments(dir).pop().unwrap()
 }
