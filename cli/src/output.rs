@@ -1,10 +1,11 @@
 //! Human and JSON printing. Standard output carries results, standard error everything else;
 //! `println!` would panic on a closed pipe.
 
+use std::env::VarError;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -66,15 +67,17 @@ pub(crate) fn init_log(verbose: u8, kernel_log: bool) {
         .with_default(LevelFilter::WARN)
         .with_targets(ours)
         .with_targets(kernel);
-    let chosen = std::env::var(LOG_VARIABLE).ok().map(|text| text.parse());
-    let targets = match chosen {
-        Some(Ok(targets)) => targets,
-        Some(Err(error)) => {
-            notice(format_args!("{LOG_VARIABLE} does not count: {error}"));
-            standard
-        }
-        None => standard,
+    let chosen = match std::env::var(LOG_VARIABLE) {
+        Ok(chosen) => chosen
+            .parse()
+            .map_err(|error: ParseError| error.to_string()),
+        Err(VarError::NotPresent) => Ok(standard.clone()),
+        Err(error) => Err(error.to_string()),
     };
+    let targets = chosen.unwrap_or_else(|error| {
+        notice(format_args!("{LOG_VARIABLE} does not count: {error}"));
+        standard
+    });
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())

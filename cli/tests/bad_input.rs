@@ -1,6 +1,8 @@
 //! Bad input gets one line that names place and cause, a documented exit code, and no panic.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -471,14 +473,17 @@ fn a_finding_is_proved_by_the_event_and_the_rule_that_the_alert_names() {
 
 #[test]
 fn a_log_filter_that_is_none_is_told_and_stops_nothing() {
-    let list = |filter| {
+    let list = |filter: &[u8]| {
+        let filter = OsStr::from_bytes(filter);
         Command::new(env!("CARGO_BIN_EXE_daemoneye"))
             .args(["rules", "list"])
             .env("DAEMONEYE_LOG", filter)
             .output()
             .unwrap()
     };
-    let said = list("ledger=loud");
+    let said = list(b"ledger=loud");
     check(&said, 0, &["DAEMONEYE_LOG does not count: ", "\"debug\""]);
-    assert_eq!(list("ledger=debug,info").stderr, b"");
+    let said = list(b"info\xff");
+    check(&said, 0, &["DAEMONEYE_LOG does not count: ", "unicode"]);
+    assert_eq!(list(b"ledger=debug,info").stderr, b"");
 }
