@@ -209,11 +209,10 @@ pub(crate) struct Nodes<'a, K> {
 
 impl<K: Known> Nodes<'_, K> {
     pub(crate) fn hashes(&mut self, path: &[Range<u64>]) -> Result<Vec<Hash>, Error> {
-        // From the last on: so the reader ends near the leaf that the first stands beside, which is
-        // read next. Elsewhere it would have to walk there from the start of its segment.
-        let hashes = path.iter().rev().map(|leaves| self.hash(leaves));
-        let mut hashes: Vec<Hash> = hashes.collect::<Result<_, Error>>()?;
-        hashes.reverse();
+        let mut hashes = vec![Hash([0; Hash::LEN]); path.len()];
+        for at in reading_order(path) {
+            hashes[at] = self.hash(&path[at])?;
+        }
         Ok(hashes)
     }
 
@@ -261,6 +260,16 @@ impl<K: Known> Nodes<'_, K> {
             hashes.collect::<Result<_, Error>>()?,
         ))
     }
+}
+
+/// The order in which a path costs least to read: what is in the block of its first range last and as it
+/// stands there, so that the block is read once and the reader ends near the leaf that the first stands
+/// beside, which is read next.
+fn reading_order(path: &[Range<u64>]) -> Vec<usize> {
+    let block = |at: usize| path[at].start >> TILE_HEIGHT;
+    let mut order: Vec<usize> = (0..path.len()).rev().collect();
+    order.sort_by_key(|&at| (block(at) == block(0)).then_some(path[at].start));
+    order
 }
 
 pub(crate) fn leaf(reader: &mut Reader, index: u64) -> Result<Vec<u8>, Error> {

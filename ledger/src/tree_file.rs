@@ -41,6 +41,13 @@ fn len_of(blocks: u64) -> u64 {
     PLACE_BYTES * blocks + HASH_BYTES * nodes_in(blocks)
 }
 
+/// Blocks that a file of so many bytes has whole.
+fn blocks_in(len: u64) -> u64 {
+    let least = len / (PLACE_BYTES + 2 * HASH_BYTES);
+    let whole = (least..).take_while(|&blocks| len_of(blocks) <= len);
+    whole.last().unwrap_or(least)
+}
+
 /// Where the hash of a node of level 8 or more stands; `None` for one that no file is long enough for.
 fn offset_of(node: Node) -> Option<u64> {
     let height = node.level.checked_sub(TILE_HEIGHT)?;
@@ -84,11 +91,6 @@ impl TreeFile {
         Ok(bytes)
     }
 
-    /// Whole blocks that it is long enough for, or a few less.
-    fn blocks(&self) -> u64 {
-        self.len / (PLACE_BYTES + 2 * HASH_BYTES)
-    }
-
     fn place_of(&self, block: u64) -> io::Result<Option<u64>> {
         let read: [u8; PLACE_BYTES as usize] = self.read(len_of(block))?;
         let offset = u64::from_le_bytes(*read.first_chunk().expect("12 bytes"));
@@ -110,7 +112,7 @@ impl Known for TreeFile {
 
     /// That of the last whole block that begins at or before `leaf`.
     fn place(&self, leaf: u64) -> Result<Option<(u64, LeafPlace)>, Error> {
-        let Some(last) = self.blocks().checked_sub(1) else {
+        let Some(last) = blocks_in(self.len).checked_sub(1) else {
             return Ok(None);
         };
         let block = last.min(leaf >> TILE_HEIGHT);
@@ -262,6 +264,15 @@ mod tests {
 
     use super::*;
     use crate::crash::disk::{Simulation, temporary_dir};
+
+    /// A few less were counted, so that a reader had to walk to a leaf of the last block over others.
+    #[test]
+    fn blocks_are_counted_to_the_last() {
+        for blocks in (0..600).chain([u64::from(u32::MAX), 1 << 40]) {
+            let (len, next) = (len_of(blocks), len_of(blocks + 1));
+            assert_eq!([len, next - 1].map(blocks_in), [blocks; 2]);
+        }
+    }
 
     /// What an index would know of blocks whose roots are their numbers.
     struct Numbered(HashMap<Node, Hash>);
