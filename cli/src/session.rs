@@ -245,7 +245,7 @@ impl Session {
     fn look_for_requests(&self) {
         if self.requests.as_ref().is_some_and(Requests::rotation) {
             match self.handle.rotate_keys() {
-                Ok(()) => notice("the ledger's keys are rotated, as was asked"),
+                Ok(()) => notice("the ledger's keys are to be rotated, as was asked"),
                 Err(error) => tracing::error!("the ledger's keys are not rotated: {error}"),
             }
         }

@@ -178,6 +178,11 @@ impl Outlet {
         self.close_ledger();
     }
 
+    /// Whether that was so said.
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.suspended.load(Ordering::Acquire)
+    }
+
     pub(crate) fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::Acquire)
     }
@@ -397,7 +402,7 @@ impl Subscription {
     }
 
     fn is_suspended(&self) -> bool {
-        self.shared.outlet.suspended.load(Ordering::Acquire)
+        self.shared.outlet.is_suspended()
     }
 
     /// With the ledger suspended, goes on after leaves that are neither here nor there.

@@ -40,6 +40,9 @@ pub enum Error {
     /// The pipeline takes no more findings.
     #[error("the pipeline has ended")]
     Ended,
+    /// The ledger takes nothing more in this run: the disk was full.
+    #[error("nothing is recorded since the disk was full; a restart goes on once there is room")]
+    Suspended,
 }
 
 impl Error {

@@ -246,8 +246,12 @@ impl Handle {
     /// it is done.
     ///
     /// # Errors
-    /// [`Error::Ended`]: the pipeline is finished or has failed, or more is asked of it than it can take.
+    /// [`Error::Ended`]: the pipeline is finished or has failed, or more is asked of it than it can
+    /// take. [`Error::Suspended`]: the ledger takes nothing more.
     pub fn rotate_keys(&self) -> Result<(), Error> {
+        if self.shared.outlet.is_suspended() {
+            return Err(Error::Suspended);
+        }
         let asked = self.requests.try_send(Request::Rotate);
         asked.map_err(|_| Error::Ended)
     }

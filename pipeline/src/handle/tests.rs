@@ -292,6 +292,8 @@ fn full_disk_suspends_the_ledger_and_the_agent_goes_on() {
         let stats = handle.stats();
         assert!(stats.balanced() && stats.ledger_agrees(), "{stats:?}");
         if !draining && stats.unrecorded > 20_000 && next > stats.durable_size + 20_000 {
+            // That was taken, and told to be done.
+            assert!(matches!(handle.rotate_keys(), Err(Error::Suspended)));
             findings.submit(event::Finding::default()).unwrap();
             handle.drain();
             draining = true;
