@@ -114,6 +114,33 @@ fn tests_beside_sigma_rules_are_run() {
     );
 }
 
+/// Such tests were passed over without a word: "0 passed, 0 failed".
+#[test]
+fn tests_that_are_not_run_are_told() {
+    let dir = directory();
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+    let test = "fires:\n  - {Image: /bin/nc}\n";
+    write("c.tests.yml", test);
+    write("d.tests.yml", test);
+    write("e.tests.yml", &format!("rule: A\n{test}"));
+    write(
+        "f.yml",
+        "title: C\nid: many\ncorrelation:\n  type: event_count\n  rules: [a]\n  group-by: [User]\n  \
+         timespan: 1m\n  condition: {gte: 5}\n",
+    );
+    let output = rules(["test", "--os", "linux", text(dir.path())]);
+    assert_eq!(lines(&output), ["0 passed, 0 failed"]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    let path = text(dir.path());
+    let why = "is not there or does not fire by itself (`rules check`)";
+    let expected = [
+        format!("daemoneye: {path}/a.tests.yml: 2 tests not run: the rule beside them {why}"),
+        format!("daemoneye: {path}/c.tests.yml: 1 test not run: the rule beside them {why}"),
+        format!("daemoneye: {path}/e.tests.yml: 1 test not run: the rule `A` {why}"),
+    ];
+    assert_eq!(told.lines().collect::<Vec<_>>(), expected);
+}
+
 #[test]
 fn recorded_events_are_tried_against_rules() {
     let dir = directory();

@@ -95,7 +95,7 @@ pub(crate) fn load(
     report.filters = filters.len();
     let mut rules = correlations(&read, rules, host, taken, &mut refused, &mut report);
     for source in tests {
-        if let Err(errors) = give(source, &mut rules) {
+        if let Err(errors) = give(source, &mut rules, &mut report) {
             report.reject(source.file, errors);
         }
     }

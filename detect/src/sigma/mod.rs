@@ -34,4 +34,4 @@ pub use header::Provenance;
 pub use load::is_sigma;
 pub(crate) use load::load;
 pub use logsource::{Os, fields};
-pub use report::{Component, Degraded, Elsewhere, Report};
+pub use report::{Component, Degraded, Elsewhere, Report, Untested};

@@ -19,6 +19,19 @@ pub struct Report {
     pub components: Vec<Component>,
     /// Number of filters that were applied.
     pub filters: usize,
+    /// Tests in files beside the rules that are of no rule of the set, nor of one for another system.
+    pub untested: Vec<Untested>,
+}
+
+/// Tests that are not run: what they are of is rejected, only a part of correlations, or not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Untested {
+    /// File of the tests.
+    pub file: String,
+    /// The rule, if they name it.
+    pub rule_id: Option<String>,
+    /// How many.
+    pub tests: usize,
 }
 
 /// A rule that runs without some of its fields.

@@ -11,6 +11,7 @@ use crate::catalog::Stream;
 use crate::error::ErrorKind;
 use crate::rule::{Rule, Source, TestCase, canonical_id};
 use crate::sigma::item::Found;
+use crate::sigma::report::{Report, Untested};
 use crate::sigma::sysmon;
 use crate::test_event::TestEvent;
 use crate::yaml::{options, place, yaml_message, yaml_place};
@@ -38,22 +39,31 @@ fn stem(file: &str) -> Option<&str> {
         .or_else(|| file.strip_suffix(".tests.yaml"))
 }
 
-/// Gives the tests of a file to the rules that they are of. Tests of rules that did not load have
-/// nothing to test.
-pub(crate) fn give(source: &Source<'_>, rules: &mut [Rule]) -> Result<(), Vec<Found>> {
+/// Gives the tests of a file to the rules that they are of. Tests of rules that are
+/// rejected or do not fire by themselves have nothing to test, and are told in the report.
+pub(crate) fn give(
+    source: &Source<'_>,
+    rules: &mut [Rule],
+    report: &mut Report,
+) -> Result<(), Vec<Found>> {
     let documents: Vec<Tests> = serde_saphyr::from_multiple_with_options(source.text, options())
         .map_err(|cause| vec![(yaml_place(&cause), ErrorKind::Yaml(yaml_message(&cause)))])?;
     let of = stem(source.file).unwrap_or_default();
     let mut errors = Vec::new();
     for document in documents {
-        let is_meant = |rule: &&mut Rule| {
-            let beside = Path::new(&rule.file).with_extension("") == Path::new(of);
-            match &document.rule {
-                Some(id) => rule.id == canonical_id(id),
-                None => beside,
-            }
+        let is_meant = |file: &str, rule: &str| match &document.rule {
+            Some(id) => rule == canonical_id(id),
+            None => Path::new(file).with_extension("") == Path::new(of),
         };
-        let Some(rule) = rules.iter_mut().find(is_meant) else {
+        let Some(rule) = rules.iter_mut().find(|rule| is_meant(&rule.file, &rule.id)) else {
+            let mut others = report.elsewhere.iter();
+            if !others.any(|other| is_meant(&other.file, &other.rule_id)) {
+                report.untested.push(Untested {
+                    file: source.file.to_owned(),
+                    tests: document.fires.len() + document.silent.len(),
+                    rule_id: document.rule,
+                });
+            }
             continue;
         };
         let stream = rule

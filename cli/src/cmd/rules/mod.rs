@@ -7,12 +7,13 @@ use std::process::ExitCode;
 
 use agent::rules::{Wanted, summary};
 use anyhow::anyhow;
+use detect::sigma::Untested;
 use detect::{Rule, RuleSet, TestOutcome};
 use serde_json::{Value, json};
 
 use crate::args::Rules;
 use crate::exit::{Code, Failure, WithCode};
-use crate::output::{counted, line};
+use crate::output::{counted, line, notice};
 
 pub(crate) fn rules(command: &Rules, json: bool) -> Result<ExitCode, Failure> {
     match command {
@@ -155,11 +156,29 @@ fn test(wanted: &Wanted, json: bool) -> Result<ExitCode, Failure> {
     if !json {
         line(format_args!("{passed} passed, {failed} failed"))?;
     }
+    for untested in &rules.report().untested {
+        notice(not_run(untested));
+    }
     if failed > 0 {
         let error = anyhow!("{failed} of {} rule tests failed", outcomes.len());
         return Err(Failure::new(Code::BadInput, error));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn not_run(untested: &Untested) -> String {
+    let Untested {
+        file,
+        rule_id,
+        tests,
+        ..
+    } = untested;
+    let tests = counted(*tests as u64, "test", "tests");
+    let of = match rule_id {
+        Some(id) => format!("the rule `{id}`"),
+        None => "the rule beside them".to_owned(),
+    };
+    format!("{file}: {tests} not run: {of} is not there or does not fire by itself (`rules check`)")
 }
 
 fn report(outcome: &TestOutcome, json: bool) -> std::io::Result<()> {
