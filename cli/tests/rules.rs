@@ -168,6 +168,16 @@ fn recorded_events_are_tried_against_rules() {
     let output = rules(["try", "--os", "linux", text(dir.path()), text(&events)]);
     assert_eq!(output.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&output.stderr).contains("events.ndjson:1: EventID 3"));
+    // An entry of the ledger satisfied nothing, and nothing was said.
+    let entry = r#"{"event": {"action": "exec"}, "process": {"executable": "/bin/nc"}}"#;
+    fs::write(&events, entry).unwrap();
+    let output = rules(["try", "--os", "linux", text(dir.path()), text(&events)]);
+    assert_eq!(output.status.code(), Some(3));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        told.contains("events.ndjson:1: none of Sysmon's fields"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -214,6 +224,63 @@ fn an_explanation_shows_what_held_and_what_did_not() {
     );
     let output = rules(["explain", "nobody", text(&event), "--rules", text(&sql)]);
     assert_eq!(output.status.code(), Some(3));
+}
+
+/// A rule that counts was said to hold, for a single event.
+#[test]
+fn a_rule_of_several_events_is_explained_for_each() {
+    let dir = TempDir::new().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let sql = "id: n\ntitle: T\nlevel: low\nsql: SELECT count(*) AS n FROM exec WHERE process.uid = 0 \
+               GROUP BY process.name, TUMBLE(event.time, INTERVAL '1' MINUTE) HAVING count(*) > 2\n\
+               ---\nid: j\ntitle: T\nlevel: low\nsql: SELECT a.process.pid FROM exec AS a JOIN exec AS b \
+               ON b.parent.entity_id = a.process.entity_id AND b.event.time BETWEEN a.event.time AND \
+               a.event.time + INTERVAL '1' SECOND WHERE a.process.uid = 0 AND b.process.uid = 1\n";
+    let sql = write("q.yaml", sql);
+    let event = write("e.json", r#"{"exe": "/bin/nc", "uid": 0}"#);
+    let explain = |id| lines(&rules(["explain", id, text(&event), "--rules", text(&sql)]));
+    assert_eq!(
+        explain("n"),
+        [
+            "n, for an event that it counts: holds",
+            "  true    process.uid = 0, with process.uid = 0",
+        ]
+    );
+    assert_eq!(
+        explain("j"),
+        [
+            "j, for event 1 of 2: holds",
+            "  true    a.process.uid = 0, with process.uid = 0",
+            "j, for event 2 of 2: does not hold",
+            "  false   b.process.uid = 1, with process.uid = 0",
+        ]
+    );
+}
+
+/// They were said not to be there.
+#[test]
+fn rules_that_do_not_fire_by_themselves_are_not_unknown() {
+    let dir = directory();
+    let correlation = "title: C\nid: many\ncorrelation:\n  type: event_count\n  rules: [a]\n  \
+                       group-by: [User]\n  timespan: 1m\n  condition: {gte: 5}\n";
+    fs::write(dir.path().join("e.yml"), correlation).unwrap();
+    let event = dir.path().join("e.json");
+    fs::write(&event, "{}").unwrap();
+    let output = rules(["explain", "a", text(&event), "--rules", text(dir.path())]);
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "daemoneye: error: a is only a part of the correlation many: ask for that\n"
+    );
+    let output = rules(["convert", "--os", "linux", text(dir.path())]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        told.contains("a.yml:2: a is only a part of the correlation many"),
+        "{told}"
+    );
 }
 
 #[test]

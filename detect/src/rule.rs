@@ -178,6 +178,13 @@ impl Rule {
         !matches!(self.trigger, Trigger::Each) && meaning(self) == meaning(other)
     }
 
+    /// Whether one event decides, so that the rule fires where its conditions hold. Others count or
+    /// join events that satisfy them.
+    #[must_use]
+    pub fn is_of_one_event(&self) -> bool {
+        matches!(self.trigger, Trigger::Each)
+    }
+
     pub(crate) fn add_test(&mut self, test: TestCase) {
         if test.must_fire {
             self.fires += 1;

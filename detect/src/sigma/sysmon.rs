@@ -66,7 +66,8 @@ pub fn from_value(value: &Value) -> Result<Event, SysmonError> {
 
 /// Whether it looks like such an event: Sysmon's fields are capitalized, the keys of rules' tests
 /// are not.
-pub(crate) fn has_fields(value: &Value) -> bool {
+#[must_use]
+pub fn has_fields(value: &Value) -> bool {
     let mut keys = value.as_object().into_iter().flat_map(Map::keys);
     keys.any(|key| key.starts_with(|c: char| c.is_ascii_uppercase()))
 }

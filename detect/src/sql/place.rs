@@ -105,6 +105,13 @@ pub(super) fn query_start(query: &Query) -> Location {
     }
 }
 
+/// The statement before `GROUP BY`, whose first expression begins at `at`.
+pub(super) fn before_group(sql: &str, at: Location) -> &str {
+    let before = &sql[..offset(sql, at)];
+    let group = before.to_ascii_lowercase().rfind("group");
+    &before[..group.unwrap_or(before.len())]
+}
+
 /// The text of each condition, as written but for white space.
 pub(super) fn condition_texts(sql: &str, conditions: &[&Expr]) -> Vec<String> {
     let offsets: Vec<usize> = conditions

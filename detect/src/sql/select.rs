@@ -18,7 +18,7 @@ use crate::sql::from;
 use crate::sql::group::{Group, group_by};
 use crate::sql::having;
 use crate::sql::join;
-use crate::sql::place::{START, condition_texts, known, query_start, start};
+use crate::sql::place::{START, before_group, condition_texts, known, query_start, start};
 use crate::sql::scalar::{Scalars, column_name};
 use crate::sql::scope::Scope;
 use crate::sql::{Fault, Query as Compiled};
@@ -72,6 +72,7 @@ fn each(sql: &str, clauses: &Clauses<'_>, scalars: Scalars<'_>) -> Result<Compil
 /// A rule that counts events by group and window.
 fn grouped(sql: &str, clauses: &Clauses<'_>, scalars: Scalars<'_>) -> Result<Compiled, Vec<Fault>> {
     let mut faults = Vec::new();
+    let sql = before_group(sql, clauses.group_at);
     let conditions = conditions(sql, clauses.selection, scalars, &mut faults);
     let (window, groups) = match group_by(clauses.group_by, scalars, clauses.group_at) {
         Ok(found) => found,

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use agent::rules::Wanted;
-use anyhow::{Context, anyhow};
-use detect::sigma::{sysmon, to_sql};
+use anyhow::{Context, anyhow, bail};
+use detect::sigma::{Report, sysmon, to_sql};
 use detect::{Explanation, Matcher, Part};
 use event::Finding;
 use serde_json::{Value, json};
@@ -46,7 +46,12 @@ pub(super) fn satisfied(wanted: &Wanted, events: &Path, json: bool) -> Result<Ex
 
 fn read(text: &str) -> anyhow::Result<event::Event> {
     let value: Value = serde_json::from_str(text)?;
-    Ok(sysmon::from_value(value.get("event").unwrap_or(&value))?)
+    let value = value.get("event").unwrap_or(&value);
+    // An event of our own has none of them, and would satisfy nothing without a word.
+    if value.is_object() && !sysmon::has_fields(value) {
+        bail!("none of Sysmon's fields, such as `Image`, is there");
+    }
+    Ok(sysmon::from_value(value)?)
 }
 
 fn told(number: u64, findings: &[Finding], json: bool) -> std::io::Result<()> {
@@ -76,7 +81,7 @@ pub(super) fn explain(
     let id = &*detect::canonical_id(id);
     let rule = rules.rules().iter().find(|rule| rule.id == id);
     let rule = rule
-        .ok_or_else(|| anyhow!("no rule has the id {id}"))
+        .ok_or_else(|| unknown(id, rules.report()))
         .code(Code::BadInput)?;
     let named = || event.display().to_string();
     let text = fs::read_to_string(event)
@@ -85,21 +90,41 @@ pub(super) fn explain(
     let event = detect::read_event(&text, rule)
         .map_err(|problem| anyhow!("{}: {problem}", event.display()))
         .code(Code::BadInput)?;
-    for explanation in detect::explain(rule, &event) {
+    let explanations = detect::explain(rule, &event);
+    let many = explanations.len();
+    for (number, explanation) in (1..).zip(&explanations) {
+        let what = match many {
+            1 if rule.is_of_one_event() => id.to_owned(),
+            1 => format!("{id}, for an event that it counts:"),
+            _ => format!("{id}, for event {number} of {many}:"),
+        };
         if json {
-            line(document(id, &explanation))?;
+            line(document(id, explanation))?;
         } else {
-            tell(id, &explanation)?;
+            tell(&what, explanation)?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn tell(id: &str, explanation: &Explanation) -> std::io::Result<()> {
+/// Why there is no rule of that id to explain.
+fn unknown(id: &str, report: &Report) -> anyhow::Error {
+    let component = report.components.iter().find(|other| other.rule_id == id);
+    if let Some(component) = component {
+        let of = &component.correlation;
+        return anyhow!("{id} is only a part of the correlation {of}: ask for that");
+    }
+    match report.elsewhere.iter().find(|other| other.rule_id == id) {
+        Some(other) => anyhow!("{id} is a rule for {}", other.os.name()),
+        None => anyhow!("no rule that loads has the id {id}"),
+    }
+}
+
+fn tell(what: &str, explanation: &Explanation) -> std::io::Result<()> {
     if explanation.conditions.is_empty() && !explanation.holds {
         let stream = explanation.stream;
         return line(format_args!(
-            "{id} reads `{stream}`, and the event is none of it"
+            "{what} reads `{stream}`, and the event is none of it"
         ));
     }
     let verdict = if explanation.holds {
@@ -107,7 +132,7 @@ fn tell(id: &str, explanation: &Explanation) -> std::io::Result<()> {
     } else {
         "does not hold"
     };
-    line(format_args!("{id} {verdict}"))?;
+    line(format_args!("{what} {verdict}"))?;
     explanation
         .conditions
         .iter()
@@ -194,6 +219,13 @@ pub(super) fn convert(wanted: &Wanted, json: bool) -> Result<ExitCode, Failure> 
                 conversion.inexpressible.join(", ")
             )),
         }
+    }
+    for component in &rules.report().components {
+        let (file, at, id) = (&component.file, component.line, &component.rule_id);
+        let of = &component.correlation;
+        notice(format_args!(
+            "{file}:{at}: {id} is only a part of the correlation {of}"
+        ));
     }
     for error in &rules.report().rejected {
         notice(error);
