@@ -108,10 +108,22 @@ fn checkpoints_are_copied_and_an_older_ledger_is_refused() {
 fn what_is_no_directory_and_no_checkpoint_is_the_callers_mistake() {
     let place = Place::new();
     check(&place.run(), 0, "signed");
-    let key = place.path("copies/ledger.pub");
     for command in [["audit", "--since"], ["verify", "--checkpoint"]] {
-        let arguments = [&command[..], &[key.to_str().unwrap()]].concat();
-        check(&place.ledger(&arguments), 3, "malformed");
+        let with = |name: &str| {
+            let path = place.path("copies").join(name);
+            place.ledger(&[&command[..], &[path.to_str().unwrap()]].concat())
+        };
+        check(
+            &with("ledger.pub"),
+            3,
+            "ledger.pub is no checkpoint: malformed",
+        );
+        // It was called one of another log, cut short.
+        check(
+            &with("checkpoints.txt"),
+            3,
+            "checkpoints.txt holds several checkpoints; give a single one",
+        );
     }
     fs::rename(place.path("copies"), place.path("moved")).unwrap();
     check(&place.run(), 2, "--checkpoint-dir");

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use ledger::{
     Age, Cosignature, EvidenceError, IndexStatus, NoteError, Progress, PublicKeys, Report,
-    VerifyOptions, Witnesses,
+    SignedNote, VerifyOptions, Witnesses,
 };
 use serde_json::{Value, json};
 
@@ -100,7 +100,7 @@ struct Asked<'a> {
 
 fn verify(state: &State, asked: &Asked<'_>, json: bool) -> Result<ExitCode, Failure> {
     let keys = asked.key.map(read_keys).transpose().code(Code::BadInput)?;
-    let checkpoint = asked.checkpoint.map(read_text).transpose();
+    let checkpoint = asked.checkpoint.map(read_outside).transpose();
     let outside_key = keys.is_some();
     let (mut shown, mut sealed) = (ProgressLine::new(), 0);
     let mut progress = |progress: Progress| {
@@ -251,7 +251,7 @@ pub(super) fn cosignatures_json(cosignatures: &[Cosignature]) -> Value {
 
 fn audit(state: &State, since: &Path, key: Option<&Path>, json: bool) -> Result<ExitCode, Failure> {
     let keys = key.map(read_keys).transpose().code(Code::BadInput)?;
-    let since = read_text(since).code(Code::BadInput)?;
+    let since = read_outside(since).code(Code::BadInput)?;
     let audit = ledger::audit_telling(&state.ledger(), keys, &since, &mut log_was_read);
     let audit = audit.map_err(invalid)?;
     let oldest = ledger::Reader::open(&state.ledger()).and_then(|reader| reader.oldest());
@@ -381,10 +381,21 @@ pub(super) fn read_keys(path: &Path) -> anyhow::Result<PublicKeys> {
 
 pub(super) fn read_checkpoint(state: &State, path: &Path) -> Result<ledger::Checkpoint, Failure> {
     let keys = public_keys(&state.ledger())?;
-    let note = read_text(path).code(Code::BadInput)?;
+    let note = read_outside(path).code(Code::BadInput)?;
     ledger::Checkpoint::open(&note, &keys)
         .with_context(|| format!("{}", path.display()))
         .code(Code::BadInput)
+}
+
+/// A checkpoint that was kept elsewhere; by whom it is signed is still to be seen.
+pub(super) fn read_outside(path: &Path) -> anyhow::Result<String> {
+    let note = read_text(path)?;
+    if note.trim_end().matches("\n\n").count() > 1 {
+        let path = path.display();
+        bail!("{path} holds several checkpoints; give a single one, as in `last-checkpoint`");
+    }
+    SignedNote::parse(&note).with_context(|| format!("{} is no checkpoint", path.display()))?;
+    Ok(note)
 }
 
 pub(super) fn read_text(path: &Path) -> anyhow::Result<String> {

@@ -18,7 +18,7 @@ use self::told::Summary;
 use super::key::fingerprint;
 use super::ledger::{
     ago, cosignatures_json, invalid, now, of_evidence, public_keys, read_checkpoint, read_keys,
-    read_text, read_witnesses,
+    read_outside, read_witnesses,
 };
 use super::prove::{COMMIT, entry, log_was_read, once_signed};
 use crate::args::{self, AlertId};
@@ -147,7 +147,7 @@ fn tell_written(path: &Path, zip: &[u8], proven: &Proven, json: bool) -> std::io
 
 pub(crate) fn verify(asked: &args::VerifyEvidence, json: bool) -> Result<ExitCode, Failure> {
     let keys = read_keys(&asked.key).code(Code::BadInput)?;
-    let outside = asked.checkpoint.as_deref().map(read_text).transpose();
+    let outside = asked.checkpoint.as_deref().map(read_outside).transpose();
     let outside = outside.code(Code::BadInput)?;
     let witnesses = asked.witness_keys.as_deref();
     let witnesses = witnesses.map(|path| read_witnesses((path, asked.witnesses)));
