@@ -2,6 +2,7 @@
 //! place outside the sensors that asks which operating system this is.
 
 use anyhow::anyhow;
+use clap::ValueEnum as _;
 use event::{Sensor, SensorError};
 use sensor_fallback::PollSensor;
 #[cfg(target_os = "linux")]
@@ -32,7 +33,12 @@ pub(crate) fn open(args: &args::Sensor) -> Result<Box<dyn Sensor>, Failure> {
         named if named == KERNEL_SENSOR => kernel(args).code(Code::SensorUnavailable),
         named => Err(Failure::new(
             Code::SensorUnavailable,
-            anyhow!("sensor {named:?} is not for this operating system"),
+            anyhow!(
+                "sensor {} is not for this operating system",
+                named
+                    .to_possible_value()
+                    .map_or_else(String::new, |value| value.get_name().to_owned())
+            ),
         )),
     }
 }

@@ -320,9 +320,8 @@ impl Outcome {
 fn alerts_of(agent: &agent::Stats) -> String {
     let folded = agent.duplicates + agent.rate_limited;
     if folded > 0 {
-        notice(format_args!(
-            "{folded} repeated findings raised no alert of their own"
-        ));
+        let findings = counted(folded, "repeated finding", "repeated findings");
+        notice(format_args!("{findings} raised no alert of their own"));
     }
     if agent.below_level > 0 {
         let findings = counted(agent.below_level, "finding", "findings");

@@ -186,6 +186,16 @@ fn a_state_directory_that_cannot_be_made_is_named() {
 }
 
 #[test]
+fn a_sensor_of_another_system_is_named_as_it_was_asked_for() {
+    let dir = TempDir::new().unwrap();
+    let state = dir.path().join("state");
+    let sensor = if cfg!(windows) { "ebpf" } else { "etw" };
+    let output = daemoneye(["run", "--sensor", sensor, "--state-dir", text(&state)]);
+    let named = format!("sensor {sensor} is not for this operating system");
+    check(&output, 6, &[&named]);
+}
+
+#[test]
 fn a_ledger_that_is_not_there_is_no_success() {
     let dir = TempDir::new().unwrap();
     let arguments = ["ledger", "verify", "--state-dir", text(dir.path())];

@@ -156,6 +156,31 @@ fn a_daemon_is_told_of_while_it_runs_and_after_its_end() {
 }
 
 #[test]
+fn rules_that_keep_nothing_have_no_line() {
+    let place = Place::new();
+    place.start().end(Signal::TERM);
+    let file = place.path("state/status.json");
+    let mut snapshot: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    snapshot["agent"]["memory"] = serde_json::json!([
+        { "rule": "idle", "entries": 0, "bytes": 0, "evicted": 0 },
+        { "rule": "busy", "entries": 1, "bytes": 728, "evicted": 0 },
+        { "rule": "full", "entries": 0, "bytes": 0, "evicted": 2 },
+    ]);
+    fs::write(&file, snapshot.to_string()).unwrap();
+    let (_, _, lines) = place.told();
+    let told = lines
+        .lines()
+        .filter_map(|line| line.strip_prefix("memory "));
+    assert_eq!(
+        told.map(str::trim).collect::<Vec<_>>(),
+        [
+            "busy: 1 entry, 728 bytes, 0 forgotten",
+            "full: 0 entries, 0 bytes, 2 forgotten"
+        ]
+    );
+}
+
+#[test]
 fn a_daemon_that_was_killed_is_gone() {
     let place = Place::new();
     let mut daemon = place.start();

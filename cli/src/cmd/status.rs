@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::args::StateDir;
 use crate::exit::{Code, Failure};
 use crate::holder::Holder;
-use crate::output::line;
+use crate::output::{counted, line};
 use crate::state::State;
 use crate::stats::ms;
 use crate::status::{FILE, INTERVAL, now};
@@ -349,7 +349,11 @@ impl Told<'_> {
             let of = |name: &str| rule[name].as_u64().unwrap_or_default();
             let (rule, bytes) = (rule["rule"].as_str().unwrap_or_default(), of("bytes"));
             let (entries, evicted) = (of("entries"), of("evicted"));
-            let text = format!("{rule}: {entries} entries, {bytes} bytes, {evicted} forgotten");
+            if entries == 0 && evicted == 0 {
+                continue;
+            }
+            let entries = counted(entries, "entry", "entries");
+            let text = format!("{rule}: {entries}, {bytes} bytes, {evicted} forgotten");
             rows.push(("memory", text));
         }
         rows
