@@ -65,7 +65,13 @@ impl Command {
     }
 }
 
+/// Of `run`, the only command that creates one.
+const STATE_DIR: &str = "Directory for the ledger and its keys; created if it does not exist (not its \
+    parent, unless it is the default). Default: by platform, for root /var/lib/daemoneye on Linux, for \
+    others below their home";
+
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("state_dir", |arg| arg.help(STATE_DIR)))]
 pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) state: StateDir,
@@ -217,9 +223,8 @@ pub(crate) struct BenchCount {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct StateDir {
-    /// Directory for the ledger and its keys; created if it does not exist (not its parent, unless it
-    /// is the default). Default: by platform,
-    /// for root /var/lib/daemoneye on Linux, for others below their home.
+    /// Directory with the ledger and its keys. Default: by platform, for root /var/lib/daemoneye on
+    /// Linux, for others below their home.
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
 }
