@@ -199,7 +199,7 @@ fn the_oldest_entries_are_dropped_while_stopped_and_said_to_be_gone() {
         0,
         "daemoneye ledger gap v1",
     );
-    let gone = format!("entries 0 to {}, as 1 record state", kept_from - 1);
+    let gone = format!("entries 0 to {}, stated in 1 record;", kept_from - 1);
     check(&place.ledger(&["verify"]), 0, &gone);
     assert_eq!(place.json(&["verify"])[0]["kept_from"], kept_from);
 }

@@ -134,6 +134,7 @@ fn the_age_of_the_last_checkpoint_can_be_bounded() {
     let place = Place::new();
     check(&place.run(), 0, "signed");
     check(&place.ledger(&["verify", "--max-age", "600"]), 0, "s ago");
+    check(&place.ledger(&["verify"]), 0, " bytes, 1 segment\n");
     std::thread::sleep(std::time::Duration::from_secs(2));
     check(
         &place.ledger(&["verify", "--max-age", "0"]),

@@ -141,8 +141,10 @@ fn print_report(state: &State, report: &Report, outside_key: bool) -> std::io::R
     ))?;
     line(format_args!("  origin       {}", report.keys.name()))?;
     line(format_args!(
-        "  entries      {} in {} bytes, {} segments",
-        report.entries, report.bytes, report.segments
+        "  entries      {} in {} bytes, {}",
+        report.entries,
+        report.bytes,
+        counted(report.segments, "segment", "segments")
     ))?;
     line(format_args!(
         "  checkpoints  {}, all signed; the last one covers {} entries{}",
@@ -169,7 +171,7 @@ fn print_report(state: &State, report: &Report, outside_key: bool) -> std::io::R
     }
     if report.kept_from() > 0 {
         line(format_args!(
-            "  dropped      entries 0 to {}, as {} state; the tree covers them, but they can no \
+            "  dropped      entries 0 to {}, stated in {}; the tree covers them, but they can no \
              longer be read",
             report.kept_from() - 1,
             counted(report.gaps.len() as u64, "record", "records")
