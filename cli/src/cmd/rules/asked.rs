@@ -48,7 +48,8 @@ fn read(text: &str) -> anyhow::Result<event::Event> {
     let value: Value = serde_json::from_str(text)?;
     let value = value.get("event").unwrap_or(&value);
     // An event of our own has none of them, and would satisfy nothing without a word.
-    if value.is_object() && !sysmon::has_fields(value) {
+    let is_empty = value.as_object().is_none_or(serde_json::Map::is_empty);
+    if !is_empty && !sysmon::has_fields(value) {
         bail!("none of Sysmon's fields, such as `Image`, is there");
     }
     Ok(sysmon::from_value(value)?)
