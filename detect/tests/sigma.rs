@@ -252,6 +252,48 @@ fn numbers_compare_as_numbers() {
     line("|gt: 9", &["10"], &["9", "x"]);
 }
 
+/// Text was compared with the number's value: `1e3` looked for `1000`, `0000` for `0` and so found
+/// nearly everything, and long numbers for digits that nobody wrote.
+#[test]
+fn a_number_is_looked_for_in_text_as_it_is_written() {
+    line(": 0755", &["0755"], &["755", "493"]);
+    line("|contains: 0000", &["x0000"], &["x0", "000"]);
+    line(": 08", &["08"], &["8"]);
+    line(": 1e3", &["1e3", "1E3"], &["1000"]);
+    line(": 1e400", &["1e400"], &["inf"]);
+    line(": 1.10", &["1.10"], &["1.1"]);
+    line(": 1.0", &["1.0"], &["1"]);
+    line(": 1_000", &["1_000"], &["1000"]);
+    line(": +5", &["+5"], &["5"]);
+    line(": 0x1F", &["0x1f"], &["31"]);
+    let long = "123456789012345678901234567890";
+    line(&format!("|endswith: {long}"), &[long], &[]);
+    line("|re: 1.5", &["1x5"], &["15"]);
+    line(
+        ": [ 007 , &a 08, *a, !!int '9']  # seven",
+        &["007", "08", "9"],
+        &["7", "8"],
+    );
+    check("ProcessId: 0x1F", "ProcessId", &["31"], &["1"]);
+    check("ProcessId: 1e3", "ProcessId", &["1000"], &["1"]);
+    let detection = "  k: [0042]\n  condition: k\n";
+    assert!(fires(
+        detection,
+        r#"{"Image": "a", "CommandLine": "x 0042"}"#
+    ));
+    assert!(!fires(
+        detection,
+        r#"{"Image": "a", "CommandLine": "x 42"}"#
+    ));
+    let bound = rule("  s:\n    ProcessId|gt: 1e400\n  condition: s\n");
+    rejected(&bound, None, "modifier `gt` does not go with a number");
+    // Neither a byte order mark nor other letters before it move it.
+    let text = rule("  s:\n    CommandLine: [ä🦀, 0755]\n  condition: s\n");
+    let text = format!("\u{feff}{}", text.replace('\n', "\r\n"));
+    let event = sysmon::event(r#"{"Image": "a", "CommandLine": "0755"}"#).unwrap();
+    assert_eq!(findings(load(&[("r.yml", &text)], None), &event).len(), 1);
+}
+
 #[test]
 fn logon_ids_are_hexadecimal_on_windows_and_user_ids_elsewhere() {
     check("LogonId: '0x3e7'", "LogonId", &["0x3E7"], &["0x3e8"]);

@@ -204,8 +204,7 @@ pub(crate) fn reference(node: &Node) -> String {
 pub(crate) fn scalar(node: &Node) -> String {
     match &node.value {
         Yaml::Text(text) => text.clone(),
-        Yaml::Int(number) => number.to_string(),
-        Yaml::Float(number) => number.to_string(),
+        Yaml::Int(_) | Yaml::Float(_) => node.number_text().unwrap_or_default(),
         Yaml::Bool(truth) => truth.to_string(),
         Yaml::Null | Yaml::List(_) | Yaml::Map(_) => String::new(),
     }

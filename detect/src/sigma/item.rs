@@ -44,9 +44,10 @@ enum Value {
     Text(Text),
     /// Bytes of another encoding, for `base64` to take.
     Bytes(Vec<u8>),
-    Number(i128),
-    /// Not whole.
-    Fraction(f64),
+    /// A whole number, and how it is written.
+    Number(i128, String),
+    /// Another one, and how it is written.
+    Fraction(f64, String),
     Compare(Comparison, i128),
     Regex(String),
     Network(Network),
@@ -206,12 +207,14 @@ impl<'a> Items<'a> {
             (Modifier::Compare(comparison), value) => {
                 manner.compare = Some(comparison);
                 match value {
-                    Value::Number(number) => one(Value::Compare(comparison, number)),
-                    Value::Fraction(number) => one(between(comparison, number)),
+                    Value::Number(number, _) => one(Value::Compare(comparison, number)),
+                    Value::Fraction(number, _) if number.is_finite() => {
+                        one(between(comparison, number))
+                    }
                     value => Err(refused(&value)),
                 }
             }
-            (Modifier::TimePart(part), value @ (Value::Number(_) | Value::Compare(..))) => {
+            (Modifier::TimePart(part), value @ (Value::Number(..) | Value::Compare(..))) => {
                 manner.part = Some(part);
                 one(value)
             }
@@ -339,18 +342,18 @@ impl<'a> Items<'a> {
                 (Some(column), Some(number)) => compare(column, Comparison::Equal, number),
                 _ => Predicate::Matches(text(), Pattern::Like(like.like(!manner.cased))),
             },
-            Value::Number(_) | Value::Compare(..) if manner.part.is_some() => {
+            Value::Number(..) | Value::Compare(..) if manner.part.is_some() => {
                 self.time_part(meaning, value, manner)?
             }
-            Value::Number(number) => match self.number_of(meaning) {
+            Value::Number(number, written) => match self.number_of(meaning) {
                 Some(column) => compare(column, Comparison::Equal, *number),
                 None => {
-                    let like = Text::plain(&number.to_string()).like(true);
+                    let like = Text::plain(written).like(true);
                     Predicate::Matches(text(), Pattern::Like(like))
                 }
             },
-            Value::Fraction(number) => {
-                let like = Text::plain(&number.to_string()).like(true);
+            Value::Fraction(_, written) => {
+                let like = Text::plain(written).like(true);
                 Predicate::Matches(text(), Pattern::Like(like))
             }
             Value::Compare(comparison, number) => {
@@ -389,7 +392,7 @@ impl<'a> Items<'a> {
         let part = Scalar::Call(part, vec![Scalar::Field(field)]);
         Ok(match value {
             Value::Compare(comparison, number) => compare(part, *comparison, *number),
-            Value::Number(number) => compare(part, Comparison::Equal, *number),
+            Value::Number(number, _) => compare(part, Comparison::Equal, *number),
             _ => return Err(wrong("a part of a time is a number")),
         })
     }
@@ -398,8 +401,9 @@ impl<'a> Items<'a> {
     fn keyword(&self, value: &Value, manner: &Manner) -> Result<Expr, ErrorKind> {
         let value = match value {
             Value::Text(text) => Value::Text(anywhere(text)),
-            Value::Number(number) => Value::Text(anywhere(&Text::plain(&number.to_string()))),
-            Value::Fraction(number) => Value::Text(anywhere(&Text::plain(&number.to_string()))),
+            Value::Number(_, written) | Value::Fraction(_, written) => {
+                Value::Text(anywhere(&Text::plain(written)))
+            }
             Value::Regex(pattern) => Value::Regex(pattern.clone()),
             value => {
                 return Err(wrong(format!("{} needs a field", value.kind())));
@@ -498,6 +502,7 @@ impl<'a> Items<'a> {
 impl Value {
     fn read(node: &Node, target: &Target) -> Result<Self, ErrorKind> {
         let wants = |modifier| target.has(modifier);
+        let written = || node.number_text().unwrap_or_default();
         Ok(match &node.value {
             _ if wants(Modifier::Exists) => match &node.value {
                 Yaml::Bool(truth) => Self::Exists(*truth),
@@ -511,13 +516,13 @@ impl Value {
                 }
             },
             Yaml::Text(text) if wants(Modifier::Regex) => Self::Regex(text.clone()),
-            Yaml::Int(number) if wants(Modifier::Regex) => Self::Regex(number.to_string()),
+            Yaml::Int(_) | Yaml::Float(_) if wants(Modifier::Regex) => Self::Regex(written()),
             Yaml::Text(text) => Self::Text(Text::parse(text)),
             Yaml::Null => Self::Null,
             Yaml::Bool(truth) => Self::Text(Text::plain(if *truth { "true" } else { "false" })),
-            Yaml::Int(number) => Self::Number(*number),
-            Yaml::Float(number) if is_whole(*number) => Self::Number(whole(*number)),
-            Yaml::Float(number) => Self::Fraction(*number),
+            Yaml::Int(number) => Self::Number(*number, written()),
+            Yaml::Float(number) if is_whole(*number) => Self::Number(whole(*number), written()),
+            Yaml::Float(number) => Self::Fraction(*number, written()),
             Yaml::List(_) | Yaml::Map(_) => {
                 return Err(wrong(format!("a value is expected, not {}", node.kind())));
             }
@@ -530,7 +535,7 @@ impl Value {
             Self::Exists(_) => "`exists`",
             Self::Text(_) => "text",
             Self::Bytes(_) => "UTF-16",
-            Self::Number(_) | Self::Fraction(_) => "a number",
+            Self::Number(..) | Self::Fraction(..) => "a number",
             Self::Compare(..) => "a comparison",
             Self::Regex(_) => "a regular expression",
             Self::Network(_) => "a network",
@@ -548,8 +553,7 @@ impl Value {
 fn open(value: Value, start: bool, end: bool, manner: &mut Manner) -> Result<Value, Value> {
     let mut text = match value {
         Value::Text(text) => text,
-        Value::Number(number) => Text::plain(&number.to_string()),
-        Value::Fraction(number) => Text::plain(&number.to_string()),
+        Value::Number(_, written) | Value::Fraction(_, written) => Text::plain(&written),
         Value::Regex(_) | Value::Reference(_) => {
             manner.open_start = start;
             manner.open_end = end;

@@ -1,10 +1,12 @@
 //! YAML as it was written: values of any shape, each with its place.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::Spanned;
+use serde_saphyr::options::NonFiniteFloatPolicy;
+use serde_saphyr::{Location, Spanned};
 
 use crate::error::Place;
 use crate::yaml::{options, place};
@@ -14,6 +16,9 @@ use crate::yaml::{options, place};
 pub(crate) struct Node {
     pub(crate) at: Place,
     pub(crate) value: Yaml,
+    bytes: Option<Range<usize>>,
+    /// A number as it stands there: `0755`, `1.10` and `1e3` say more than their values.
+    written: Option<Box<str>>,
 }
 
 /// A value; plain scalars are what YAML takes them for, quoted ones are text.
@@ -40,7 +45,12 @@ pub(crate) struct Key {
 pub(crate) fn documents(text: &str) -> Result<Vec<Node>, serde_saphyr::Error> {
     let mut options = options();
     options.strict_booleans = true;
-    serde_saphyr::from_multiple_with_options(text, options)
+    // `1e400` may be meant as text.
+    options.non_finite_float_policy = NonFiniteFloatPolicy::PassThrough;
+    let mut documents: Vec<Node> = serde_saphyr::from_multiple_with_options(text, options)?;
+    let each = documents.iter_mut();
+    each.for_each(|document| document.note_numbers(text));
+    Ok(documents)
 }
 
 impl Node {
@@ -72,6 +82,34 @@ impl Node {
         }
     }
 
+    /// The text of a number, as the rule's author wrote it.
+    pub(crate) fn number_text(&self) -> Option<String> {
+        let value = match &self.value {
+            Yaml::Int(number) => number.to_string(),
+            Yaml::Float(number) => number.to_string(),
+            _ => return None,
+        };
+        Some(self.written.as_deref().map_or(value, str::to_owned))
+    }
+
+    fn note_numbers(&mut self, source: &str) {
+        match &mut self.value {
+            Yaml::List(items) => items.iter_mut().for_each(|item| item.note_numbers(source)),
+            Yaml::Map(entries) => {
+                let values = entries.iter_mut().map(|(_, value)| value);
+                values.for_each(|value| value.note_numbers(source));
+            }
+            Yaml::Int(_) | Yaml::Float(_) => {
+                let bytes = self.bytes.clone();
+                let written = bytes.and_then(|bytes| source.get(bytes));
+                // `!!int "5"` is a number, too, and has quotes.
+                let written = written.map(str::trim).filter(|text| is_number_text(text));
+                self.written = written.map(Into::into);
+            }
+            _ => {}
+        }
+    }
+
     /// What it is, for messages.
     pub(crate) fn kind(&self) -> &'static str {
         match self.value {
@@ -85,12 +123,26 @@ impl Node {
     }
 }
 
+fn is_number_text(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"+-._".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_part)
+}
+
+fn bytes(location: Location) -> Option<Range<usize>> {
+    let span = location.span();
+    let start = usize::try_from(span.byte_offset()?).ok()?;
+    let length = usize::try_from(span.byte_len()?).ok()?;
+    Some(start..start.checked_add(length)?)
+}
+
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Spanned::<Yaml>::deserialize(deserializer)?;
         Ok(Self {
             at: place(value.defined),
             value: value.value,
+            bytes: bytes(value.defined),
+            written: None,
         })
     }
 }
