@@ -654,6 +654,16 @@ fn filters_narrow_the_rules_that_they_name() {
         ),
         1
     );
+    // It was rejected, and the rules fired without it.
+    for rules in ["[r]", "any"] {
+        assert_eq!(fired(&filter(rules, "{product: windows}"), "adm_x"), 0);
+        assert_eq!(fired(&filter(rules, "{product: windows}"), "x"), 1);
+    }
+    assert_eq!(fired(&filter("any", "{product: linux}"), "adm_x"), 1);
+    for source in ["{}", "{service: sysmon}", "{product: windows, service: x}"] {
+        let rules = load(&[("f.yml", &filter("any", source))], None);
+        assert_eq!(rules.report().rejected.len(), 1, "{source}");
+    }
     let unknown = load(&[("f.yml", &filter("[q]", here)), ("r.yml", &text)], None);
     let error = unknown.report().rejected[0].to_string();
     assert!(

@@ -5,7 +5,7 @@ use crate::sigma::detection::Detection;
 use crate::sigma::expr::Expr;
 use crate::sigma::header::{Header, reference};
 use crate::sigma::item::{Found, Items, Lists};
-use crate::sigma::logsource::{Logsource, Os};
+use crate::sigma::logsource::{Logsource, Os, Scope};
 use crate::sigma::node::Node;
 
 /// A filter.
@@ -13,7 +13,7 @@ use crate::sigma::node::Node;
 pub(crate) struct Filter {
     pub(crate) title: String,
     pub(crate) file: String,
-    source: Logsource,
+    source: Scope,
     /// Ids and names of rules, and where they stand; `None`: all of the log source.
     rules: Option<Vec<(Place, String)>>,
     detection: Node,
@@ -23,8 +23,7 @@ impl Filter {
     /// Everything that is wrong with it, or the filter.
     pub(crate) fn read(document: &Node, file: &str, lists: &Lists) -> Result<Self, Vec<Found>> {
         let header = Header::read(document)?;
-        let source =
-            Logsource::read(document.get("logsource"), document.at).map_err(|e| vec![e])?;
+        let source = Scope::read(document.get("logsource"), document.at).map_err(|e| vec![e])?;
         let Some(detection) = document.get("filter") else {
             return Err(vec![(document.at, wrong("is missing"))]);
         };
@@ -37,7 +36,7 @@ impl Filter {
         };
         // Fields depend on the rule, what is wrong does not.
         filter
-            .parts(&Items::new(source, None, lists))
+            .parts(&Items::new(source.sample(), None, lists))
             .map_err(|e| vec![e])?;
         Ok(filter)
     }
@@ -56,8 +55,7 @@ impl Filter {
 
     /// Whether the log source is its own or a part of it.
     pub(crate) fn is_on(&self, source: Logsource) -> bool {
-        self.source.stream == source.stream
-            && (self.source.os.is_none() || self.source.os == source.os)
+        self.source.contains(source)
     }
 
     /// What rules must satisfy, too.

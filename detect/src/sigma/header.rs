@@ -99,7 +99,7 @@ fn check_title(document: &Node) -> Result<(), Found> {
 }
 
 /// The value of a key that has one: `level:` with nothing after it is none.
-fn given<'n>(document: &'n Node, key: &str) -> Option<&'n Node> {
+pub(crate) fn given<'n>(document: &'n Node, key: &str) -> Option<&'n Node> {
     document
         .get(key)
         .filter(|node| !matches!(node.value, Yaml::Null))

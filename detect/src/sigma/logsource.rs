@@ -3,6 +3,7 @@
 use crate::catalog::{Column, Field, Stream};
 use crate::error::{ErrorKind, Place};
 use crate::nearest::nearest;
+use crate::sigma::header::given;
 use crate::sigma::node::Node;
 
 /// The operating systems that rules are written for.
@@ -244,6 +245,42 @@ impl Logsource {
         match self.stream {
             Stream::Exec => CREATION,
             _ => TERMINATION,
+        }
+    }
+}
+
+/// The log sources that a filter is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Scope {
+    /// `None`: every category.
+    stream: Option<Stream>,
+    pub(crate) os: Option<Os>,
+}
+
+impl Scope {
+    /// As [`Logsource::read`]; a product alone is all that it produces.
+    pub(crate) fn read(node: Option<&Node>, document: Place) -> Result<Self, (Place, ErrorKind)> {
+        let word = |key| node.and_then(|node| node.get(key)).and_then(Node::text);
+        let is_given = |key| node.is_some_and(|node| given(node, key).is_some());
+        let os = word("product").and_then(Os::from_name);
+        if os.is_some() && !is_given("category") && !is_given("service") {
+            return Ok(Self { stream: None, os });
+        }
+        let Logsource { stream, os } = Logsource::read(node, document)?;
+        let stream = Some(stream);
+        Ok(Self { stream, os })
+    }
+
+    pub(crate) fn contains(self, source: Logsource) -> bool {
+        self.stream.is_none_or(|stream| stream == source.stream)
+            && (self.os.is_none() || self.os == source.os)
+    }
+
+    /// One of them, to check with what does not depend on which.
+    pub(crate) fn sample(self) -> Logsource {
+        Logsource {
+            stream: self.stream.unwrap_or(Stream::Exec),
+            os: self.os,
         }
     }
 }
