@@ -867,6 +867,28 @@ fn aliases_name_what_is_the_same_in_different_events() {
     }
 }
 
+/// They were for `temporal_ordered` only.
+#[test]
+fn a_number_and_its_text_are_the_same_to_aliases() {
+    let line = r#""Image": "b", "CommandLine": "7""#;
+    let events = [(0, r#""Image": "a", "ProcessId": 7"#), (1, line)];
+    let check = |kind: &str, expected: &[u64]| {
+        let correlation = format!(
+            "  type: {kind}\n  rules: [a, b]\n  timespan: 10s\n  aliases:\n    same:\n      a: \
+             ProcessId\n      b: CommandLine\n"
+        );
+        assert_eq!(fired(&correlation, &events), expected, "{kind}");
+    };
+    check("temporal\n  group-by: [same]", &[1]);
+    check("temporal_ordered\n  group-by: [same]", &[1]);
+    check(
+        "event_count\n  group-by: [same]\n  condition: {gte: 2}",
+        &[1],
+    );
+    check("value_count\n  condition: {field: same, gte: 2}", &[]);
+    check("value_sum\n  condition: {field: same, eq: 14}", &[1]);
+}
+
 /// The newest drafts of the specification; they were refused.
 #[test]
 fn temporal_conditions_say_which_rules_found_something() {

@@ -381,7 +381,13 @@ impl<I: Fn(Logsource) -> Items<'static>> Parts<'_, I> {
         let values = rules.map(|rule| self.members.values(rule, &field, self.items));
         let values: Result<Vec<_>, _> = values.collect();
         let values = values.map_err(|problem| (name.at, wrong(problem)))?;
-        Ok(values.concat())
+        let values = values.concat();
+        let is_like_first = |value: &Scalar| value.ty() == values[0].ty();
+        if values.iter().all(is_like_first) {
+            return Ok(values);
+        }
+        // A number and the text of it are the same.
+        Ok(values.into_iter().map(text).collect())
     }
 
     fn trigger(&self, kind: Kind, keys: &[Vec<Scalar>]) -> Result<Trigger, Found> {
