@@ -305,21 +305,26 @@ pub(crate) fn from_scan(
     size: u64,
     path: &[Range<u64>],
 ) -> Result<Vec<Hash>, Error> {
-    let oldest = || Reader::open(dir)?.oldest();
+    let mut kept_from = Reader::open(dir)?.oldest()?;
     loop {
-        let before = oldest()?;
-        match scan(dir, kind, size, path) {
-            // Leaves were dropped under it: what is left of them leads on.
-            Err(Error::NotKept { .. }) if oldest()? > before => {}
+        match scan(dir, kind, (kept_from, size), path) {
+            // Leaves were dropped under it, or a crash left some of those that were: what is left of
+            // them leads on.
+            Err(Error::NotKept { oldest, .. }) if oldest > kept_from => kept_from = oldest,
             scanned => return scanned,
         }
     }
 }
 
-fn scan(dir: &Path, kind: HashKind, size: u64, path: &[Range<u64>]) -> Result<Vec<Hash>, Error> {
+fn scan(
+    dir: &Path,
+    kind: HashKind,
+    (kept_from, size): (u64, u64),
+    path: &[Range<u64>],
+) -> Result<Vec<Hash>, Error> {
     let wanted = path.iter().flat_map(subtrees).map(|node| (node, None));
     let mut nodes: HashMap<Node, Option<Hash>> = wanted.collect();
-    let mut frontier = remains::frontier(dir, kind, take_in(&mut nodes))?;
+    let mut frontier = remains::frontier(dir, kind, kept_from, take_in(&mut nodes))?;
     let mut reader = Reader::without_places(dir)?;
     let kept_from = frontier.size();
     let is_gone = |(node, hash): (&Node, &Option<Hash>)| {

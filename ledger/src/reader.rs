@@ -211,10 +211,14 @@ impl Reader {
 
     /// The error for a leaf that was dropped.
     pub(crate) fn not_kept(&self, index: u64) -> Error {
-        match self.oldest() {
-            Ok(oldest) => Error::NotKept { index, oldest },
-            Err(e) => e,
-        }
+        let firsts = match disk::segments(&self.dir) {
+            Ok(firsts) => firsts,
+            Err(e) => return e,
+        };
+        // Of those before it a crash may have left some.
+        let oldest = firsts.iter().find(|&&first| first > index);
+        let oldest = oldest.or(firsts.first()).copied().unwrap_or(0);
+        Error::NotKept { index, oldest }
     }
 
     /// A subtree smaller than a tile knows, of leaves that were dropped.
@@ -297,6 +301,9 @@ impl Reader {
         // Its last leaves may have come with the later one.
         if open.refresh()? || later == next {
             return Ok(true);
+        }
+        if remains::end_of_dropped(&self.dir, next)?.is_some_and(|end| later <= end) {
+            return Err(self.not_kept(index));
         }
         let missing = layout::segment(&self.dir, next);
         Err(Error::damaged(&missing, 0, next..later, Cause::Missing))

@@ -4,6 +4,7 @@
 //! One file stands for the segments of one gap: the roots over each 256 leaves that end in it, and
 //! of the nodes below those the few that a listed checkpoint or the first leaf kept asks for.
 
+use std::io;
 use std::path::Path;
 
 use crate::disk;
@@ -18,6 +19,8 @@ use crate::tree::{Frontier, Node, subtrees};
 const MAGIC: &[u8; 8] = b"DEYETRE\n";
 const VERSION: u16 = 1;
 const HEADER_BYTES: usize = 64;
+/// Where a header has the end of the leaves.
+const END_AT: usize = 24;
 const NODE_BYTES: usize = 48;
 
 /// Leaves of a block: the least that a tile has a hash of.
@@ -70,7 +73,7 @@ impl Remains {
             return None;
         }
         let low = usize::try_from(u32::from_le_bytes(*header[12..].first_chunk()?)).ok()?;
-        let (first, end) = (number(16)?, number(24)?);
+        let (first, end) = (number(16)?, number(END_AT)?);
         let blocks = (end >> TILE_HEIGHT).checked_sub(first >> TILE_HEIGHT)?;
         let block_bytes = usize::try_from(blocks).ok()?.checked_mul(Hash::LEN)?;
         let (blocks, low_bytes) = bytes.split_at_checked(block_bytes)?;
@@ -198,22 +201,39 @@ pub(crate) fn find(dir: &Path, node: Node) -> Result<Option<Hash>, Error> {
     Ok(remains.low(node))
 }
 
-/// The frontier at the first leaf that is kept, or after it where a removal was cut short; shows all
+/// Where the leaves end that were dropped together with `leaf`, or are about to be: files of them may be
+/// left after a crash. As trustworthy as [`find`].
+pub(crate) fn end_of_dropped(dir: &Path, leaf: u64) -> Result<Option<u64>, Error> {
+    let firsts = disk::remains(dir)?;
+    let Some(&first) = firsts.iter().rev().find(|&&first| first <= leaf) else {
+        return Ok(None);
+    };
+    let path = layout::remains(dir, first);
+    let mut end = [0; 8];
+    let file = disk::open(&path).map_err(Error::io("open", &path))?;
+    match file.read_exact_at(END_AT as u64, &mut end) {
+        Ok(()) => Ok(Some(u64::from_le_bytes(end)).filter(|end| leaf < *end)),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(e) => Err(Error::io("read", &path)(e)),
+    }
+}
+
+/// The frontier at leaf `kept_from`, or after it where it is among leaves that were dropped; shows all
 /// nodes that are known below it. As trustworthy as [`find`].
 pub(crate) fn frontier(
     dir: &Path,
     kind: HashKind,
+    kept_from: u64,
     mut completed: impl FnMut(Node, Hash),
 ) -> Result<Frontier, Error> {
-    let kept = disk::segments(dir)?.first().copied().unwrap_or(0);
     let mut frontier = Frontier::new(kind);
-    while frontier.size() < kept {
+    while frontier.size() < kept_from {
         let first = frontier.size();
         let (remains, _) = read(dir, first)?;
         let replayed = remains.replay(&mut frontier, &mut completed);
         replayed.ok_or_else(|| {
             let cause = Cause::Gap("what is left of them does not go on");
-            Error::damaged(&layout::remains(dir, first), 0, first..kept, cause)
+            Error::damaged(&layout::remains(dir, first), 0, first..kept_from, cause)
         })?;
     }
     Ok(frontier)

@@ -14,7 +14,7 @@ use crate::hash::{Hash, HashKind};
 use crate::index::LeafPlace;
 use crate::layout;
 use crate::prove::Known;
-use crate::remains::BLOCK;
+use crate::remains::{self, BLOCK};
 use crate::tiles::{TILE_HEIGHT, Tile};
 use crate::tree::{Frontier, Node};
 
@@ -119,6 +119,10 @@ impl Known for TreeFile {
         let read = self.place_of(block);
         let offset = read.map_err(Error::io("read", &layout::tree(&self.dir)))?;
         let first = block << TILE_HEIGHT;
+        // Its segment may be gone already, and an older one be left by a crash.
+        if remains::end_of_dropped(&self.dir, first)?.is_some() {
+            return Ok(None);
+        }
         let segments = disk::segments(&self.dir)?;
         let segment = segments.into_iter().rfind(|segment| *segment <= first);
         let place = offset.zip(segment);

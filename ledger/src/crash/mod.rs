@@ -2,11 +2,13 @@
 //!
 //! [`disk`] simulates it, [`backend`] puts redb on it, [`runs`] does what a daemon does, thousands of
 //! times, with another seed each time; [`each_call`] lets each call fail in turn and [`unread`] each read;
-//! [`second_place`] copies checkpoints. Only built for tests.
+//! [`removal`] leaves some files of dropped leaves; [`second_place`] copies checkpoints. Only built for
+//! tests.
 
 pub(crate) mod backend;
 pub(crate) mod disk;
 mod each_call;
+mod removal;
 mod runs;
 mod second_place;
 mod unread;
