@@ -106,6 +106,37 @@ fn life_of_an_empty_segment(dir: &Path, promised: &mut Promised) -> Result<(), E
     Ok(())
 }
 
+/// Gaps in a row, rotations at both ends of one and at the beginning of a segment, starts without an
+/// append, and a list that is thinned in between.
+fn life_of_gaps(dir: &Path, promised: &mut Promised) -> Result<(), Error> {
+    let (mut ledger, _) = Ledger::open(dir, &options())?;
+    *promised = Promised::by(&ledger);
+    for round in 0..3 {
+        for _ in 0..9 {
+            ledger.append(&leaf(ledger.size()))?;
+        }
+        ledger.checkpoint()?;
+        *promised = Promised::by(&ledger);
+        if round > 0 {
+            ledger.rotate()?;
+            *promised = Promised::by(&ledger);
+        }
+        ledger.set_cursor("agent", ledger.size());
+        ledger.thin_at = 0;
+        drop(ledger);
+        (ledger, _) = Ledger::open(dir, &options())?;
+        ledger.retain(&NOTHING, u64::MAX)?;
+        *promised = Promised::by(&ledger);
+        drop(ledger);
+        (ledger, _) = Ledger::open(dir, &options())?;
+        ledger.rotate()?;
+        *promised = Promised::by(&ledger);
+        ledger.retain(&NOTHING, u64::MAX)?;
+        *promised = Promised::by(&ledger);
+    }
+    Ok(())
+}
+
 fn verified(dir: &Path, promised: &Promised) -> Report {
     let options = VerifyOptions {
         checkpoint: promised.note.clone(),
@@ -320,6 +351,18 @@ fn a_gap_up_to_an_empty_segment_outlasts_every_fault() {
         let calls = at_each_call_of(life_of_an_empty_segment, fault, |_| after);
         assert!(calls > 170, "{calls}");
     }
+}
+
+/// Not at each: there are many, and each case takes long.
+#[test]
+fn gaps_beside_rotations_outlast_a_fault_at_any_call() {
+    let step = 9;
+    let struck = (0..).step_by(step).take_while(|&number| {
+        let after = After::DeathInOpen(number % 60);
+        check(Fault::Death, after, (number, number), life_of_gaps)
+    });
+    let calls = struck.count() * step;
+    assert!(calls > 600, "{calls}");
 }
 
 /// One that was written anew and not synced yet has holes after a power loss, and looks whole by its

@@ -2,18 +2,18 @@
 //!
 //! `DAEMONEYE_CRASH_RUNS` sets how many runs, `DAEMONEYE_CRASH_SEED` the first one's seed.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 
 use fastrand::Rng;
 
-use super::disk::{Fault, Met, Simulation, Unread, make, temporary_dir};
-use crate::disk::Change;
-use crate::layout;
+use super::disk::{Fault, Met, Simulation, Unread, temporary_dir};
+use super::{decay, outsider};
 use crate::remains::BLOCK;
 use crate::rotation::OWN_LEAF;
 use crate::{
-    Error, IndexStatus, Ledger, Options, Report, Retention, RotationRecovery, VerifyOptions,
-    prove_telling, verify,
+    Error, HashKind, IndexStatus, Ledger, Options, Report, Retention, RotationRecovery,
+    VerifyOptions, prove_telling, verify,
 };
 
 const RUNS: u64 = 60;
@@ -65,7 +65,12 @@ struct Seen {
     /// Cut short, and undone or finished by an open.
     cut_rotations: u64,
     gaps: u64,
+    /// More than one by one retention.
+    gaps_in_a_row: u64,
     rebuilt_over_gaps: u64,
+    heartbeats: u64,
+    thinned: u64,
+    outsider: outsider::Seen,
     /// Whole ones in the tree beside the log.
     blocks: u64,
 }
@@ -99,14 +104,73 @@ impl Seen {
         let losses = [met.lost_pages, met.lost_names, self.lost_leaves];
         let found = [self.cuts, self.cut_checkpoints, self.rebuilt, self.poisoned];
         let rotated = [self.rotations, self.cut_rotations];
-        let gaps = [self.gaps, self.rebuilt_over_gaps, self.blocks];
-        let all = [&faults[..], &losses, &found, &rotated, &gaps].concat();
+        let gaps = [
+            self.gaps,
+            self.gaps_in_a_row,
+            self.rebuilt_over_gaps,
+            self.blocks,
+        ];
+        let outsider = &self.outsider;
+        let others = [
+            self.heartbeats,
+            self.thinned,
+            outsider.proven,
+            outsider.not_kept,
+            outsider.audited,
+            outsider.too_old,
+        ];
+        let all = [&faults[..], &losses, &found, &rotated, &gaps, &others].concat();
         assert!(all.iter().all(|&count| count > 0), "{self:?}");
     }
 }
 
+thread_local! {
+    /// POSIX seconds.
+    static CLOCK: Cell<u64> = const { Cell::new(0) };
+}
+
+/// What a daemon may do next.
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    Append,
+    Commit,
+    Seal,
+    Retain,
+    MoveCursor,
+    Rotate,
+    Heartbeat,
+    Thin,
+    Fall,
+    /// The one thing to do without a ledger.
+    Open,
+}
+
+const ACTS: [Act; 9] = [
+    Act::Append,
+    Act::Commit,
+    Act::Seal,
+    Act::Retain,
+    Act::MoveCursor,
+    Act::Rotate,
+    Act::Heartbeat,
+    Act::Thin,
+    Act::Fall,
+];
+
+/// How often each of [`ACTS`] is done: of everything something, then mostly dropping, rotating, and
+/// starting again.
+const HABITS: [[u8; ACTS.len()]; 4] = [
+    [8, 6, 3, 4, 4, 2, 1, 1, 2],
+    [8, 4, 4, 10, 6, 2, 1, 1, 2],
+    [4, 2, 2, 6, 4, 6, 1, 1, 2],
+    [4, 2, 3, 6, 4, 2, 1, 1, 8],
+];
+
 struct Run {
     random: Rng,
+    habit: [u8; ACTS.len()],
+    /// Calls that each act took when it was last done.
+    usual: [u64; ACTS.len() + 1],
     simulation: Simulation,
     /// Removed with the run.
     root: tempfile::TempDir,
@@ -119,6 +183,8 @@ struct Run {
     acknowledged: usize,
     /// The newest checkpoint that is not to be lost.
     sealed: Option<(u64, String)>,
+    /// Those that somebody kept elsewhere.
+    kept: Vec<(u64, String)>,
     /// A rotation failed, whose leaf may be in the log.
     rotating: bool,
     /// The greatest position that the consumer ever had.
@@ -130,12 +196,16 @@ impl Run {
         let mut random = Rng::with_seed(seed);
         let root = temporary_dir();
         let simulation = Simulation::start(root.path(), random.u64(..));
+        CLOCK.set(1_700_000_000);
         Run {
             dir: root.path().join("state/ledger"),
             options: Options {
-                segment_bytes: 200 << random.u64(..10),
+                hash: [HashKind::Blake3, HashKind::Sha256][random.usize(..2)],
+                clock: || CLOCK.get(),
                 ..Options::new("daemoneye/crash")
             },
+            habit: HABITS[random.usize(..HABITS.len())],
+            usual: [3; ACTS.len() + 1],
             random,
             simulation,
             root,
@@ -143,18 +213,25 @@ impl Run {
             leaves: Vec::new(),
             acknowledged: 0,
             sealed: None,
+            kept: Vec::new(),
             rotating: false,
             cursor: 0,
         }
     }
 
     fn run(mut self, seen: &mut Seen) {
-        for _ in 0..10 + self.random.u64(..50) {
-            self.plan();
-            match self.ledger.is_some() {
-                true => self.act(seen),
-                false => self.open(seen),
+        self.configure();
+        for _ in 0..10 + self.random.u64(..80) {
+            let act = self.choose();
+            if matches!(act, Act::Open) && self.random.u8(..3) == 0 {
+                self.look_from_outside(seen);
             }
+            self.plan(act);
+            let calls = self.simulation.met().calls;
+            self.act(act, seen);
+            let calls = self.simulation.met().calls - calls;
+            self.usual[act as usize] = calls.max(3);
+            CLOCK.set(CLOCK.get() + [0, 1, 60, 4_000][self.random.usize(..4)]);
         }
         self.end(seen);
         seen.add(self.simulation.met());
@@ -162,8 +239,29 @@ impl Run {
         assert!(self.root.path().is_dir());
     }
 
-    fn plan(&mut self) {
-        if self.random.u8(..4) == 0 {
+    /// As an operator does between two starts.
+    fn configure(&mut self) {
+        self.options.segment_bytes = 200 << {
+            let most = self.random.u64(1..10);
+            self.random.u64(..most)
+        };
+    }
+
+    fn choose(&mut self) -> Act {
+        if self.ledger.is_none() {
+            return Act::Open;
+        }
+        let mut left = self.random.u8(..self.habit.iter().sum::<u8>());
+        let chosen = ACTS.into_iter().zip(self.habit).find(|(_, weight)| {
+            let is_it = left < *weight;
+            left = left.saturating_sub(*weight);
+            is_it
+        });
+        chosen.expect("below the sum").0
+    }
+
+    fn plan(&mut self, act: Act) {
+        if self.random.u8(..8) == 0 {
             let unread = [Unread::Refused, Unread::Ended][self.random.usize(..2)];
             let reach = [10, 60, 300][self.random.usize(..3)];
             let after = self.random.u64(..reach);
@@ -177,13 +275,39 @@ impl Run {
             2 => Fault::Full,
             _ => Fault::Refused,
         };
-        let reach = [3, 12, 60][self.random.usize(..3)];
+        let usual = self.usual[act as usize];
+        let reach = [usual, usual, 3, 12, 60][self.random.usize(..5)];
         self.simulation.plan(self.random.u64(..reach), fault);
+    }
+
+    /// What is kept can be read and proven, and what is not is told, also before the next start.
+    fn look_from_outside(&mut self, seen: &mut Seen) {
+        if self.sealed.is_none() {
+            return;
+        }
+        let known = outsider::Known {
+            dir: &self.dir,
+            leaves: &self.leaves,
+            acknowledged: self.acknowledged,
+            cursor: self.cursor,
+            kept: &self.kept,
+        };
+        outsider::look(&known, &mut self.random, &mut seen.outsider);
+    }
+
+    /// Promised from now on.
+    fn is_sealed(&mut self, size: u64, note: &str) {
+        self.acknowledged = self.leaves.len();
+        self.sealed = Some((size, note.to_owned()));
+        self.kept.extend(self.sealed.clone());
     }
 
     fn open(&mut self, seen: &mut Seen) {
         if self.sealed.is_some() {
             self.verified();
+        }
+        if self.random.u8(..4) == 0 {
+            self.configure();
         }
         seen.opens += 1;
         match Ledger::open(&self.dir, &self.options) {
@@ -237,12 +361,13 @@ impl Run {
             leaf => read.next().as_deref() == Some(leaf),
         }));
         assert_eq!(read.next(), None);
-        assert!(ledger.cursor("agent").unwrap_or(0) <= self.cursor);
+        let cursor = ledger.cursor("agent");
+        assert!(cursor.is_none_or(|cursor| (kept_from..=self.cursor).contains(&cursor)));
         let last = ledger.last_checkpoint().unwrap();
         let sealed = self.sealed.as_ref().map_or(0, |sealed| sealed.0);
         assert!(last.size() >= sealed, "{} < {sealed}", last.size());
-        self.sealed = Some((last.size(), last.note().to_owned()));
-        self.acknowledged = size;
+        let last = last.clone();
+        self.is_sealed(last.size(), last.note());
     }
 
     /// What the independent check says of the log as it stands.
@@ -264,69 +389,114 @@ impl Run {
         report
     }
 
-    fn act(&mut self, seen: &mut Seen) {
-        let ledger = self.ledger.as_mut().expect("only called with one");
-        let done = match self.random.u64(..14) {
-            0..=3 => append(ledger, &mut self.leaves, &mut self.random),
-            4..=6 => ledger.commit().map(|durable| {
-                assert_eq!(durable, self.leaves.len() as u64);
-                self.acknowledged = self.leaves.len();
-            }),
-            7 => ledger.checkpoint().map(|checkpoint| {
-                assert_eq!(checkpoint.size(), self.leaves.len() as u64);
-                self.acknowledged = self.leaves.len();
-                self.sealed = Some((checkpoint.size(), checkpoint.note().to_owned()));
-            }),
-            8 | 9 => self.retain(seen),
-            10 | 11 => {
-                self.cursor = self.cursor.max(self.random.u64(..1 + ledger.size()));
-                ledger.set_cursor("agent", self.cursor);
-                Ok(())
-            }
-            12 => {
-                self.rotating = true;
-                ledger.rotate().map(|index| {
-                    self.simulation.has_failed();
-                    assert_eq!(index, self.leaves.len() as u64);
-                    self.rotating = false;
-                    self.leaves.push(rotation(ledger, index));
-                    self.acknowledged = self.leaves.len();
-                    let last = ledger.last_checkpoint().expect("signed");
-                    self.sealed = Some((last.size(), last.note().to_owned()));
-                    seen.rotations += 1;
-                })
-            }
-            _ => {
-                self.fall();
-                return;
-            }
+    fn act(&mut self, act: Act, seen: &mut Seen) {
+        let done = match act {
+            Act::Append => self.append(),
+            Act::Commit => self.commit(),
+            Act::Seal => self.seal(),
+            Act::Retain => self.retain(seen),
+            Act::MoveCursor => self.move_cursor(),
+            Act::Rotate => self.rotate(seen),
+            Act::Heartbeat => self.heartbeat(seen),
+            Act::Thin => self.thin(seen),
+            Act::Fall => return self.fall(),
+            Act::Open => return self.open(seen),
         };
         if done.is_err() {
             // What is to be left of dropped leaves is written before anything is promised.
-            let ledger = self.ledger.as_mut().expect("it was there");
-            let poisoned = ledger.commit();
+            let poisoned = self.ledger().commit();
             seen.poisoned += u64::from(matches!(poisoned, Err(Error::Poisoned)));
             self.fall();
         }
     }
 
-    /// Drops what the consumer has read, in one gap or none.
-    fn retain(&mut self, seen: &mut Seen) -> Result<(), Error> {
+    fn ledger(&mut self) -> &mut Ledger {
+        self.ledger.as_mut().expect("only called with one")
+    }
+
+    fn append(&mut self) -> Result<(), Error> {
         let ledger = self.ledger.as_mut().expect("only called with one");
-        let retention = Retention {
-            bytes: Some(self.random.u64(..2_000)),
-            seconds: None,
-        };
-        let Some(expired) = ledger.expired(&retention, self.cursor)? else {
-            return Ok(());
-        };
-        self.leaves.push(OWN_LEAF.to_vec());
-        ledger.drop_expired(expired)?;
-        // It was signed for.
-        let last = ledger.last_checkpoint().expect("there always is one");
+        append(ledger, &mut self.leaves, &mut self.random)
+    }
+
+    fn commit(&mut self) -> Result<(), Error> {
+        let durable = self.ledger().commit()?;
+        assert_eq!(durable, self.leaves.len() as u64);
         self.acknowledged = self.leaves.len();
-        self.sealed = Some((last.size(), last.note().to_owned()));
-        seen.gaps += 1;
+        Ok(())
+    }
+
+    fn seal(&mut self) -> Result<(), Error> {
+        let checkpoint = self.ledger().checkpoint()?;
+        assert_eq!(checkpoint.size(), self.leaves.len() as u64);
+        self.is_sealed(checkpoint.size(), checkpoint.note());
+        Ok(())
+    }
+
+    fn heartbeat(&mut self, seen: &mut Seen) -> Result<(), Error> {
+        let checkpoint = self.ledger().heartbeat()?;
+        assert_eq!(checkpoint.size(), self.leaves.len() as u64);
+        self.is_sealed(checkpoint.size(), checkpoint.note());
+        seen.heartbeats += 1;
+        Ok(())
+    }
+
+    /// With the next checkpoint that is signed.
+    fn thin(&mut self, seen: &mut Seen) -> Result<(), Error> {
+        self.ledger().thin_at = 0;
+        self.heartbeat(seen)?;
+        seen.thinned += u64::from(self.ledger().thin_at > 0);
+        Ok(())
+    }
+
+    fn move_cursor(&mut self) -> Result<(), Error> {
+        let size = self.ledger().size();
+        let most = [size, self.random.u64(..1 + size)][self.random.usize(..2)];
+        self.cursor = self.cursor.max(most);
+        let cursor = self.cursor;
+        self.ledger().set_cursor("agent", cursor);
+        Ok(())
+    }
+
+    fn rotate(&mut self, seen: &mut Seen) -> Result<(), Error> {
+        self.rotating = true;
+        let index = self.ledger().rotate()?;
+        self.simulation.has_failed();
+        assert_eq!(index, self.leaves.len() as u64);
+        self.rotating = false;
+        let leaf = rotation(self.ledger(), index);
+        self.leaves.push(leaf);
+        self.last_is_sealed();
+        seen.rotations += 1;
+        Ok(())
+    }
+
+    fn last_is_sealed(&mut self) {
+        let last = self.ledger().last_checkpoint();
+        let last = last.expect("there always is one").clone();
+        self.is_sealed(last.size(), last.note());
+    }
+
+    /// Drops what the consumer has read, in some gaps or none.
+    fn retain(&mut self, seen: &mut Seen) -> Result<(), Error> {
+        let bytes = [None, Some(0), Some(0), Some(300), Some(2_000)];
+        let seconds = [None, None, Some(0), Some(60), Some(5_000)];
+        let retention = Retention {
+            bytes: bytes[self.random.usize(..5)],
+            seconds: seconds[self.random.usize(..5)],
+        };
+        for number in 0..1 + self.random.u64(..4) {
+            let cursor = self.cursor;
+            let Some(expired) = self.ledger().expired(&retention, cursor)? else {
+                return Ok(());
+            };
+            self.leaves.push(OWN_LEAF.to_vec());
+            self.ledger().drop_expired(expired)?;
+            // It was signed for.
+            self.last_is_sealed();
+            seen.gaps += 1;
+            seen.gaps_in_a_row += u64::from(number > 0);
+        }
         Ok(())
     }
 
@@ -344,16 +514,9 @@ impl Run {
         if self.random.bool() {
             self.simulation.free_space();
         }
-        if self.random.u8(..8) == 0 {
-            self.remove_index();
-        }
-    }
-
-    /// By somebody's hand; it is built anew.
-    fn remove_index(&self) {
-        let index = layout::index(&self.dir);
-        if index.exists() {
-            make(Change::Remove(&index), || std::fs::remove_file(&index)).unwrap();
+        if self.random.u8(..4) == 0 {
+            decay::of_what_can_be_made_again(&self.dir, &mut self.random);
+            self.simulation.has_failed();
         }
     }
 
@@ -364,6 +527,7 @@ impl Run {
         if self.random.bool() {
             self.simulation.lose_all_unsynced();
         }
+        self.look_from_outside(seen);
         self.open(seen);
         let mut ledger = self.ledger.take().expect("opened");
         append(&mut ledger, &mut self.leaves, &mut self.random).unwrap();
