@@ -144,6 +144,7 @@ fn verified(dir: &Path, promised: &Promised) -> Report {
     };
     let report = verify(dir, options).unwrap();
     assert!(report.entries >= promised.leaves, "{report:?}");
+    assert!(!matches!(report.index, IndexStatus::Bad(_)), "{report:?}");
     report
 }
 

@@ -289,7 +289,8 @@ impl Found<'_> {
             cursors_changed: false,
             dropping,
             held_up: 0,
-            forget_places: gap.as_ref().map(|gap| gap.end),
+            // While its leaves are there, so are their places.
+            forget_places: gap.as_ref().map(|gap| gap.end).filter(|_| !dropping),
             gap,
             put_off: None,
             poisoned: false,
