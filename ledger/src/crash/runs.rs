@@ -189,6 +189,12 @@ struct Run {
     rotating: bool,
     /// The greatest position that the consumer ever had.
     cursor: u64,
+    /// The index or the tree was damaged since a writer put them right. What one that failed wrote of
+    /// the tree may be lost later on, and is put right by the next start.
+    decayed: bool,
+    is_put_right: bool,
+    /// The last start failed, perhaps while it built the index.
+    unfinished: bool,
 }
 
 impl Run {
@@ -216,6 +222,9 @@ impl Run {
             kept: Vec::new(),
             rotating: false,
             cursor: 0,
+            decayed: false,
+            is_put_right: true,
+            unfinished: false,
         }
     }
 
@@ -223,7 +232,8 @@ impl Run {
         self.configure();
         for _ in 0..10 + self.random.u64(..80) {
             let act = self.choose();
-            if matches!(act, Act::Open) && self.random.u8(..3) == 0 {
+            let seldom = if let Act::Open = act { 3 } else { 16 };
+            if self.random.u8(..seldom) == 0 {
                 self.look_from_outside(seen);
             }
             self.plan(act);
@@ -280,11 +290,13 @@ impl Run {
         self.simulation.plan(self.random.u64(..reach), fault);
     }
 
-    /// What is kept can be read and proven, and what is not is told, also before the next start.
+    /// What is kept can be read and proven, and what is not is told, also before the next start. What is
+    /// planned would meet who looks.
     fn look_from_outside(&mut self, seen: &mut Seen) {
         if self.sealed.is_none() {
             return;
         }
+        self.simulation.has_failed();
         let known = outsider::Known {
             dir: &self.dir,
             leaves: &self.leaves,
@@ -313,6 +325,8 @@ impl Run {
         match Ledger::open(&self.dir, &self.options) {
             Ok((ledger, recovery)) => {
                 self.simulation.has_failed();
+                self.decayed &= !self.is_put_right;
+                self.unfinished = false;
                 assert!(!recovery.created || self.sealed.is_none(), "begun anew");
                 seen.cuts += u64::from(recovery.cut_bytes > 0);
                 seen.cut_checkpoints += u64::from(recovery.cut_checkpoint_bytes > 0);
@@ -329,6 +343,8 @@ impl Run {
                 let failed = self.simulation.has_failed();
                 assert!(failed, "not opened, without a fault: {error:?}");
                 seen.refused_opens += 1;
+                self.is_put_right &= !self.decayed;
+                self.unfinished = true;
                 self.fall();
             }
         }
@@ -386,6 +402,8 @@ impl Run {
         };
         let report = report.unwrap_or_else(|e| panic!("not verified: {e:?}"));
         assert!(report.entries >= self.acknowledged as u64, "{report:?}");
+        let is_bad = matches!(report.index, IndexStatus::Bad(_));
+        assert!(self.decayed || self.unfinished || !is_bad, "{report:?}");
         report
     }
 
@@ -516,6 +534,7 @@ impl Run {
         }
         if self.random.u8(..4) == 0 {
             decay::of_what_can_be_made_again(&self.dir, &mut self.random);
+            self.decayed = true;
             self.simulation.has_failed();
         }
     }
@@ -562,8 +581,9 @@ fn rotation(ledger: &Ledger, index: u64) -> Vec<u8> {
 }
 
 fn append(ledger: &mut Ledger, leaves: &mut Vec<Vec<u8>>, random: &mut Rng) -> Result<(), Error> {
-    let longest = [20, 400, 9_000][random.usize(..3)];
-    for _ in 0..1 + random.u64(..if longest > 400 { 6 } else { 60 }) {
+    // Of the shortest some blocks of the tree.
+    let (longest, most) = [(20, 400), (20, 60), (400, 60), (9_000, 6)][random.usize(..4)];
+    for _ in 0..1 + random.u64(..most) {
         let mut leaf = vec![0; random.usize(..longest)];
         leaf.fill_with(|| random.u8(..));
         leaves.push(leaf);
